@@ -1,0 +1,98 @@
+#pragma once
+
+// Deadlines in one hierarchical wheel: arming is a store or a list insertion, whatever the number of deadlines.
+// Moving a deadline later, which is what every octet of progress does, is a store: the wheel finds the deadline at its old
+// place, sees that it is not due, and links it again.
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <type_traits>
+
+#include "common/units.h"
+
+namespace tidegate {
+
+// Milliseconds of a monotonic clock.
+using TimePoint = std::uint64_t;
+
+// A function and its argument: what a deadline calls. No allocation; `argument` must outlive the deadline.
+struct Callback {
+  void (*function)(void*) = nullptr;
+  void* argument = nullptr;
+  void operator()() const { function(argument); }
+};
+
+// Binds a member function: `Bind<&Session::OnTimeout>(this)`.
+template <auto Member, class Object>
+Callback Bind(Object* object) {
+  return Callback{[](void* argument) { (static_cast<Object*>(argument)->*Member)(); }, object};
+}
+
+class TimerWheel;
+
+// An armed timeout. A value: its destructor disarms. Fires once a Arm, never from within Arm.
+class Deadline {
+ public:
+  Deadline(TimerWheel& wheel, Callback on_expiry) : wheel_(wheel), on_expiry_(on_expiry) {}
+  Deadline(const Deadline&) = delete;
+  Deadline& operator=(const Deadline&) = delete;
+  ~Deadline();
+
+  // Fires `timeout` from now, not earlier, at most a few milliseconds later. kNever disarms. Replaces what was armed.
+  void Arm(Duration timeout);
+  void Disarm() { expiry_ = kUnarmed; }
+  bool armed() const { return expiry_ != kUnarmed; }
+
+ private:
+  friend class TimerWheel;
+  static constexpr TimePoint kUnarmed = ~TimePoint{0};
+
+  TimerWheel& wheel_;
+  Callback on_expiry_;
+  TimePoint expiry_ = kUnarmed;
+  // Where the wheel holds it; may be earlier than expiry_, never later. Meaningful while linked.
+  TimePoint linked_at_ = 0;
+  Deadline* next_ = nullptr;
+  Deadline* previous_ = nullptr;
+  std::uint16_t slot_ = 0;
+};
+
+class TimerWheel {
+ public:
+  explicit TimerWheel(TimePoint now) : now_(now), elapsed_(now) {}
+  TimerWheel(const TimerWheel&) = delete;
+  TimerWheel& operator=(const TimerWheel&) = delete;
+  ~TimerWheel();
+
+  TimePoint now() const { return now_; }
+  // The clock as of this moment, without firing anything: what Arm counts from. A clock that goes back is ignored.
+  void SetNow(TimePoint now);
+  // Sets the clock and fires what is due, in no particular order. Callbacks may arm, disarm and destroy any deadline.
+  void Advance(TimePoint now);
+
+  static constexpr TimePoint kNothing = ~TimePoint{0};
+  // When Advance should be called next at the latest; kNothing while nothing is linked. May be earlier than any deadline.
+  TimePoint NextTick() const;
+
+ private:
+  friend class Deadline;
+  // 64 slots a level; level l has slots of 64^l ms. Five levels reach 12 days; what is later waits in the last slot.
+  static constexpr int kBits = 6;
+  static constexpr int kSlots = 1 << kBits;
+  static constexpr int kLevels = 5;
+
+  void Link(Deadline& deadline, TimePoint at);
+  void Unlink(Deadline& deadline);
+  void Cascade(Deadline* list);
+
+  TimePoint now_;
+  // The wheel has been turned up to here; slots are relative to it.
+  TimePoint elapsed_;
+  std::array<std::uint64_t, kLevels> occupied_{};
+  std::array<std::array<Deadline*, kSlots>, kLevels> slots_{};
+  // The list that Advance is working through: Unlink must be able to take from it.
+  Deadline* due_ = nullptr;
+};
+
+}  // namespace tidegate

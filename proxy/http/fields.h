@@ -1,0 +1,107 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+namespace tidegate {
+
+// The fields that Tidegate itself looks at. Everything else is kOther.
+enum class FieldId : std::uint8_t {
+  kOther,
+  kConnection,
+  kContentLength,
+  kDate,
+  kExpect,
+  kForwarded,
+  kHost,
+  kKeepAlive,
+  kMaxForwards,
+  kProxyAuthenticate,
+  kProxyConnection,
+  kServer,
+  kTe,
+  kTrailer,
+  kTransferEncoding,
+  kUpgrade,
+  kVia,
+  kXForwardedFor,
+  kXForwardedHost,
+  kXForwardedPort,
+  kXForwardedProto,
+  kXRequestId,
+};
+
+// Case-insensitive; kOther for what has no row.
+FieldId FieldIdOf(std::string_view name);
+
+bool EqualsIgnoringCase(std::string_view a, std::string_view b);
+
+// True if `list`, a comma-separated list of tokens (RFC 9110 section 5.6.1), has `token`; empty elements are skipped,
+// case does not count, parameters after ';' are not part of the token.
+bool ListHasToken(std::string_view list, std::string_view token);
+
+// Octets that live until Clear. Blocks do not move, so views into them stay valid while more is added.
+class Arena {
+ public:
+  Arena() = default;
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  // A copy of `text`.
+  std::string_view Copy(std::string_view text);
+  // `text`, which Copy or Extend returned, with `more` after it; the old view is dead. Cheap when `text` was the last one.
+  std::string_view Extend(std::string_view text, std::string_view more);
+  // `size` octets to fill in.
+  char* Allocate(std::size_t size);
+  // Forgets everything; keeps the first block (4 KiB) and frees the rest.
+  void Clear();
+
+ private:
+  struct Block {
+    std::unique_ptr<char[]> data;
+    std::size_t size;
+  };
+  std::vector<Block> blocks_;
+  char* position_ = nullptr;
+  char* end_ = nullptr;
+};
+
+struct Field {
+  std::string_view name;   // as received
+  std::string_view value;  // without surrounding white space
+  FieldId id = FieldId::kOther;
+};
+
+// Header or trailer fields in order, duplicates kept (Set-Cookie is never joined). Names and values are views into the
+// arena of the head that they belong to.
+class Fields {
+ public:
+  // The views must live as long as this object: static text, or text in the head's arena.
+  void Add(std::string_view name, std::string_view value) { items_.push_back({name, value, FieldIdOf(name)}); }
+  void Add(Field field) { items_.push_back(field); }
+
+  // The first one, or null.
+  const Field* Find(FieldId id) const;
+  const Field* Find(std::string_view name) const;
+  bool Has(FieldId id) const { return Find(id) != nullptr; }
+
+  // Removes all of that name; returns how many.
+  std::size_t Remove(FieldId id);
+  std::size_t Remove(std::string_view name);
+
+  std::vector<Field>& items() { return items_; }
+  const std::vector<Field>& items() const { return items_; }
+  auto begin() const { return items_.begin(); }
+  auto end() const { return items_.end(); }
+  std::size_t size() const { return items_.size(); }
+  bool empty() const { return items_.empty(); }
+  void Clear() { items_.clear(); }
+
+ private:
+  std::vector<Field> items_;
+};
+
+}  // namespace tidegate
