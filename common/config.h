@@ -1,0 +1,219 @@
+#pragma once
+
+// The configuration in force, as plain values. Everything is resolved: short forms, defaults,
+// includes, variables, what a route inherits. Whoever holds a Config needs no other file. Defaults
+// here are those of settings_table.h; a test compares.
+//
+// Conventions: a Duration of kNever and a size or count of kUnlimited are "off"; std::nullopt is
+// "auto". Hosts are in lower case. Names are not empty and are unique among their kind.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "common/address.h"
+#include "common/log_level.h"
+#include "common/units.h"
+
+namespace tidegate {
+
+enum class AcceptMode : std::uint8_t { kReusePort, kShared };
+
+struct ListenerConfig {
+  // Without a name in the file: the text of `bind`; "default" for the short form.
+  std::string name;
+  Address bind;
+  // A unix socket cannot be kReusePort; it is kShared whatever the file says by default.
+  AcceptMode accept = AcceptMode::kReusePort;
+  // Resolved: its own list, or the general one.
+  std::vector<Network> trusted_proxies;
+  bool operator==(const ListenerConfig&) const = default;
+};
+
+struct ForwardedConfig {
+  bool x_forwarded = true;
+  bool rfc7239 = false;
+  bool via = true;
+  bool operator==(const ForwardedConfig&) const = default;
+};
+
+struct LimitsConfig {
+  // Of all workers together; auto: what the descriptor limit allows.
+  std::optional<std::uint64_t> max_connections;
+  std::uint64_t max_body = kUnlimited;
+  std::uint64_t max_header_bytes = 32 * 1024;
+  std::uint64_t max_headers = 100;
+  std::uint64_t max_url_bytes = 16 * 1024;
+  bool operator==(const LimitsConfig&) const = default;
+};
+
+struct TimeoutsConfig {
+  Duration request_head = std::chrono::seconds(15);
+  Duration body_idle = std::chrono::seconds(30);
+  Duration keepalive = std::chrono::seconds(75);
+  Duration write_idle = std::chrono::seconds(30);
+  Duration tunnel_idle = std::chrono::hours(1);
+  Duration upstream_connect = std::chrono::seconds(3);
+  Duration upstream_response = std::chrono::seconds(60);
+  Duration upstream_idle = std::chrono::seconds(55);
+  bool operator==(const TimeoutsConfig&) const = default;
+};
+
+enum class Balance : std::uint8_t { kRoundRobin, kLeastConnections };
+
+struct EndpointConfig {
+  // Never kSystemd; a TCP host is never empty and the port never 0.
+  Address address;
+  bool operator==(const EndpointConfig&) const = default;
+};
+
+struct QueueConfig {
+  // Exchanges that may wait for a connection; 0: none waits.
+  std::uint64_t size = 100;
+  Duration timeout = std::chrono::seconds(5);
+  bool operator==(const QueueConfig&) const = default;
+};
+
+struct RetryConfig {
+  // Attempts after the first; 0 to 10.
+  std::uint64_t attempts = 1;
+  // "on": ["connect", "stale_connection"].
+  bool on_connect = true;
+  bool on_stale_connection = true;
+  bool operator==(const RetryConfig&) const = default;
+};
+
+struct UpstreamConfig {
+  // "default" for the short form.
+  std::string name;
+  // At least one.
+  std::vector<EndpointConfig> endpoints;
+  Balance balance = Balance::kRoundRobin;
+  // Of one worker.
+  std::uint64_t max_connections_per_endpoint = kUnlimited;
+  QueueConfig queue;
+  RetryConfig retry;
+  bool operator==(const UpstreamConfig&) const = default;
+};
+
+using HeaderList = std::vector<std::pair<std::string, std::string>>;
+
+// Applied in this order: remove, set (replaces every field of that name), add. Names as written;
+// they match in any case.
+struct HeaderEdits {
+  HeaderList set;
+  HeaderList add;
+  std::vector<std::string> remove;
+  bool operator==(const HeaderEdits&) const = default;
+};
+
+struct HeaderRules {
+  HeaderEdits request;
+  HeaderEdits response;
+  bool operator==(const HeaderRules&) const = default;
+};
+
+struct ForwardAction {
+  // The name of an upstream that exists.
+  std::string upstream;
+  bool operator==(const ForwardAction&) const = default;
+};
+
+struct RespondAction {
+  // 200 to 599.
+  int status = 200;
+  std::string body;
+  HeaderList headers;
+  bool operator==(const RespondAction&) const = default;
+};
+
+struct RedirectAction {
+  // The Location, sent as it is. An absolute URL or a path.
+  std::string to;
+  // 301, 302, 303, 307 or 308.
+  int status = 302;
+  bool operator==(const RedirectAction&) const = default;
+};
+
+using RouteAction = std::variant<ForwardAction, RespondAction, RedirectAction>;
+
+struct RouteConfig {
+  // Without a name in the file: its host and path, e.g. "api.example.org/v1/" or "/".
+  std::string name;
+  // Exact names or "*.example.org" (any depth below, not the name itself). Empty: any host.
+  std::vector<std::string> hosts;
+  // A prefix, compared octet for octet; starts with '/'.
+  std::string path = "/";
+  // Upper case as written. Empty: any method.
+  std::vector<std::string> methods;
+  // A prefix of `path`, or empty. What is left of a target gets a '/' in front if it has none.
+  std::string strip_prefix;
+  // Resolved: its own, or limits.max_body.
+  std::uint64_t max_body = kUnlimited;
+  // Resolved: what the route says, the general timeouts otherwise.
+  TimeoutsConfig timeouts;
+  RouteAction action;
+  HeaderRules headers;
+  bool operator==(const RouteConfig&) const = default;
+};
+
+struct UpgradeConfig {
+  Duration ready_timeout = std::chrono::seconds(30);
+  Duration probation = std::chrono::seconds(5);
+  Duration drain = std::chrono::seconds(30);
+  Duration drain_tunnels = std::chrono::minutes(5);
+  std::uint64_t max_generations = 3;
+  bool operator==(const UpgradeConfig&) const = default;
+};
+
+struct ShutdownConfig {
+  Duration delay = Duration::zero();
+  Duration timeout = std::chrono::seconds(30);
+  bool operator==(const ShutdownConfig&) const = default;
+};
+
+struct AccessLogConfig {
+  // A file, "stdout" or "stderr".
+  std::string path;
+  std::vector<std::string> request_headers;
+  // Names of query parameters whose values are not written.
+  std::vector<std::string> redact_query;
+  bool operator==(const AccessLogConfig&) const = default;
+};
+
+struct LoggingConfig {
+  LogLevel level = LogLevel::kInfo;
+  // A file or "stderr".
+  std::string error = "stderr";
+  // None: no access log.
+  std::optional<AccessLogConfig> access;
+  bool operator==(const LoggingConfig&) const = default;
+};
+
+struct Config {
+  std::optional<unsigned> workers;
+  // Whom workers run as when the supervisor is root; empty: as the supervisor does.
+  std::string user;
+  // The general list; listeners carry their own copy.
+  std::vector<Network> trusted_proxies;
+  // In the order of the file; never empty.
+  std::vector<ListenerConfig> listeners;
+  ForwardedConfig forwarded;
+  LimitsConfig limits;
+  // The general ones: what a request without a route gets, and what is needed before the route is
+  // known.
+  TimeoutsConfig timeouts;
+  // In the order of the file.
+  std::vector<UpstreamConfig> upstreams;
+  // In the order of the file; never empty. The most specific wins, then the first.
+  std::vector<RouteConfig> routes;
+  UpgradeConfig upgrade;
+  ShutdownConfig shutdown;
+  LoggingConfig logging;
+  bool operator==(const Config&) const = default;
+};
+
+}  // namespace tidegate
