@@ -14,21 +14,6 @@
 namespace tidegate {
 namespace {
 
-constexpr std::size_t kClassBytes = 128;
-constexpr std::size_t kClassCount = 32;
-constexpr std::size_t kMaxKept = 256;
-
-struct FreeList {
-  struct Node {
-    Node* next;
-  };
-  Node* head = nullptr;
-  std::size_t count = 0;
-};
-
-// Never destroyed in part: frames may outlive other thread-locals at exit.
-thread_local std::array<FreeList, kClassCount> lists;
-
 void* MustAllocate(std::size_t size) {
   void* memory = std::malloc(size);
   TG_CHECK(memory != nullptr);
@@ -48,6 +33,25 @@ void FreeFrame(void* frame, std::size_t) noexcept {
 }
 
 #else
+
+namespace {
+
+constexpr std::size_t kClassBytes = 128;
+constexpr std::size_t kClassCount = 32;
+constexpr std::size_t kMaxKept = 256;
+
+struct FreeList {
+  struct Node {
+    Node* next;
+  };
+  Node* head = nullptr;
+  std::size_t count = 0;
+};
+
+// Never destroyed in part: frames may outlive other thread-locals at exit.
+thread_local std::array<FreeList, kClassCount> lists;
+
+}  // namespace
 
 void* AllocateFrame(std::size_t size) {
   std::size_t index = (size + kClassBytes - 1) / kClassBytes;

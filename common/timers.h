@@ -60,14 +60,21 @@ class Deadline {
 
 class TimerWheel {
  public:
-  explicit TimerWheel(TimePoint now) : now_(now), elapsed_(now) {}
+  // Reads a clock that never goes back; called by Arm, so that a timeout counts from now and not from the last Advance.
+  using Clock = TimePoint (*)(void* argument);
+  explicit TimerWheel(TimePoint now, Clock clock = nullptr, void* clock_argument = nullptr)
+      : clock_(clock), clock_argument_(clock_argument), now_(now), elapsed_(now) {}
   TimerWheel(const TimerWheel&) = delete;
   TimerWheel& operator=(const TimerWheel&) = delete;
   ~TimerWheel();
 
-  TimePoint now() const { return now_; }
-  // The clock as of this moment, without firing anything: what Arm counts from. A clock that goes back is ignored.
-  void SetNow(TimePoint now);
+  // The clock; the time of the last Advance if there is none (tests).
+  TimePoint now() {
+    if (clock_ != nullptr) {
+      SetNow(clock_(clock_argument_));
+    }
+    return now_;
+  }
   // Sets the clock and fires what is due, in no particular order. Callbacks may arm, disarm and destroy any deadline.
   void Advance(TimePoint now);
 
@@ -84,8 +91,11 @@ class TimerWheel {
 
   void Link(Deadline& deadline, TimePoint at);
   void Unlink(Deadline& deadline);
-  void Cascade(Deadline* list);
+  void FireDue();
+  void SetNow(TimePoint now) { now_ = now > now_ ? now : now_; }
 
+  Clock clock_;
+  void* clock_argument_;
   TimePoint now_;
   // The wheel has been turned up to here; slots are relative to it.
   TimePoint elapsed_;
