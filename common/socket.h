@@ -1,0 +1,96 @@
+#pragma once
+
+#include <memory>
+
+#include "common/buffer_pool.h"
+#include "common/loop.h"
+#include "common/result.h"
+#include "common/stream.h"
+#include "common/unique_fd.h"
+
+struct sockaddr;
+
+namespace tidegate {
+
+// A connected TCP or unix stream socket on libuv. Reading is left on: a full buffer stops it, so a peer that goes away is
+// seen while nobody asks for octets. Holds a read buffer only while something is in it.
+class SocketStream final : public Stream {
+ public:
+  // Takes a connected, non-blocking descriptor.
+  static std::unique_ptr<SocketStream> Adopt(Loop& loop, BufferPool& pool, UniqueFd fd);
+
+  ~SocketStream() override;
+  void SetOwner(StreamOwner* owner) override;
+  std::span<char> readable() override { return {buffer_ + begin_, end_ - begin_}; }
+  void Consume(std::size_t size) override;
+  ReadState read_state() const override { return read_state_; }
+  WriteStatus Write(std::span<const uv_buf_t> buffers) override;
+  std::size_t unwritten() const override;
+  const std::optional<Error>& write_error() const override { return write_error_; }
+  void ShutdownWrite() override;
+  void CloseWithReset() override;
+
+ private:
+  friend class SocketConnector;
+  // The libuv handle and its requests live until both this stream and the close callback are done with them.
+  struct Block {
+    uv_tcp_t tcp;
+    uv_write_t write;
+    uv_shutdown_t shutdown;
+    SocketStream* stream;
+  };
+
+  SocketStream(BufferPool& pool, Block* block) : pool_(pool), block_(block) { block->stream = this; }
+  static Block* OpenBlock(Loop& loop, int fd);
+  static void CloseBlock(Block* block, bool reset);
+  static void OnAllocate(uv_handle_t* handle, std::size_t, uv_buf_t* out);
+  static void OnRead(uv_stream_t* handle, ssize_t size, const uv_buf_t* buffer);
+  uv_stream_t* uv() { return reinterpret_cast<uv_stream_t*>(&block_->tcp); }
+  void StartReading();
+  void ReleaseBuffer();
+  void HearRead(ssize_t size);
+
+  BufferPool& pool_;
+  Block* block_;
+  StreamOwner* owner_ = nullptr;
+  char* buffer_ = nullptr;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+  std::optional<Error> write_error_;
+  ReadState read_state_ = ReadState::kOpen;
+  BufferSize held_size_ = BufferSize::kSmall;
+  BufferSize next_size_ = BufferSize::kSmall;
+  bool reading_ = false;
+  // A read found no room; the second one without anything consumed between stops reading.
+  bool no_room_ = false;
+  bool write_pending_ = false;
+  bool write_shut_ = false;
+};
+
+// One attempt to connect. Destroying it before the end cancels.
+class SocketConnector {
+ public:
+  // `done` is called from the loop when Start has returned false.
+  SocketConnector(Loop& loop, BufferPool& pool, Callback done)
+      : loop_(loop), pool_(pool), done_(done) {}
+  SocketConnector(const SocketConnector&) = delete;
+  SocketConnector& operator=(const SocketConnector&) = delete;
+  ~SocketConnector();
+
+  // AF_INET, AF_INET6 or AF_UNIX; once. True if the outcome is known already; `done` is not called then.
+  bool Start(const sockaddr* address, unsigned length);
+  // The outcome: the stream, or kSystem with the errno of socket(2) or connect(2).
+  Result<std::unique_ptr<SocketStream>> Take() { return std::move(result_); }
+
+ private:
+  struct Attempt;
+  static void OnConnect(uv_connect_t* request, int status);
+
+  Loop& loop_;
+  BufferPool& pool_;
+  Callback done_;
+  Attempt* attempt_ = nullptr;
+  Result<std::unique_ptr<SocketStream>> result_;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,65 @@
+#pragma once
+
+// A connected byte stream, below the waterline: callbacks, no coroutines. Whoever speaks a protocol over it owns it and
+// turns its callbacks into awaiters. TLS will be a Stream over a Stream.
+
+#include <uv.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "common/error.h"
+
+namespace tidegate {
+
+// What a stream tells its owner. Called by the loop, never from within a call of the owner.
+class StreamOwner {
+ public:
+  // readable() has grown, or the read side has ended.
+  virtual void OnReadable() = 0;
+  // The write that returned kPending has ended: look at write_error().
+  virtual void OnWritten() = 0;
+
+ protected:
+  ~StreamOwner() = default;
+};
+
+class Stream {
+ public:
+  // The read side: more may come; the peer has shut its side down; it failed.
+  enum class ReadState : std::uint8_t { kOpen, kEnded, kFailed };
+  enum class WriteStatus : std::uint8_t { kDone, kPending, kFailed };
+
+  Stream() = default;
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  // Closes at once; what a pending write has not written is lost. The owner hears nothing more.
+  virtual ~Stream() = default;
+
+  // Who is told from now on; null: nobody. Reading starts with the first owner and goes on without one while there is room.
+  virtual void SetOwner(StreamOwner* owner) = 0;
+
+  // What was read and not consumed. Stays where it is until consumed.
+  virtual std::span<char> readable() = 0;
+  // Forgets the first `size` octets of readable().
+  virtual void Consume(std::size_t size) = 0;
+  virtual ReadState read_state() const = 0;
+
+  // Writes all of `buffers`, at most kMaxBuffers. kPending: the rest follows, the octets must stay where they are until OnWritten or
+  // the destructor; no other write until then. kFailed: see write_error().
+  static constexpr std::size_t kMaxBuffers = 4;
+  virtual WriteStatus Write(std::span<const uv_buf_t> buffers) = 0;
+  // Octets of the pending write that the kernel has not taken: a deadline tells progress by it.
+  virtual std::size_t unwritten() const = 0;
+  // kReset, kClosed (the peer does not read any more) or kSystem; empty while writing works.
+  virtual const std::optional<Error>& write_error() const = 0;
+
+  // Ends our side after what was written; reading goes on. No write may be pending. Idempotent.
+  virtual void ShutdownWrite() = 0;
+  // Closes with a reset, so that the peer cannot take what it got for the whole (RFC 9112 section 8).
+  virtual void CloseWithReset() = 0;
+};
+
+}  // namespace tidegate
