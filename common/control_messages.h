@@ -1,0 +1,138 @@
+#pragma once
+
+// What supervisor, workers and CLI say to each other. Every message is one JSON object in one
+// SOCK_SEQPACKET record:
+//
+//   {"v":1,"type":"...", ...}
+//
+// A receiver refuses another major version and ignores fields that it does not know. Descriptors
+// travel beside a record; "fds":N says how many. A record longer than 64 KiB travels as
+// {"v":1,"type":"...","fds":N,"memfd":true} with the whole object in a sealed memfd, the first of
+// its descriptors (common/control.h does this by itself).
+
+// clang-format off
+//
+// 1. Supervisor and worker (the worker's descriptor 3)
+//
+//   from the worker
+//     hello      {pid, version, protocol}        first, by itself
+//     prepared   {id}                            answers prepare
+//     rejected   {id, diagnostics}               answers prepare; a text for people, lines end with \n
+//     committed  {id}                            answers commit
+//     released   {listeners:[id]}                all sockets of these listeners are closed
+//     draining   {left, tunnels, oldest_seconds} now and then during drain; then the worker exits with 0
+//     answer     {id, data} or {id, error}       answers query; data is any JSON
+//     pong       {id}
+//     adopted    {pid, version, generation, slot, workers, row, listeners:[{name,id,bound}]}
+//                                                answers takeover; +fds [counters]; then sockets
+//   from the supervisor
+//     init       {generation, slot, workers, row}
+//                                                +fds [counters, control listening socket, error log]
+//     sockets    {sockets:[{listener,slot}]}     +fds, one for each: sockets that are new to the worker
+//     prepare    {id, listeners:[{name,id,bound}], access_log:bool}
+//                                                +fds [configuration memfd, access log if there is one]
+//     commit     {id}
+//     abandon    {id}
+//     accept     {slots:[n]}                     accept on these slots of every listener; empty: on none
+//     drop_listeners {listeners:[id]}            accept until none has come for a linger time, close, say released
+//     drain      {drain_seconds, drain_tunnels_seconds}   null: no limit
+//     query      {id, what, argument}            what: "connections", "kill_connection"
+//     ping       {id}
+//     reopen_logs {access_log:bool}              +fds [error log, access log if there is one]
+//     loglevel   {level, seconds}                seconds 0: for good
+//     takeover   {}                              to an orphaned worker, over a new connection to its control socket
+//
+// 2. CLI and supervisor (the control socket)
+//
+//   client: command {command, args:{...}}        one a connection
+//   supervisor: progress*, then result; the connection then ends. A client may leave at any time: what
+//   it asked goes on.
+//
+//     progress {phase, step, state, text, seconds, ...}
+//       phase    of an upgrade: "request", "snapshot", "preflight", "supervisor", "bind", "prepare", "commit",
+//                "probation", "drain", "deadline", "retire"; of a reload: "snapshot", "bind", "prepare",
+//                "commit"; of a stop: "delay", "drain". `step` is DESIGN section 4's number (0 for others).
+//       state    "running" | "ok" | "failed" | "warning"; running may come many times, ok or failed once
+//       text     for people, without the phase
+//       seconds  how long the phase has taken so far
+//       "drain" also: generation, left, of, tunnels, oldest_seconds, limit_seconds
+//     result {exit_code, message, data, ...}
+//       exit_code         as INTERFACE section 1; 0 done, 1 failed, 6 conflict, 7 timed out, 8 rolled back,
+//                         78 invalid
+//       message           one line for people, e.g. "nothing to do", "Still serving 1.0.0 (generation 7)."; may be ""
+//       data              an object by command, below; {} if there is none
+//       and where they apply:
+//       phase             the phase that failed
+//       reason            why it failed, for people
+//       diagnostics       array as DiagnosticsJson writes it; diagnostics_text: as FormatDiagnostics does;
+//                         also warnings
+//       changes           array of texts: what changed (DiffConfig)
+//       output            the last lines that a failed process wrote, one text
+//
+//   args are named as the options are; durations are texts ("30s"). All may be absent.
+//
+//   command    args                            data
+//   reload     {force}                         {generation, became_upgrade, changed}
+//   upgrade    {binary, drain, force, detach}  {generation, version, previous_version, became_upgrade, changed,
+//                                               drained, forced, seconds}
+//   rollback   {drain, detach}                 as upgrade
+//   stop       {now}                           {}
+//   status     {}                              below
+//   conns      {generation, state}             {schema_version:1, connections:[{id:"8.0.17", generation, slot, pid,
+//                                               state, client, listener, age_seconds, bytes_in, bytes_out}]}
+//   conns      {kill:"8.0.17"}                 {killed:bool}
+//   reopen     {}                              {}
+//   loglevel   {level, for}                    {}
+//   ping       {}                              {pid, version}
+//
+//   status:
+//     { schema_version:1, pid, version, state:"starting|serving|reloading|upgrading|stopping",
+//       healthy:bool (false: exit 3), problems:[text], started:"2026-..Z", uptime_seconds,
+//       config_file, config_loaded:"2026-..Z", binary, worker_binary, socket, generation,
+//       previous_version (or null),
+//       generations:[{number, state:"starting|ready|serving|probation|draining", version, since:"..Z",
+//                     workers:[{slot, pid, state:"starting|prepared|serving|draining|exited", restarts,
+//                               started:"..Z", uptime_seconds, requests, connections, tunnels,
+//                               draining:{left,tunnels,oldest_seconds}?}]}],
+//       listeners:[{name, bind, accept, addresses:["127.0.0.1:43121"], sockets}],
+//       counters:{name:number} }
+//
+// clang-format on
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "common/result.h"
+#include "common/unique_fd.h"
+
+namespace tidegate {
+
+inline constexpr int kControlVersion = 1;
+// Records up to this length travel as they are.
+inline constexpr std::size_t kControlInlineBytes = 64 * 1024;
+// SCM_MAX_FD of Linux.
+inline constexpr std::size_t kControlMaxFds = 253;
+// What a peer may make us read: a configuration of this size is refused when it is loaded.
+inline constexpr std::size_t kControlMaxPayload = 64 * 1024 * 1024;
+
+struct ControlMessage {
+  // An object with a `type`.
+  nlohmann::json body;
+  std::vector<UniqueFd> fds;
+
+  std::string type() const { return body.value("type", std::string()); }
+};
+
+// {"v":1,"type":type}, to be filled.
+nlohmann::json MakeControlMessage(std::string_view type);
+
+// Fields of what a peer sent: `fallback` if the field is missing or of another kind. Never throws.
+std::uint64_t NumberOf(const nlohmann::json& object, const char* name, std::uint64_t fallback = 0);
+double SecondsOf(const nlohmann::json& object, const char* name, double fallback = 0);
+std::string TextOf(const nlohmann::json& object, const char* name);
+bool FlagOf(const nlohmann::json& object, const char* name, bool fallback = false);
+
+}  // namespace tidegate

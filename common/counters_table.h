@@ -1,0 +1,38 @@
+// The counters of Tidegate, one row each. No include guard: included by counters.h and by whoever
+// walks the table.
+//
+//   TG_COUNTER(id, name, kind, help)
+//
+// name   what `status` and the metrics call it; stable; at most 47 octets
+// kind   kTotal only grows and survives the worker; kGauge is what is the case now and ends with
+// the worker
+//
+// The order is the layout of the shared memory. A supervisor that finds another layout in memory
+// that it adopts makes new memory and carries the totals over by name
+// (supervisor/counters_owner.h).
+
+// Workers.
+TG_COUNTER(kRequests, "requests_total", kTotal, "exchanges that ended")
+TG_COUNTER(kResponses1xx, "responses_1xx", kTotal, "interim responses sent")
+TG_COUNTER(kResponses2xx, "responses_2xx", kTotal, "responses sent with a status of 200 to 299")
+TG_COUNTER(kResponses3xx, "responses_3xx", kTotal, "responses sent with a status of 300 to 399")
+TG_COUNTER(kResponses4xx, "responses_4xx", kTotal, "responses sent with a status of 400 to 499")
+TG_COUNTER(kResponses5xx, "responses_5xx", kTotal, "responses sent with a status of 500 to 599")
+TG_COUNTER(kConnectionsAccepted, "connections_accepted", kTotal, "downstream connections accepted")
+TG_COUNTER(kConnectionsActive, "connections_active", kGauge, "downstream connections that are open")
+TG_COUNTER(kBytesIn, "bytes_in", kTotal, "octets read from downstream")
+TG_COUNTER(kBytesOut, "bytes_out", kTotal, "octets written downstream")
+TG_COUNTER(kTunnelsActive, "tunnels_active", kGauge, "tunnels that are open")
+TG_COUNTER(kLogLinesDropped, "log_lines_dropped", kTotal, "log lines that did not fit the buffer")
+TG_COUNTER(kUpstreamConnects, "upstream_connects", kTotal, "connections opened to endpoints")
+TG_COUNTER(kUpstreamReused, "upstream_reused", kTotal, "attempts on a pooled connection")
+TG_COUNTER(kRetries, "retries", kTotal, "attempts after the first")
+
+// The supervisor.
+TG_COUNTER(kReloadsOk, "reloads_ok", kTotal, "reloads that put a configuration in force")
+TG_COUNTER(kReloadsFailed, "reloads_failed", kTotal, "reloads that changed nothing")
+TG_COUNTER(kUpgradesOk, "upgrades_ok", kTotal, "upgrades that ended well")
+TG_COUNTER(kUpgradesFailed, "upgrades_failed", kTotal, "upgrades refused before commit")
+TG_COUNTER(kUpgradesRolledBack, "upgrades_rolled_back", kTotal, "upgrades undone within probation")
+TG_COUNTER(kWorkerRestarts, "worker_restarts", kTotal, "workers started again after a crash")
+TG_COUNTER(kDrainForced, "drain_forced", kTotal, "workers killed because they outlived their drain")

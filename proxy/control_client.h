@@ -1,0 +1,136 @@
+#pragma once
+
+// The worker's end of the connection to its supervisor: reads messages, calls the WorkerHandler,
+// sends the answers. It also outlives the supervisor: an orphaned worker goes on serving and waits
+// on the control socket until a new supervisor asks to take it over; that connection is the channel
+// from then on. Who is not root or our own user is turned away.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/log_level.h"
+#include "common/loop.h"
+#include "common/result.h"
+#include "common/unique_fd.h"
+#include "common/units.h"
+
+namespace tidegate {
+
+// Where supervisor and worker meet: the worker's descriptor 3.
+inline constexpr int kWorkerChannelFd = 3;
+// How long an orphan serves before it drains by itself.
+inline constexpr Duration kOrphanLimit = std::chrono::minutes(10);
+
+struct WorkerInit {
+  std::uint64_t generation = 0;
+  // From 0, below `workers`.
+  unsigned slot = 0;
+  unsigned workers = 1;
+  // For Counters::Map(counters, row).
+  unsigned row = 0;
+  UniqueFd counters;
+  UniqueFd error_log;
+};
+
+// A listening socket: bound, non-blocking; perhaps not listening before Commit. Its options and
+// flags are shared with every other worker: never set one, never shutdown() it. Closing it is fine.
+struct ListenerSocket {
+  // Stands for the listener in all messages; never used again for another.
+  std::uint64_t listener_id = 0;
+  unsigned slot = 0;
+  UniqueFd fd;
+};
+
+struct PreparedListener {
+  // ListenerConfig::name.
+  std::string name;
+  std::uint64_t listener_id = 0;
+  // Where it is bound, e.g. "127.0.0.1:8080" also when the configuration says port 0.
+  std::string bound;
+};
+
+struct PrepareRequest {
+  std::uint64_t id = 0;
+  // For ParseEffectiveConfig.
+  std::string config;
+  // One for each of Config::listeners, in that order.
+  std::vector<PreparedListener> listeners;
+  // Those that this worker does not have yet; it keeps the others from before. Of every slot:
+  // accept only on those that Accept named last. With accept: shared there is one socket, of slot
+  // 0, and every worker accepts on it unless the last Accept was empty.
+  std::vector<ListenerSocket> sockets;
+  // None: the configuration has no access log.
+  UniqueFd access_log;
+};
+
+struct DrainLimits {
+  // From now; kNever: no limit.
+  Duration drain{};
+  Duration drain_tunnels{};
+};
+
+// What the worker does. All are called from the loop, none from within a call of ControlClient.
+class WorkerHandler {
+ public:
+  // Once, before anything else. An error ends the worker (exit 1); the supervisor hears its text.
+  virtual Result<> Init(WorkerInit init) = 0;
+  // Builds everything from the configuration and accepts nothing. What was prepared before and not
+  // committed is dropped. Error: the detail is the diagnostics. Nothing has changed then.
+  virtual Result<> Prepare(PrepareRequest request) = 0;
+  // What was prepared under `id` is in force.
+  virtual void Commit(std::uint64_t id) = 0;
+  virtual void Abandon(std::uint64_t id) = 0;
+  // Accept on the sockets of these slots, of every listener in force, and on no other. Comes before
+  // or after the first Commit. Empty: on none; the sockets stay open. May come at any time, also
+  // while draining (then it is ignored).
+  virtual void Accept(const std::vector<unsigned>& slots) = 0;
+  // These listeners are not in force any more. Accept on them until none has come for 200 ms, at
+  // most 2 s, whatever Accept says; then close their sockets and call ControlClient::Released.
+  virtual void DropListeners(const std::vector<std::uint64_t>& listener_ids) = 0;
+  // Stop accepting, finish, call ReportDraining about every 500 ms, exit with 0. A second call
+  // moves the limits.
+  virtual void Drain(DrainLimits limits) = 0;
+  // The access log is none if there is none.
+  virtual void ReopenLogs(UniqueFd error_log, UniqueFd access_log) = 0;
+  // `duration` zero: for good, until a configuration says otherwise.
+  virtual void SetLogLevel(LogLevel level, Duration duration) = 0;
+  // JSON text. `what`: "connections" ->
+  // [{"id":17,"state":"idle|request|response|tunnel","client":..,"listener":..,
+  // "age_seconds":..,"bytes_in":..,"bytes_out":..}]; "kill_connection" with an id ->
+  // {"killed":bool}.
+  virtual Result<std::string> Query(std::string_view what, std::string_view argument) = 0;
+  // The supervisor is gone, or a new one is there. After kOrphanLimit without one Drain is called.
+  virtual void OnOrphaned() = 0;
+  virtual void OnAdopted() = 0;
+
+ protected:
+  ~WorkerHandler() = default;
+};
+
+class ControlClient {
+ public:
+  // `channel` is kWorkerChannelFd, usually. All outlive the client.
+  ControlClient(Loop& loop, UniqueFd channel, WorkerHandler& handler);
+  ControlClient(const ControlClient&) = delete;
+  ControlClient& operator=(const ControlClient&) = delete;
+  ~ControlClient();
+
+  // Says hello; messages come from then on.
+  void Start();
+  // Progress of a drain: connections left, tunnels among them, age of the oldest.
+  void ReportDraining(std::uint64_t left, std::uint64_t tunnels, Duration oldest);
+  // The sockets of these dropped listeners are closed.
+  void Released(const std::vector<std::uint64_t>& listener_ids);
+  bool orphaned() const;
+  // Ends the connection and closes what was kept for a successor. Before Loop::RunUntilClosed.
+  void Close();
+
+ private:
+  class Body;
+  std::unique_ptr<Body> body_;
+};
+
+}  // namespace tidegate
