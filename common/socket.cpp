@@ -65,14 +65,15 @@ SocketStream::~SocketStream() {
   }
 }
 
-void SocketStream::CloseWithReset() {
-  if (block_ != nullptr) {
-    CloseBlock(std::exchange(block_, nullptr), true);
+void SocketStream::Close(bool reset) {
+  if (block_ == nullptr) {
+    return;
   }
+  CloseBlock(std::exchange(block_, nullptr), reset);
   reading_ = false;
   write_pending_ = false;
   read_state_ = ReadState::kFailed;
-  write_error_ = Error(ErrorKind::kReset, "closed");
+  write_error_ = Error(ErrorKind::kCancelled, "closed here");
 }
 
 void SocketStream::SetOwner(StreamOwner* owner) {
@@ -112,7 +113,8 @@ void SocketStream::OnAllocate(uv_handle_t* handle, std::size_t, uv_buf_t* out) {
     self->buffer_ = self->pool_.Take(self->held_size_);
   }
   std::size_t room = BytesOf(self->held_size_) - self->end_;
-  *out = uv_buf_init(self->buffer_ + self->end_, room < kLeastRoom ? 0 : static_cast<unsigned>(room));
+  *out =
+      uv_buf_init(self->buffer_ + self->end_, room < kLeastRoom ? 0 : static_cast<unsigned>(room));
 }
 
 void SocketStream::OnRead(uv_stream_t* handle, ssize_t size, const uv_buf_t*) {
@@ -123,7 +125,8 @@ void SocketStream::HearRead(ssize_t size) {
   if (size > 0) {
     auto got = static_cast<std::size_t>(size);
     std::size_t room = BytesOf(held_size_) - end_;
-    // A read that fills the buffer asks for a larger one, one that leaves most of it empty for a smaller one.
+    // A read that fills the buffer asks for a larger one, one that leaves most of it empty for a
+    // smaller one.
     if (got == room && next_size_ != BufferSize::kLarge) {
       next_size_ = static_cast<BufferSize>(static_cast<int>(next_size_) + 1);
     } else if (got < room / 4) {
@@ -137,8 +140,8 @@ void SocketStream::HearRead(ssize_t size) {
     return;
   }
   if (size == UV_ENOBUFS) {
-    // The poll is level-triggered and would ask again and again. libuv asks once more in the same turn after a full read, when
-    // nobody had the chance to consume: that one is free.
+    // The poll is level-triggered and would ask again and again. libuv asks once more in the same
+    // turn after a full read, when nobody had the chance to consume: that one is free.
     if (no_room_) {
       uv_read_stop(uv());
       reading_ = false;
@@ -219,7 +222,8 @@ void SocketStream::ShutdownWrite() {
   uv_shutdown(&block_->shutdown, uv(), [](uv_shutdown_t*, int) {});
 }
 
-// Lives until connect has answered: libuv takes a connect request back only by closing the handle, and answers then.
+// Lives until connect has answered: libuv takes a connect request back only by closing the handle,
+// and answers then.
 struct SocketConnector::Attempt {
   uv_connect_t request;
   SocketStream::Block* block;
@@ -278,8 +282,7 @@ void SocketConnector::OnConnect(uv_connect_t* request, int status) {
     SocketStream::CloseBlock(attempt->block, false);
     self->result_ = Fail(Error::System(-status, "connect"));
   } else {
-    self->result_ =
-        std::unique_ptr<SocketStream>(new SocketStream(self->pool_, attempt->block));
+    self->result_ = std::unique_ptr<SocketStream>(new SocketStream(self->pool_, attempt->block));
   }
   self->done_();
 }

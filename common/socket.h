@@ -12,8 +12,9 @@ struct sockaddr;
 
 namespace tidegate {
 
-// A connected TCP or unix stream socket on libuv. Reading is left on: a full buffer stops it, so a peer that goes away is
-// seen while nobody asks for octets. Holds a read buffer only while something is in it.
+// A connected TCP or unix stream socket on libuv. Reading is left on: a full buffer stops it, so a
+// peer that goes away is seen while nobody asks for octets. Holds a read buffer only while
+// something is in it.
 class SocketStream final : public Stream {
  public:
   // Takes a connected, non-blocking descriptor.
@@ -28,11 +29,12 @@ class SocketStream final : public Stream {
   std::size_t unwritten() const override;
   const std::optional<Error>& write_error() const override { return write_error_; }
   void ShutdownWrite() override;
-  void CloseWithReset() override;
+  void Close(bool reset) override;
 
  private:
   friend class SocketConnector;
-  // The libuv handle and its requests live until both this stream and the close callback are done with them.
+  // The libuv handle and its requests live until both this stream and the close callback are done
+  // with them.
   struct Block {
     uv_tcp_t tcp;
     uv_write_t write;
@@ -40,7 +42,9 @@ class SocketStream final : public Stream {
     SocketStream* stream;
   };
 
-  SocketStream(BufferPool& pool, Block* block) : pool_(pool), block_(block) { block->stream = this; }
+  SocketStream(BufferPool& pool, Block* block) : pool_(pool), block_(block) {
+    block->stream = this;
+  }
   static Block* OpenBlock(Loop& loop, int fd);
   static void CloseBlock(Block* block, bool reset);
   static void OnAllocate(uv_handle_t* handle, std::size_t, uv_buf_t* out);
@@ -77,7 +81,8 @@ class SocketConnector {
   SocketConnector& operator=(const SocketConnector&) = delete;
   ~SocketConnector();
 
-  // AF_INET, AF_INET6 or AF_UNIX; once. True if the outcome is known already; `done` is not called then.
+  // AF_INET, AF_INET6 or AF_UNIX; once. True if the outcome is known already; `done` is not called
+  // then.
   bool Start(const sockaddr* address, unsigned length);
   // The outcome: the stream, or kSystem with the errno of socket(2) or connect(2).
   Result<std::unique_ptr<SocketStream>> Take() { return std::move(result_); }

@@ -1,14 +1,14 @@
 #pragma once
 
-// A connected byte stream, below the waterline: callbacks, no coroutines. Whoever speaks a protocol over it owns it and
-// turns its callbacks into awaiters. TLS will be a Stream over a Stream.
-
-#include <uv.h>
+// A connected byte stream, below the waterline: callbacks, no coroutines. Whoever speaks a protocol
+// over it owns it and turns its callbacks into awaiters. TLS will be a Stream over a Stream.
 
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
+
+#include <uv.h>
 
 #include "common/error.h"
 
@@ -38,7 +38,8 @@ class Stream {
   // Closes at once; what a pending write has not written is lost. The owner hears nothing more.
   virtual ~Stream() = default;
 
-  // Who is told from now on; null: nobody. Reading starts with the first owner and goes on without one while there is room.
+  // Who is told from now on; null: nobody. Reading starts with the first owner and goes on without
+  // one while there is room.
   virtual void SetOwner(StreamOwner* owner) = 0;
 
   // What was read and not consumed. Stays where it is until consumed.
@@ -47,8 +48,9 @@ class Stream {
   virtual void Consume(std::size_t size) = 0;
   virtual ReadState read_state() const = 0;
 
-  // Writes all of `buffers`, at most kMaxBuffers. kPending: the rest follows, the octets must stay where they are until OnWritten or
-  // the destructor; no other write until then. kFailed: see write_error().
+  // Writes all of `buffers`, at most kMaxBuffers. kPending: the rest follows, the octets must stay
+  // where they are until OnWritten or the destructor; no other write until then. kFailed: see
+  // write_error().
   static constexpr std::size_t kMaxBuffers = 4;
   virtual WriteStatus Write(std::span<const uv_buf_t> buffers) = 0;
   // Octets of the pending write that the kernel has not taken: a deadline tells progress by it.
@@ -58,8 +60,10 @@ class Stream {
 
   // Ends our side after what was written; reading goes on. No write may be pending. Idempotent.
   virtual void ShutdownWrite() = 0;
-  // Closes with a reset, so that the peer cannot take what it got for the whole (RFC 9112 section 8).
-  virtual void CloseWithReset() = 0;
+  // Closes at once and for ever, like the destructor, but readable() stays where it is: another
+  // stream may still be writing from it. With `reset` the peer cannot take what it got for the
+  // whole (RFC 9112 section 8). Idempotent.
+  virtual void Close(bool reset) = 0;
 };
 
 }  // namespace tidegate

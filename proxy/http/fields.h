@@ -39,11 +39,12 @@ FieldId FieldIdOf(std::string_view name);
 
 bool EqualsIgnoringCase(std::string_view a, std::string_view b);
 
-// True if `list`, a comma-separated list of tokens (RFC 9110 section 5.6.1), has `token`; empty elements are skipped,
-// case does not count, parameters after ';' are not part of the token.
+// True if `list`, a comma-separated list of tokens (RFC 9110 section 5.6.1), has `token`; empty
+// elements are skipped, case does not count, parameters after ';' are not part of the token.
 bool ListHasToken(std::string_view list, std::string_view token);
 
-// Octets that live until Clear. Blocks do not move, so views into them stay valid while more is added.
+// Octets that live until Clear. Blocks do not move, so views into them stay valid while more is
+// added.
 class Arena {
  public:
   Arena() = default;
@@ -52,7 +53,8 @@ class Arena {
 
   // A copy of `text`.
   std::string_view Copy(std::string_view text);
-  // `text`, which Copy or Extend returned, with `more` after it; the old view is dead. Cheap when `text` was the last one.
+  // `text`, which Copy or Extend returned, with `more` after it; the old view is dead. Cheap when
+  // `text` was the last one.
   std::string_view Extend(std::string_view text, std::string_view more);
   // `size` octets to fill in.
   char* Allocate(std::size_t size);
@@ -75,12 +77,14 @@ struct Field {
   FieldId id = FieldId::kOther;
 };
 
-// Header or trailer fields in order, duplicates kept (Set-Cookie is never joined). Names and values are views into the
-// arena of the head that they belong to.
+// Header or trailer fields in order, duplicates kept (Set-Cookie is never joined). Names and values
+// are views into the arena of the head that they belong to.
 class Fields {
  public:
   // The views must live as long as this object: static text, or text in the head's arena.
-  void Add(std::string_view name, std::string_view value) { items_.push_back({name, value, FieldIdOf(name)}); }
+  void Add(std::string_view name, std::string_view value) {
+    items_.push_back({name, value, FieldIdOf(name)});
+  }
   void Add(Field field) { items_.push_back(field); }
 
   // The first one, or null.

@@ -1,7 +1,8 @@
 #pragma once
 
-// HTTP/1 out: heads, chunk frames and trailers to octets. Every head carries our own version, HTTP/1.1 (RFC 9110 section 2.5).
-// Nothing is checked here but what would split a message: heads come from the decoder or from the validated configuration.
+// HTTP/1 out: heads, chunk frames and trailers to octets. Every head carries our own version,
+// HTTP/1.1 (RFC 9110 section 2.5). Nothing is checked here but what would split a message: heads
+// come from the decoder or from the validated configuration.
 
 #include <cstdint>
 #include <string>
@@ -18,16 +19,19 @@ enum class ConnectionOption : std::uint8_t {
   kUpgrade,    // "upgrade", with Upgrade: the head's `upgrade`
 };
 
-// Appends the head with its empty line. Hop-by-hop fields and framing fields (Content-Length, Transfer-Encoding, Connection, Upgrade, ...)
-// among `head.fields` are never copied: framing is written from `head.body`, Connection from `option`. Host comes first.
-// A kChunked response to an HTTP/1.0 client is written by passing body kUntilClose in the head. kLength is written also for 0.
-// For responses to HEAD and for 304, `head.body` says what would have come; the caller sends no body.
+// Appends the head with its empty line. Hop-by-hop fields and framing fields (Content-Length,
+// Transfer-Encoding, Connection, Upgrade, ...) among `head.fields` are never copied: framing is
+// written from `head.body`, Connection from `option`. Host comes first. A kChunked response to an
+// HTTP/1.0 client is written by passing body kUntilClose in the head. kLength is written also for
+// 0. For responses to HEAD and for 304, `head.body` says what would have come; the caller sends no
+// body.
 void EncodeRequestHead(const RequestHead& head, ConnectionOption option, std::string& out);
 void EncodeResponseHead(const ResponseHead& head, ConnectionOption option, std::string& out);
 
 // Appends "1f4\r\n".
 void EncodeChunkSize(std::uint64_t size, std::string& out);
-// Appends the last chunk, the trailers (framing and hop-by-hop fields left out, RFC 9110 section 6.5.1) and the final empty line.
+// Appends the last chunk, the trailers (framing and hop-by-hop fields left out, RFC 9110
+// section 6.5.1) and the final empty line.
 void EncodeLastChunk(const Fields& trailers, std::string& out);
 
 // "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 section 5.6.7); `seconds` since the epoch.

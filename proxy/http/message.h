@@ -1,7 +1,8 @@
 #pragma once
 
-// The heads of a request and of a response, as an exchange sees them: meaning, not syntax. The same for every version
-// of HTTP. How the body was or will be framed on the wire is the connection's business; a head only says what is known.
+// The heads of a request and of a response, as an exchange sees them: meaning, not syntax. The same
+// for every version of HTTP. How the body was or will be framed on the wire is the connection's
+// business; a head only says what is known.
 
 #include <cstdint>
 #include <string_view>
@@ -10,7 +11,18 @@
 
 namespace tidegate {
 
-enum class Method : std::uint8_t { kGet, kHead, kPost, kPut, kDelete, kConnect, kOptions, kTrace, kPatch, kOther };
+enum class Method : std::uint8_t {
+  kGet,
+  kHead,
+  kPost,
+  kPut,
+  kDelete,
+  kConnect,
+  kOptions,
+  kTrace,
+  kPatch,
+  kOther
+};
 
 // Case-sensitive (RFC 9110 section 9.1); kOther for the rest.
 Method MethodOf(std::string_view name);
@@ -29,7 +41,8 @@ struct Head {
   Fields fields;
   // Filled when the end of a chunked body has been read.
   Fields trailers;
-  // Owns the octets of every view here. Rules that add fields copy their text into it or use static text.
+  // Owns the octets of every view here. Rules that add fields copy their text into it or use static
+  // text.
   Arena arena;
   BodyKind body = BodyKind::kNone;
   std::uint64_t content_length = 0;  // for kLength
@@ -37,7 +50,8 @@ struct Head {
   int minor_version = 1;
   // The sender is willing to keep the connection (RFC 9112 section 9.3).
   bool keep_alive = true;
-  // The protocols of Upgrade, if Connection names it; empty if the sender asks for none (RFC 9110 section 7.8).
+  // The protocols of Upgrade, if Connection names it; empty if the sender asks for none (RFC 9110
+  // section 7.8).
   std::string_view upgrade;
 
   void ClearHead();
@@ -46,10 +60,12 @@ struct Head {
 struct RequestHead : Head {
   Method method = Method::kOther;
   std::string_view method_name;
-  // Path and query, as received; "*" for OPTIONS. Of an absolute-form target, the part after the authority ("/" if none).
+  // Path and query, as received; "*" for OPTIONS. Of an absolute-form target, the part after the
+  // authority ("/" if none).
   std::string_view target;
-  // Host, or the authority of an absolute-form target, which wins (RFC 9112 section 3.2.2): as received, with the port.
-  // Empty for an HTTP/1.0 request without Host. The Host field is kept equal to it.
+  // Host, or the authority of an absolute-form target, which wins (RFC 9112 section 3.2.2): as
+  // received, with the port. Empty for an HTTP/1.0 request without Host. The Host field is kept
+  // equal to it.
   std::string_view authority;
   // `Expect: 100-continue` from an HTTP/1.1 client.
   bool expects_continue = false;

@@ -1,0 +1,164 @@
+#pragma once
+
+// A connection that speaks HTTP/1.1, in both roles: framing, keep-alive, pipelining, and the tunnel
+// after a 101. Decoding is pulled: nothing is taken from the stream before somebody asks for it.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "common/stream.h"
+#include "common/timers.h"
+#include "proxy/http/h1_decoder.h"
+#include "proxy/http/stream.h"
+
+namespace tidegate {
+
+// What both roles share. Role is ServerStream or ClientStream.
+template <class Role>
+class H1Connection : public Role, protected StreamOwner {
+ public:
+  void InterruptRead(Error error) override;
+  void Abort(Error error) noexcept override;
+  std::size_t unwritten() const override { return stream_->unwritten(); }
+  void BecomeTunnel() override;
+
+  // Octets of the current exchange, heads and framing included.
+  std::uint64_t octets_in() const { return octets_in_; }
+  std::uint64_t octets_out() const { return octets_out_; }
+  bool aborted() const { return failure_.has_value(); }
+  Stream& stream() { return *stream_; }
+
+ protected:
+  enum class Phase : std::uint8_t { kBetween, kHead, kBody, kComplete, kTunnel, kFailed };
+  enum class WaitingFor : std::uint8_t { kOctets, kHead, kBody };
+  enum class Framing : std::uint8_t { kNone, kLength, kChunked, kRaw };
+
+  H1Connection(std::unique_ptr<Stream> stream, H1Decoder decoder);
+  ~H1Connection();
+
+  bool PollBody() override;
+  Result<BodyChunk> TakeBody() override;
+  Stream::WriteStatus StartBody(std::span<const char> data, bool last,
+                                const Fields* trailers) override;
+  Result<> TakeWrite() override;
+  void OnReadable() override;
+  void OnWritten() override;
+
+  // Whether the head, or the reason why there is none, is there.
+  bool PollHeadOctets();
+  Result<> TakeHeadOctets();
+  bool PollOctets();
+  // Decodes until there is a head, a chunk, an end or an error. False: more octets are needed.
+  bool Pump();
+  void ReleaseChunk();
+  void FailRead(Error error);
+  Error ErrorOfStream(bool reading) const;
+  // Writes out_, with `data` inserted at `split`.
+  Stream::WriteStatus Send(std::size_t split, std::span<const char> data);
+  void BeginWrite(BodyKind body, std::uint64_t length, bool bodiless);
+  // Appends what frames `data` to out_; returns where `data` belongs.
+  std::size_t Frame(std::span<const char> data, bool last, const Fields* trailers);
+
+  std::unique_ptr<Stream> stream_;
+  H1Decoder decoder_;
+  // What is being written besides the caller's octets.
+  std::string out_;
+  // Why everything fails; why reading fails.
+  std::optional<Error> failure_;
+  std::optional<Error> read_failure_;
+  BodyChunk chunk_;
+  // Octets of the stream that the chunk in the caller's hands came from.
+  std::size_t held_ = 0;
+  std::uint64_t octets_in_ = 0;
+  std::uint64_t octets_out_ = 0;
+  std::uint64_t write_left_ = 0;
+  Phase phase_ = Phase::kBetween;
+  WaitingFor waiting_for_ = WaitingFor::kOctets;
+  Framing framing_ = Framing::kNone;
+  bool head_ready_ = false;
+  bool chunk_ready_ = false;
+  bool write_complete_ = false;
+  bool tunnel_ = false;
+};
+
+// Downstream. Its session owns it and asks for one request after the other.
+class H1ServerConnection final : public H1Connection<ServerStream> {
+ public:
+  H1ServerConnection(std::unique_ptr<Stream> stream, const DecoderLimits& limits);
+
+  struct OctetsAwaiter {
+    H1ServerConnection& connection;
+    bool await_ready() { return connection.PollOctets(); }
+    void await_suspend(std::coroutine_handle<> waiter) { connection.reader_.Set(waiter); }
+    void await_resume() const noexcept {}
+  };
+  struct HeadAwaiter {
+    H1ServerConnection& connection;
+    bool await_ready() { return connection.PollHeadOctets(); }
+    void await_suspend(std::coroutine_handle<> waiter) { connection.reader_.Set(waiter); }
+    Result<> await_resume() { return connection.TakeHeadOctets(); }
+  };
+
+  // Waits, holding nothing, until there are octets of a request, the client has ended, or reading
+  // was interrupted.
+  OctetsAwaiter WaitForOctets() { return {*this}; }
+  // There is something to read.
+  bool has_octets() const { return !stream_->readable().empty(); }
+  // Then: a new request into `head`, which must outlive the exchange. `limits` are those in force
+  // now.
+  void BeginRequest(RequestHead& head, const DecoderLimits& limits);
+  HeadAwaiter ReadHead() { return {*this}; }
+
+  RequestHead& request() override { return *request_; }
+  bool head_sent() const override { return head_sent_; }
+  void CloseAfter() override { close_after_ = true; }
+
+  // After the exchange: the request was read to its end, the answer written to its end, and both
+  // sides keep the connection.
+  bool reusable() const;
+  // The request was read to its end.
+  bool request_complete() const { return phase_ == Phase::kComplete; }
+  bool answer_complete() const { return write_complete_; }
+
+ private:
+  Stream::WriteStatus StartInterim(const ResponseHead& head) override;
+  Stream::WriteStatus StartHead(ResponseHead& head, std::span<const char> data, bool last) override;
+
+  RequestHead* request_ = nullptr;
+  bool head_sent_ = false;
+  bool close_after_ = false;
+};
+
+// Upstream. A pool owns it between exchanges.
+class H1ClientConnection final : public H1Connection<ClientStream> {
+ public:
+  H1ClientConnection(std::unique_ptr<Stream> stream, const DecoderLimits& limits);
+
+  // Starts an exchange: the answer goes into `response`, which must outlive it.
+  void BeginExchange(ResponseHead& response);
+  ResponseHead& response() override { return *response_; }
+  bool answer_begun() const override { return octets_in_ > 0; }
+
+  // After the exchange: both messages are complete, the origin keeps the connection, and nothing
+  // came after the answer.
+  bool reusable() const;
+  // Between exchanges: `on_octets` is called when octets or the end come, either of which makes the
+  // connection useless.
+  void SetIdle(Callback on_octets);
+
+ private:
+  Stream::WriteStatus StartHead(const RequestHead& head, std::span<const char> data,
+                                bool last) override;
+  bool PollHead() override;
+  Result<> TakeHead() override;
+  void OnReadable() override;
+
+  ResponseHead* response_ = nullptr;
+  Method method_ = Method::kGet;
+  Callback on_octets_;
+  bool idle_ = true;
+};
+
+}  // namespace tidegate
