@@ -1,6 +1,7 @@
 #pragma once
 
-// Read buffers, in three sizes, kept in free lists: a buffer belongs to whoever reads, while there is something in it.
+// Read buffers, in three sizes, kept in free lists: a buffer belongs to whoever reads, while there
+// is something in it.
 
 #include <array>
 #include <cstddef>
@@ -22,7 +23,8 @@ class BufferPool {
 
   // BytesOf(size) octets, not initialised. Never null.
   char* Take(BufferSize size);
-  // Gives back what Take returned. Each list keeps 2 MiB at most; the rest is freed at once, so a burst leaves nothing behind.
+  // Gives back what Take returned. Each list keeps 2 MiB at most; the rest is freed at once, so a
+  // burst leaves nothing behind.
   void Give(char* buffer, BufferSize size);
 
  private:

@@ -12,9 +12,9 @@ Loop::Loop() : wheel_(Initialise(&loop_), &Loop::Clock, &loop_) {
   uv_check_start(&check_, &Loop::OnCheck);
   uv_prepare_start(&prepare_, &Loop::OnPrepare);
   // The timer keeps no loop alive: Run ends by Stop, RunUntilClosed by the last closed handle.
-  for (uv_handle_t* handle : {reinterpret_cast<uv_handle_t*>(&check_),
-                              reinterpret_cast<uv_handle_t*>(&prepare_),
-                              reinterpret_cast<uv_handle_t*>(&timer_)}) {
+  for (uv_handle_t* handle :
+       {reinterpret_cast<uv_handle_t*>(&check_), reinterpret_cast<uv_handle_t*>(&prepare_),
+        reinterpret_cast<uv_handle_t*>(&timer_)}) {
     uv_unref(handle);
   }
 }
@@ -75,7 +75,8 @@ void Loop::Turn() {
 
 void Loop::ArmTimer() {
   TimePoint next = wheel_.NextTick();
-  // An earlier wake-up than needed is left alone: it costs one empty turn, moving it costs a heap operation each request.
+  // An earlier wake-up than needed is left alone: it costs one empty turn, moving it costs a heap
+  // operation each request.
   if (next >= timer_at_) {
     return;
   }

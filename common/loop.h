@@ -7,8 +7,9 @@
 
 namespace tidegate {
 
-// One libuv loop with the coroutine kernel and the deadlines in it. The ready queue is drained after the poll phase and before
-// the next one, so whatever a callback posts runs in the same turn. One a thread.
+// One libuv loop with the coroutine kernel and the deadlines in it. The ready queue is drained
+// after the poll phase and before the next one, so whatever a callback posts runs in the same turn.
+// One a thread.
 class Loop {
  public:
   Loop();
@@ -25,7 +26,8 @@ class Loop {
   // Turns until Stop.
   void Run();
   void Stop();
-  // Turns until nothing but the loop's own handles is open: after everything has been closed, before the destructor.
+  // Turns until nothing but the loop's own handles is open: after everything has been closed,
+  // before the destructor.
   void RunUntilClosed();
 
  private:
@@ -46,7 +48,8 @@ class Loop {
   TimePoint timer_at_ = TimerWheel::kNothing;
 };
 
-// Waits without holding the loop. `auto done = co_await Sleep(...)` is never used in request paths: those have deadlines.
+// Waits without holding the loop. `auto done = co_await Sleep(...)` is never used in request paths:
+// those have deadlines.
 class Sleep {
  public:
   Sleep(TimerWheel& wheel, Duration duration)

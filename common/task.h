@@ -1,13 +1,16 @@
 #pragma once
 
-// The coroutine kernel. Invariants, each with a test that bears its number (tests/unit/common/task_test.cpp):
+// The coroutine kernel. Invariants, each with a test that bears its number
+// (tests/unit/common/task_test.cpp):
 //
-//   1. A coroutine is resumed from one place only: ReadyQueue::Drain. Awaiters and finished tasks only post.
+//   1. A coroutine is resumed from one place only: ReadyQueue::Drain. Awaiters and finished tasks
+//   only post.
 //   2. A started, unfinished frame is never destroyed.
 //   3. Children never outlive their TaskScope.
 //   4. Posting is in order: first posted, first resumed.
 //
-// So nothing is re-entered, the stack has constant depth, and callbacks of libuv may post whatever they like.
+// So nothing is re-entered, the stack has constant depth, and callbacks of libuv may post whatever
+// they like.
 
 #include <coroutine>
 #include <cstddef>
@@ -94,8 +97,8 @@ class Promise<void> : public PromiseBase {
 
 }  // namespace task_detail
 
-// A coroutine that has not begun. `auto r = co_await Work();` runs it to its end; TaskScope::Start runs it beside.
-// Arguments taken by reference must outlive the task.
+// A coroutine that has not begun. `auto r = co_await Work();` runs it to its end; TaskScope::Start
+// runs it beside. Arguments taken by reference must outlive the task.
 template <class T = void>
 class [[nodiscard]] Task {
  public:
@@ -133,7 +136,8 @@ inline Task<void> task_detail::Promise<void>::get_return_object() {
   return Task<void>(std::coroutine_handle<Promise<void>>::from_promise(*this));
 }
 
-// Something that happens. One coroutine waits; Set before Wait is not lost. Set is idempotent until Reset.
+// Something that happens. One coroutine waits; Set before Wait is not lost. Set is idempotent until
+// Reset.
 class Event {
  public:
   void Set() {
@@ -162,8 +166,8 @@ class Event {
   bool set_ = false;
 };
 
-// Tasks that run beside their parent. The parent joins before the scope ends; a scope destroyed with children inside is
-// a failed check.
+// Tasks that run beside their parent. The parent joins before the scope ends; a scope destroyed
+// with children inside is a failed check.
 class TaskScope {
  public:
   TaskScope() = default;

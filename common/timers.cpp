@@ -8,7 +8,8 @@
 namespace tidegate {
 namespace {
 
-// Slot numbers are level * 64 + index + 1; 0 means not linked, this one: on the list that Advance is working through.
+// Slot numbers are level * 64 + index + 1; 0 means not linked, this one: on the list that Advance
+// is working through.
 constexpr std::uint16_t kDueSlot = 0xffff;
 
 }  // namespace
@@ -47,7 +48,8 @@ void TimerWheel::Link(Deadline& deadline, TimePoint at) {
   at = std::max(at, elapsed_ + 1);
   constexpr TimePoint kReach = TimePoint{1} << (kBits * kLevels);
   at = std::min(at, elapsed_ + kReach - 1);
-  // The highest bit in which `at` differs from the wheel's position decides the level: below it, both agree.
+  // The highest bit in which `at` differs from the wheel's position decides the level: below it,
+  // both agree.
   TimePoint difference = (at ^ elapsed_) | (kSlots - 1);
   int level = (63 - std::countl_zero(difference)) / kBits;
   level = std::min(level, kLevels - 1);
@@ -93,7 +95,8 @@ TimePoint TimerWheel::NextTick() const {
     }
     int shift = level * kBits;
     auto current = static_cast<int>((elapsed_ >> shift) & (kSlots - 1));
-    // Slots after the current one come in this turn of the level; the others (the top level only) in the next turn.
+    // Slots after the current one come in this turn of the level; the others (the top level only)
+    // in the next turn.
     std::uint64_t rotated = std::rotr(occupied, current);
     int distance = std::countr_zero(rotated);
     if (distance == 0) {
@@ -114,7 +117,8 @@ void TimerWheel::Advance(TimePoint now) {
       break;
     }
     elapsed_ = tick;
-    // Every slot that begins at this tick: from the top level down, so that what falls on this very tick is fired now.
+    // Every slot that begins at this tick: from the top level down, so that what falls on this very
+    // tick is fired now.
     for (int level = kLevels - 1; level >= 0; --level) {
       int shift = level * kBits;
       if ((tick & ((TimePoint{1} << shift) - 1)) != 0) {

@@ -1,8 +1,8 @@
 #pragma once
 
-// Deadlines in one hierarchical wheel: arming is a store or a list insertion, whatever the number of deadlines.
-// Moving a deadline later, which is what every octet of progress does, is a store: the wheel finds the deadline at its old
-// place, sees that it is not due, and links it again.
+// Deadlines in one hierarchical wheel: arming is a store or a list insertion, whatever the number
+// of deadlines. Moving a deadline later, which is what every octet of progress does, is a store:
+// the wheel finds the deadline at its old place, sees that it is not due, and links it again.
 
 #include <array>
 #include <chrono>
@@ -16,7 +16,8 @@ namespace tidegate {
 // Milliseconds of a monotonic clock.
 using TimePoint = std::uint64_t;
 
-// A function and its argument: what a deadline calls. No allocation; `argument` must outlive the deadline.
+// A function and its argument: what a deadline calls. No allocation; `argument` must outlive the
+// deadline.
 struct Callback {
   void (*function)(void*) = nullptr;
   void* argument = nullptr;
@@ -39,7 +40,8 @@ class Deadline {
   Deadline& operator=(const Deadline&) = delete;
   ~Deadline();
 
-  // Fires `timeout` from now, not earlier, at most a few milliseconds later. kNever disarms. Replaces what was armed.
+  // Fires `timeout` from now, not earlier, at most a few milliseconds later. kNever disarms.
+  // Replaces what was armed.
   void Arm(Duration timeout);
   void Disarm() { expiry_ = kUnarmed; }
   bool armed() const { return expiry_ != kUnarmed; }
@@ -60,7 +62,8 @@ class Deadline {
 
 class TimerWheel {
  public:
-  // Reads a clock that never goes back; called by Arm, so that a timeout counts from now and not from the last Advance.
+  // Reads a clock that never goes back; called by Arm, so that a timeout counts from now and not
+  // from the last Advance.
   using Clock = TimePoint (*)(void* argument);
   explicit TimerWheel(TimePoint now, Clock clock = nullptr, void* clock_argument = nullptr)
       : clock_(clock), clock_argument_(clock_argument), now_(now), elapsed_(now) {}
@@ -75,16 +78,19 @@ class TimerWheel {
     }
     return now_;
   }
-  // Sets the clock and fires what is due, in no particular order. Callbacks may arm, disarm and destroy any deadline.
+  // Sets the clock and fires what is due, in no particular order. Callbacks may arm, disarm and
+  // destroy any deadline.
   void Advance(TimePoint now);
 
   static constexpr TimePoint kNothing = ~TimePoint{0};
-  // When Advance should be called next at the latest; kNothing while nothing is linked. May be earlier than any deadline.
+  // When Advance should be called next at the latest; kNothing while nothing is linked. May be
+  // earlier than any deadline.
   TimePoint NextTick() const;
 
  private:
   friend class Deadline;
-  // 64 slots a level; level l has slots of 64^l ms. Five levels reach 12 days; what is later waits in the last slot.
+  // 64 slots a level; level l has slots of 64^l ms. Five levels reach 12 days; what is later waits
+  // in the last slot.
   static constexpr int kBits = 6;
   static constexpr int kSlots = 1 << kBits;
   static constexpr int kLevels = 5;
