@@ -110,6 +110,9 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         if not HAS_WEBSOCKETS:
             self.send_error(501, "python3-websockets is not installed")
             return
+        if self.headers.get("Upgrade", "").lower() != "websocket" or self.request_version != "HTTP/1.1":
+            self.send_error(426)
+            return
         self.close_connection = True
         protocol = ServerProtocol(max_size=None)
         # http.server has consumed the head; the protocol parses it again.
