@@ -1,0 +1,47 @@
+// `run` and `proxy`: the invocation becomes the daemon.
+
+#include <charconv>
+
+#include "supervisor/invocation.h"
+#include "supervisor/output.h"
+#include "supervisor/proxy_config.h"
+#include "supervisor/supervisor.h"
+
+namespace tidegate {
+namespace {
+
+RunOptions CommonOptions(const Invocation& invocation) {
+  RunOptions options;
+  options.socket_path = SocketPathOf(invocation);
+  options.pidfile = invocation.Get("pidfile");
+  options.argv = invocation.argv;
+  if (invocation.Has("workers")) {
+    std::string text = invocation.Get("workers");
+    unsigned workers = 0;
+    std::from_chars(text.data(), text.data() + text.size(), workers);
+    options.workers = workers;
+  }
+  return options;
+}
+
+}  // namespace
+
+ExitCode RunCommand(const Invocation& invocation) {
+  RunOptions options = CommonOptions(invocation);
+  options.config_path = ConfigPathOf(invocation);
+  return static_cast<ExitCode>(RunSupervisor(std::move(options)));
+}
+
+ExitCode ProxyCommand(const Invocation& invocation) {
+  auto text = ProxyConfigText(invocation.Get("from"), invocation.All("to"));
+  if (!text) {
+    Outputs(invocation).Complain(text.error().ToString());
+    return ExitCode::kUsage;
+  }
+  RunOptions options = CommonOptions(invocation);
+  options.config_path = "tidegate proxy";
+  options.config_text = *text;
+  return static_cast<ExitCode>(RunSupervisor(std::move(options)));
+}
+
+}  // namespace tidegate

@@ -1,0 +1,109 @@
+#include "supervisor/arguments.h"
+
+#include <gtest/gtest.h>
+
+namespace tidegate {
+namespace {
+
+std::expected<Invocation, Refusal> Parse(std::vector<const char*> words) {
+  return ParseArguments(words);
+}
+
+std::string RefusalOf(std::vector<const char*> words) {
+  auto invocation = Parse(std::move(words));
+  if (invocation) {
+    return "accepted";
+  }
+  EXPECT_EQ(invocation.error().exit_code, ExitCode::kUsage);
+  return invocation.error().text;
+}
+
+TEST(Arguments, GlobalOptionsStandBeforeOrAfterTheCommand) {
+  for (const auto& words : {std::vector<const char*>{"--json", "-q", "--socket", "/s", "status"},
+                            std::vector<const char*>{"status", "--json", "-q", "--socket=/s"}}) {
+    auto invocation = Parse(words);
+    ASSERT_TRUE(invocation);
+    EXPECT_EQ(invocation->command->name, "status");
+    EXPECT_TRUE(invocation->json);
+    EXPECT_TRUE(invocation->quiet);
+    EXPECT_FALSE(invocation->verbose);
+    EXPECT_EQ(invocation->Get("socket"), "/s");
+  }
+}
+
+TEST(Arguments, OptionsAndArgumentsReachTheInvocation) {
+  auto invocation = Parse({"upgrade", "--binary", "/new", "--drain", "1m30s", "--force"});
+  ASSERT_TRUE(invocation);
+  EXPECT_EQ(invocation->Get("binary"), "/new");
+  EXPECT_EQ(invocation->Get("drain"), "1m30s");
+  EXPECT_TRUE(invocation->Has("force"));
+  EXPECT_FALSE(invocation->Has("detach"));
+
+  invocation = Parse({"check", "-v", "some.json", "--print"});
+  ASSERT_TRUE(invocation);
+  EXPECT_EQ(invocation->arguments, std::vector<std::string>{"some.json"});
+}
+
+TEST(Arguments, OnlyARepeatableOptionKeepsAllItsValues) {
+  auto invocation =
+      Parse({"proxy", "--from", ":1", "--from", ":2", "--to", ":3", "--to", "unix:/x"});
+  ASSERT_TRUE(invocation);
+  EXPECT_EQ(invocation->All("to"), (std::vector<std::string>{":3", "unix:/x"}));
+  EXPECT_EQ(invocation->Get("from"), ":2");
+}
+
+TEST(Arguments, AnArgumentAfterTwoDashesMayLookLikeAnOption) {
+  auto invocation = Parse({"check", "--", "--odd.json"});
+  ASSERT_TRUE(invocation);
+  EXPECT_EQ(invocation->arguments, std::vector<std::string>{"--odd.json"});
+}
+
+TEST(Arguments, UsageErrorsSayWhatIsWrongAndWhatWasMeant) {
+  struct Case {
+    std::vector<const char*> words;
+    const char* expected;
+  };
+  const std::vector<Case> cases = {
+      {{}, "a command is missing"},
+      {{"statsu", "--json"}, "unknown command \"statsu\"; did you mean \"status\"?"},
+      {{"comp"}, "did you mean \"completion\"?"},
+      {{"upgrade", "--binry=3"}, "unknown option --binry; did you mean \"--binary\"?"},
+      {{"--jsn", "status"}, "unknown option --jsn; did you mean \"--json\"?"},
+      {{"reload", "x"}, "\"x\" is one argument too many"},
+      {{"upgrade", "--drain", "30"}, "--drain: a duration needs a unit; write \"30s\""},
+      {{"status", "--timeout"}, "--timeout needs a value"},
+      {{"loglevel"}, "LEVEL is missing"},
+      {{"loglevel", "wran"}, "did you mean \"warn\"?"},
+      {{"run", "--workers", "0"}, "--workers: must be 1 to 1024"},
+      {{"run", "--workers", "99999999999999999999"}, "--workers: must be 1 to 1024"},
+      {{"run", "--workers", "two"}, "\"two\" is not a whole number"},
+      {{"proxy", "--from", ":8080"}, "--to ADDRESS is missing"},
+      {{"status", "--color", "red"}, "--color: \"red\" is not \"auto\", \"always\" or \"never\""},
+      {{"status", "--socket", ""}, "--socket: must not be empty"},
+  };
+  for (const Case& one : cases) {
+    std::string text = RefusalOf(one.words);
+    EXPECT_NE(text.find(one.expected), std::string::npos) << text;
+    EXPECT_TRUE(text.ends_with("\n"));
+  }
+}
+
+TEST(Arguments, HelpIsAResultWhateverElseIsWrong) {
+  for (const auto& words :
+       {std::vector<const char*>{"-h"}, std::vector<const char*>{"proxy", "--help"},
+        std::vector<const char*>{"help"}, std::vector<const char*>{"help", "upgrade"}}) {
+    auto invocation = Parse(words);
+    ASSERT_FALSE(invocation);
+    EXPECT_EQ(invocation.error().exit_code, ExitCode::kDone);
+    EXPECT_NE(invocation.error().text.find("Usage: tidegate"), std::string::npos);
+  }
+}
+
+TEST(Arguments, VersionIsAlsoAnOption) {
+  auto invocation = Parse({"--version"});
+  ASSERT_TRUE(invocation);
+  EXPECT_EQ(invocation->command->name, "version");
+}
+
+}  // namespace
+}  // namespace tidegate
