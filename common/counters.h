@@ -13,6 +13,7 @@
 #include <span>
 #include <string_view>
 
+#include "common/check.h"
 #include "common/error.h"
 #include "common/result.h"
 
