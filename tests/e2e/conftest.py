@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from support import report  # noqa: E402
 from support.daemon import BIN, Tidegate, basic  # noqa: E402
 from support.origin import Origin  # noqa: E402
 
@@ -17,11 +18,18 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.module.__name__ in late)
 
 
+def pytest_terminal_summary(terminalreporter):
+    if report.lines():
+        terminalreporter.section("figures")
+        for line in report.lines():
+            terminalreporter.write_line(line)
+
+
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
-    report = outcome.get_result()
-    setattr(item, "report_" + report.when, report)
+    result = outcome.get_result()
+    setattr(item, "report_" + result.when, result)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,9 +69,9 @@ def launch(request):
         return running[-1]
     yield start
     faults = [fault for one in running for fault in one.close()]
-    report = getattr(request.node, "report_call", None)
+    result = getattr(request.node, "report_call", None)
     for one in running:
-        if faults or (report and report.failed):
+        if faults or (result and result.failed):
             print(f"--- stderr of {one.directory} ---\n{one.stderr[-6000:]}")
         one.remove()
     assert not faults, "\n".join(faults)

@@ -1,0 +1,171 @@
+"""The upgrade torture: clients of every kind under full load, each octet accounted for, while the operator works.
+
+The promise: no request is lost to a reload; to an upgrade none but those that raced the close of an idle kept
+connection; to a killed worker none but those inside it."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from support import processes, report
+from support.daemon import basic, copied_binaries
+from support.wait import SMALL, until
+from torture.run import Torture
+
+ROUNDS = {"reloads": 8, "upgrades": 4, "kills": 5, "storm": 30} if SMALL else \
+         {"reloads": 50, "upgrades": 20, "kills": 20, "storm": 100}
+
+
+@pytest.fixture
+def torture():
+    with Torture() as running:
+        yield running
+
+
+def configured(torture, **changes):
+    """As an operator would have it; drain is longer than the slowest request of the torture."""
+    return basic(torture.origin_address, workers=4, logging={"access": None},
+                 upgrade={"probation": "200ms", "drain": "10s"}, **changes)
+
+
+def alternate(tidegate, number):
+    """The configuration of round `number`: each differs from the one before in something that a reload must carry out."""
+    tidegate.change(timeouts={"keepalive": f"{70 + number}s"},
+                    routes=[{"name": f"round{number}", "upstream": "app"}])
+
+
+class Before:
+    """What must be the same after the rounds."""
+
+    def __init__(self, tidegate):
+        self.tidegate = tidegate
+        self.pid = tidegate.status()["pid"]
+        self.descriptors = processes.descriptors(self.pid)
+
+    def check(self, verdict, title, exact=True):
+        """No descriptor leaked, nobody left, PID unchanged, counters equal to what the clients saw. Reports the table."""
+        tidegate = self.tidegate
+        lines = verdict.lines(title)
+        status = until(lambda: quiet(tidegate), lambda: f"no connection left: {tidegate.counters()}", 20)
+        assert status["pid"] == self.pid == tidegate.pid
+        after = processes.descriptors(self.pid)
+        lines.append(f"  descriptors of the supervisor: {len(self.descriptors)} before, {len(after)} after")
+        counters = status["counters"]
+        answered = sum(verdict.answers.values())
+        lines.append(f"  answers: clients saw {answered}, counted {counters['requests_total']} requests, "
+                     f"{counters['responses_2xx']} 2xx; connections: made {verdict.client['connections']}, "
+                     f"counted {counters['connections_accepted']}")
+        report.add(lines)
+        print("\n".join(lines))
+        for failure in verdict.lost_details:
+            print("lost:", failure)
+        assert verdict.lost == 0, "\n".join(map(str, verdict.lost_details))
+        grown = sorted(set(after.values()) - set(self.descriptors.values()))
+        assert len(after) <= len(self.descriptors), f"descriptors leaked: {grown}"
+        expected = {pid for entry in status["generations"] for pid in (worker["pid"] for worker in entry["workers"])}
+        assert set(tidegate.processes()) == {self.pid} | expected, "a process is left"
+        if exact:
+            assert counters["requests_total"] == answered
+            assert counters["responses_2xx"] == verdict.answers.get(2, 0)
+            assert counters["connections_accepted"] == verdict.client["connections"]
+
+
+def quiet(tidegate):
+    status = tidegate.status()
+    if len(status["generations"]) == 1 and status["counters"]["connections_active"] == 0:
+        return status
+    return None
+
+
+def test_no_request_is_lost_to_reloads(launch, torture):
+    tidegate = launch(configured(torture))
+    before = Before(tidegate)
+    workers = tidegate.workers()
+    torture.begin(tidegate.port())
+    for number in range(ROUNDS["reloads"]):
+        alternate(tidegate, number)
+        tidegate.ok("reload")
+        if number % 10 == 0:
+            torture.progress()
+    torture.progress("answers of every kind after the last reload")
+    verdict = torture.end()
+    assert tidegate.workers() == workers, "a reload starts no process"
+    before.check(verdict, f"(a) {ROUNDS['reloads']} reloads")
+    assert verdict.client["idle_closed"] == 0, "a reload touches no connection"
+
+
+def test_no_request_is_lost_to_a_storm_of_reloads(launch, torture):
+    tidegate = launch(configured(torture))
+    before = Before(tidegate)
+    torture.begin(tidegate.port())
+    outcomes, threads = [], []
+    began = time.monotonic()
+    for number in range(ROUNDS["storm"]):
+        alternate(tidegate, number)
+        threads.append(threading.Thread(target=lambda: outcomes.append(tidegate.cli("reload"))))
+        threads[-1].start()
+        # 100 in 10 s: wait for the tenth of a second that belongs to this one.
+        until(lambda n=number: time.monotonic() - began >= (n + 1) * 0.1, "the next request's time")
+    for thread in threads:
+        thread.join()
+    assert [one.code for one in outcomes] == [0] * ROUNDS["storm"], [one.text for one in outcomes if one.code][:3]
+    torture.progress("answers of every kind after the storm")
+    before.check(torture.end(), f"(d) {ROUNDS['storm']} reload requests in {ROUNDS['storm'] / 10:g} s")
+
+
+def test_no_request_is_lost_to_upgrades_of_both_binaries(launch, torture, tmp_path):
+    binaries = [copied_binaries(tmp_path / name) for name in ("a", "b")]
+    tidegate = launch(configured(torture))
+    pid = tidegate.pid
+    # The first upgrade ties the supervisor to a binary to go back to; from then on nothing may grow.
+    tidegate.ok("upgrade", "--binary", binaries[1])
+    tidegate.wait_generations(1)
+    before = Before(tidegate)
+    generation = tidegate.generation
+    torture.begin(tidegate.port())
+    for number in range(ROUNDS["upgrades"]):
+        tidegate.ok("upgrade", "--binary", binaries[number % 2], seconds=60)
+        assert os.readlink(f"/proc/{pid}/exe") == str(binaries[number % 2]), "the supervisor runs the new binary"
+        for worker in tidegate.workers():
+            assert os.readlink(f"/proc/{worker}/exe") == str(binaries[number % 2]) + "-worker"
+        if number % 5 == 0:
+            torture.progress()
+    torture.progress("answers of every kind after the last upgrade")
+    verdict = torture.end()
+    assert tidegate.generation == generation + ROUNDS["upgrades"]
+    before.check(verdict, f"(b) {ROUNDS['upgrades']} upgrades of worker and supervisor, PID {pid} unchanged")
+
+
+def test_no_request_is_lost_to_killed_workers_but_those_inside(launch, torture):
+    tidegate = launch(configured(torture))
+    before = Before(tidegate)
+    port = tidegate.port()
+    torture.begin(port)
+    for number in range(ROUNDS["kills"]):
+        workers = tidegate.workers()
+        victim = workers[number % len(workers)]
+        # Stopped first: so what it holds at its death is known exactly.
+        os.kill(victim, signal.SIGSTOP)
+        until(lambda v=victim: processes.stopped(v), "the worker to stop")
+        torture.killed_ports |= processes.client_ports(victim, port)
+        os.kill(victim, signal.SIGKILL)
+        until(lambda v=victim: replaced(tidegate, v), f"a new worker instead of {victim}", 20)
+        if number % 5 == 0:
+            torture.progress()
+    torture.progress("answers of every kind after the last kill")
+    verdict = torture.end()
+    # What was answered and not yet counted died with its worker: the counters may differ by what was inside.
+    before.check(verdict, f"(c) {ROUNDS['kills']} kill -9 of workers", exact=False)
+    counters = tidegate.counters()
+    answered = sum(verdict.answers.values())
+    inside = len(torture.killed_ports)
+    assert abs(counters["requests_total"] - answered) <= inside
+    assert abs(counters["connections_accepted"] - verdict.client["connections"]) <= inside
+
+
+def replaced(tidegate, victim):
+    workers = tidegate.workers()
+    return victim not in workers and len(workers) == 4
