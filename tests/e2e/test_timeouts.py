@@ -1,0 +1,226 @@
+"""One timeout a phase, each named in the log. Configured short here; nothing is answered before its time."""
+
+import threading
+import time
+
+from support.client import request
+from support.daemon import basic
+from support.errors import expect_error, expect_line
+from support.origin import black_hole
+
+SHORT = 0.3  # seconds, as configured below
+
+
+class Took:
+    """Fails if the block ended before its timeout could have fired."""
+
+    def __enter__(self):
+        self.began = time.monotonic()
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            assert time.monotonic() - self.began >= SHORT * 0.8, "too early"
+
+
+def with_timeouts(launch, address, **timeouts):
+    return launch(basic(address, timeouts=timeouts))
+
+
+def test_a_request_head_that_does_not_end_is_408(launch, origin):
+    tidegate = with_timeouts(launch, origin.address, request_head="300ms")
+    with tidegate.connect() as client, Took():
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        expect_error(tidegate, client.response(), "request_head_timeout", closes=True)
+        client.expect_gone()
+
+
+def test_a_head_that_comes_drop_by_drop_is_408_all_the_same(launch, origin):
+    """Slowloris: octets do not extend the time of a head."""
+    tidegate = with_timeouts(launch, origin.address, request_head="300ms")
+    with tidegate.connect() as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        client.sock.settimeout(0.05)
+        began = time.monotonic()
+        while True:
+            try:
+                assert time.monotonic() - began < 10, "each octet buys more time"
+                client.sock.send(b"X")
+                client.received += client.sock.recv(4096)
+                break
+            except TimeoutError:
+                continue
+        client.sock.settimeout(10)
+        assert client.response().status == 408
+
+
+def test_a_new_connection_without_a_request_is_closed(launch, origin):
+    tidegate = with_timeouts(launch, origin.address, request_head="300ms", keepalive="300ms")
+    with tidegate.connect() as client, Took():
+        got = client.expect_gone()
+        assert got == b"" or got.startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_body_that_stops_coming_is_408(launch, origin):
+    tidegate = with_timeouts(launch, origin.address, body_idle="300ms")
+    with tidegate.connect() as client, Took():
+        client.send(request("POST", "/", "Content-Length: 100") + b"half")
+        expect_error(tidegate, client.response("POST"), "body_idle_timeout", closes=True)
+    assert origin.peers[0].finished.wait(10)
+
+
+def test_a_slow_body_that_keeps_coming_is_in_time(launch, origin):
+    tidegate = with_timeouts(launch, origin.address, body_idle="300ms")
+    with tidegate.connect() as client:
+        client.send(request("POST", "/", "Content-Length: 8"))
+        for _ in range(8):
+            assert client.silent(0.08)
+            client.send(b"x")
+        assert client.response("POST").status == 200
+
+
+def test_an_idle_kept_connection_is_closed_cleanly(launch, origin):
+    tidegate = with_timeouts(launch, origin.address, keepalive="300ms")
+    with tidegate.connect() as client:
+        client.get("/")
+        with Took():
+            client.expect_end()
+    # No request was there, so nothing is logged as one: only "keepalive_timeout" may be counted.
+    assert len(tidegate.access_lines()) <= 1
+
+
+def test_a_client_that_does_not_read_is_cut(launch, origin):
+    def script(peer):
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 50000000\r\n\r\n")
+        peer.sock.settimeout(None)
+        while True:
+            peer.send(b"x" * 65536)
+    origin.next(script)
+    tidegate = with_timeouts(launch, origin.address, write_idle="300ms")
+    with tidegate.connect(receive_buffer=4096) as client, Took():
+        client.send(request("GET", "/unread"))
+        client.response_head()
+        line = tidegate.logged(path="/unread")
+        expect_line(line, "write_idle_timeout", status=200)
+    assert origin.peers[0].finished.wait(10), "the upstream connection is given up too"
+
+
+def test_an_upstream_that_does_not_connect_is_504(launch):
+    held, address = black_hole()
+    tidegate = with_timeouts(launch, address, upstream_connect="300ms")
+    with tidegate.connect() as client, Took():
+        expect_error(tidegate, client.get("/"), "upstream_connect_timeout", closes=False)
+    for sock in held:
+        sock.close()
+
+
+def test_an_upstream_that_does_not_answer_is_504(launch, origin):
+    origin.forever(lambda peer: (peer.request(), peer.expect_gone()))
+    tidegate = with_timeouts(launch, origin.address, upstream_response="300ms")
+    with tidegate.connect() as client:
+        with Took():
+            expect_error(tidegate, client.get("/"), "upstream_response_timeout", closes=False)
+        assert client.get("/again").status == 504, "the client's connection is kept"
+    assert origin.peers[0].finished.wait(10), "the late answer must not meet another request"
+
+
+def test_an_interim_answer_does_not_satisfy_the_response_timeout_for_ever(launch, origin):
+    def script(peer):
+        peer.request()
+        peer.send(b"HTTP/1.1 103 Early Hints\r\nX-A: b\r\n\r\n")
+        peer.expect_gone()
+    origin.forever(script)
+    tidegate = with_timeouts(launch, origin.address, upstream_response="300ms")
+    with tidegate.connect() as client:
+        response = client.get("/")
+        assert response.interims[0].status == 103
+        expect_error(tidegate, response, "upstream_response_timeout")
+
+
+def test_a_long_upload_does_not_count_against_the_response_timeout(launch, origin):
+    tidegate = with_timeouts(launch, origin.address, upstream_response="300ms", body_idle="10s")
+    with tidegate.connect() as client:
+        client.send(request("POST", "/", "Content-Length: 10"))
+        for _ in range(10):
+            assert client.silent(0.08)
+            client.send(b"x")
+        assert client.response("POST").status == 200
+
+
+def test_an_answer_that_stalls_in_its_body_is_cut_visibly(launch, origin):
+    def script(peer):
+        peer.request()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", b"part")
+        peer.expect_gone()
+    origin.next(script)
+    tidegate = with_timeouts(launch, origin.address, upstream_response="300ms", body_idle="300ms", upstream_idle="300ms")
+    with tidegate.connect() as client, Took():
+        client.send(request("GET", "/stall"))
+        client.response_head()
+        assert client.expect_gone() == b"part"
+    line = tidegate.logged(path="/stall")
+    assert line["who"] == "upstream" and line["status"] == 200, line
+
+
+def test_an_upstream_that_does_not_read_is_504(launch, origin):
+    go = threading.Event()
+
+    def script(peer):
+        peer.request_head()
+        peer.wait(go)
+    origin.next(script)
+    tidegate = with_timeouts(launch, origin.address, write_idle="300ms", upstream_response="300ms", body_idle="10s")
+    with tidegate.connect() as client:
+        client.send(request("POST", "/unread", "Content-Length: 100000000"))
+        client.sock.settimeout(1)
+        try:
+            while True:
+                client.sock.send(b"x" * 65536)
+        except OSError:
+            pass
+        client.sock.settimeout(10)
+        expect_error(tidegate, client.response("POST"), "upstream_write_timeout")
+    go.set()
+
+
+def test_an_idle_pooled_connection_is_closed(launch, origin):
+    tidegate = with_timeouts(launch, origin.address, upstream_idle="300ms")
+    with tidegate.connect() as client:
+        client.get("/")
+        with Took():
+            assert origin.peers[0].finished.wait(10)
+        assert client.get("/").status == 200
+    assert len(origin.peers) == 2
+
+
+def test_a_silent_tunnel_is_closed(launch, origin):
+    def script(peer):
+        peer.request()
+        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n")
+        peer.expect_gone()
+    origin.next(script)
+    tidegate = with_timeouts(launch, origin.address, tunnel_idle="300ms", body_idle="100ms", keepalive="100ms")
+    with tidegate.connect() as client, Took():
+        client.send(request("GET", "/quiet", "Connection: upgrade", "Upgrade: raw"))
+        assert client.response().status == 101
+        client.expect_gone()
+    expect_line(tidegate.logged(path="/quiet"), "tunnel_idle_timeout", status=101)
+
+
+def test_a_route_may_have_timeouts_of_its_own(launch, origin):
+    origin.forever(lambda peer: (peer.request(), peer.expect_gone()))
+    routes = [{"name": "hasty", "path": "/hasty", "timeouts": {"upstream_response": "300ms"}, "upstream": "app"},
+              {"name": "patient", "upstream": "app"}]
+    tidegate = launch(basic(origin.address, routes=routes, timeouts={"upstream_response": "1h"}))
+    with tidegate.connect() as client, tidegate.connect() as other:
+        other.send(request("GET", "/patient"))
+        expect_error(tidegate, client.get("/hasty"), "upstream_response_timeout")
+        assert other.silent()
+
+
+def test_off_means_never(launch, origin):
+    tidegate = with_timeouts(launch, origin.address, keepalive="off", request_head="off", tunnel_idle="off")
+    with tidegate.connect() as client:
+        client.get("/")
+        assert client.silent(0.5)
+        assert client.get("/").status == 200
