@@ -1,0 +1,169 @@
+#include "proxy/client_info.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "common/check.h"
+
+namespace tidegate {
+namespace {
+
+constexpr std::size_t kMaxIdLength = 128;
+
+std::string_view Trimmed(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) {
+    text.remove_prefix(1);
+  }
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) {
+    text.remove_suffix(1);
+  }
+  return text;
+}
+
+// "[::1]:80" -> "::1", "192.0.2.1:80" -> "192.0.2.1"; anything else as it is.
+std::string_view WithoutPort(std::string_view text) {
+  if (text.starts_with('[')) {
+    std::size_t end = text.find(']');
+    return end == std::string_view::npos ? text : text.substr(1, end - 1);
+  }
+  std::size_t colon = text.find(':');
+  bool only_one = colon != std::string_view::npos && colon == text.rfind(':');
+  return only_one ? text.substr(0, colon) : text;
+}
+
+std::optional<sockaddr_storage> ParseIp(std::string_view text) {
+  std::array<char, INET6_ADDRSTRLEN> buffer{};
+  if (text.empty() || text.size() >= buffer.size()) {
+    return std::nullopt;
+  }
+  std::memcpy(buffer.data(), text.data(), text.size());
+  sockaddr_storage storage{};
+  auto* ipv4 = reinterpret_cast<sockaddr_in*>(&storage);
+  if (inet_pton(AF_INET, buffer.data(), &ipv4->sin_addr) == 1) {
+    storage.ss_family = AF_INET;
+    return storage;
+  }
+  auto* ipv6 = reinterpret_cast<sockaddr_in6*>(&storage);
+  if (inet_pton(AF_INET6, buffer.data(), &ipv6->sin6_addr) == 1) {
+    storage.ss_family = AF_INET6;
+    return storage;
+  }
+  return std::nullopt;
+}
+
+bool IsTrusted(const sockaddr* address, std::span<const Network> trusted) {
+  return std::ranges::any_of(
+      trusted, [address](const Network& network) { return network.Contains(address); });
+}
+
+bool IsSaneId(std::string_view id) {
+  static constexpr std::string_view kMarks = "-_.:/+=@~";
+  return !id.empty() && id.size() <= kMaxIdLength && std::ranges::all_of(id, [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           kMarks.find(c) != std::string_view::npos;
+  });
+}
+
+void FillRandom(std::span<unsigned char> out) {
+  std::size_t filled = 0;
+  while (filled < out.size()) {
+    ssize_t got = getrandom(out.data() + filled, out.size() - filled, 0);
+    TG_CHECK(got > 0 || errno == EINTR);
+    filled += got > 0 ? static_cast<std::size_t>(got) : 0;
+  }
+}
+
+}  // namespace
+
+ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, const sockaddr* local,
+                          socklen_t local_length, const ListenerConfig& listener) {
+  ClientInfo client;
+  client.has_ip = peer->sa_family == AF_INET || peer->sa_family == AF_INET6;
+  if (client.has_ip) {
+    client.peer = SockaddrToString(peer, peer_length);
+    client.ip = WithoutPort(client.peer);
+  } else {
+    // Its path, if it has one, is chosen by the peer and tells nothing.
+    client.peer = "unix";
+    client.ip = "unix";
+  }
+  if (local->sa_family == AF_INET || local->sa_family == AF_INET6) {
+    std::string text = SockaddrToString(local, local_length);
+    client.port = text.substr(text.rfind(':') + 1);
+  }
+  client.listener = listener.name;
+  client.trusted = IsTrusted(peer, listener.trusted_proxies);
+  return client;
+}
+
+std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
+                            std::span<const Network> trusted_proxies) {
+  std::string_view best = client.ip;
+  if (!client.trusted) {
+    return best;
+  }
+  const std::vector<Field>& fields = head.fields.items();
+  for (auto field = fields.rbegin(); field != fields.rend(); ++field) {
+    std::string_view rest = field->id == FieldId::kXForwardedFor ? field->value : "";
+    while (!rest.empty()) {
+      std::size_t comma = rest.rfind(',');
+      std::string_view element =
+          Trimmed(comma == std::string_view::npos ? rest : rest.substr(comma + 1));
+      rest = comma == std::string_view::npos ? "" : rest.substr(0, comma);
+      if (element.empty()) {
+        continue;  // RFC 9110 section 5.6.1: empty elements of lists are skipped
+      }
+      std::string_view text = WithoutPort(element);
+      std::optional<sockaddr_storage> address = ParseIp(text);
+      if (!address) {
+        return best;
+      }
+      best = text;
+      if (!IsTrusted(reinterpret_cast<const sockaddr*>(&*address), trusted_proxies)) {
+        return best;
+      }
+    }
+  }
+  return best;
+}
+
+std::string_view RequestIds::Next(Arena& arena) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  if (used_ == random_.size()) {
+    FillRandom(random_);
+    used_ = 0;
+  }
+  char* out = arena.Allocate(2 * kIdBytes);
+  for (std::size_t i = 0; i < kIdBytes; ++i) {
+    unsigned char octet = random_[used_ + i];
+    out[2 * i] = kDigits[octet >> 4];
+    out[2 * i + 1] = kDigits[octet & 15];
+  }
+  used_ += kIdBytes;
+  return {out, 2 * kIdBytes};
+}
+
+std::string_view ChooseRequestId(RequestHead& head, const ClientInfo& client, RequestIds& ids) {
+  if (client.trusted) {
+    const Field* found = nullptr;
+    std::size_t count = 0;
+    for (const Field& field : head.fields) {
+      if (field.id == FieldId::kXRequestId) {
+        found = &field;
+        ++count;
+      }
+    }
+    if (count == 1 && IsSaneId(found->value)) {
+      return found->value;
+    }
+  }
+  return ids.Next(head.arena);
+}
+
+}  // namespace tidegate

@@ -1,0 +1,66 @@
+#pragma once
+
+// Who calls: what the log and the origin are told about the downstream connection and the client
+// behind it.
+
+#include <sys/socket.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "common/address.h"
+#include "common/config.h"
+#include "proxy/http/message.h"
+
+namespace tidegate {
+
+// Computed once a connection. Must outlive the heads that RewriteRequest was given it for.
+struct ClientInfo {
+  // The other end of the connection: "192.0.2.1:5123", "[2001:db8::1]:5123", "unix".
+  std::string peer;
+  // The same without port and brackets; "unix".
+  std::string ip;
+  // False for a unix socket: there is no address to tell anybody.
+  bool has_ip = false;
+  // The name of the listener.
+  std::string listener;
+  // Our port, as X-Forwarded-Port says it; empty for a unix socket.
+  std::string port;
+  // The scheme that the client used.
+  std::string_view proto = "http";
+  // The peer is in the listener's trusted_proxies: it is believed what it says about its client.
+  bool trusted = false;
+};
+
+// `peer` and `local` as getpeername() and getsockname() gave them.
+ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, const sockaddr* local,
+                          socklen_t local_length, const ListenerConfig& listener);
+
+// The client of this request: the peer, unless the peer is trusted and sent X-Forwarded-For. Then
+// the right-most address of it that is not trusted; the left-most if all are; what stands to the
+// right of an element that is no address, because nobody we trust wrote what is left of it.
+// `head` as received. The view lives as long as `head` and `client`.
+std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
+                            std::span<const Network> trusted_proxies);
+
+// Makes 128-bit random numbers in hex. The kernel is asked once for many.
+class RequestIds {
+ public:
+  // 32 hex digits, in `arena`.
+  std::string_view Next(Arena& arena);
+
+ private:
+  static constexpr std::size_t kIdBytes = 16;
+  std::array<unsigned char, 256> random_;
+  std::size_t used_ = sizeof(random_);
+};
+
+// The X-Request-Id of a request: that of a trusted peer if it is one field of 1 to 128 letters,
+// digits and "-_.:/+=@~", a new one otherwise. In `head`'s arena. `head` as received.
+std::string_view ChooseRequestId(RequestHead& head, const ClientInfo& client, RequestIds& ids);
+
+}  // namespace tidegate

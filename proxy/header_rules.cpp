@@ -1,0 +1,357 @@
+#include "proxy/header_rules.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+#include <vector>
+
+#include "proxy/http/h1_encoder.h"
+
+namespace tidegate {
+namespace {
+
+constexpr std::uint32_t Bit(FieldId id) {
+  return std::uint32_t{1} << static_cast<unsigned>(id);
+}
+
+// Rule 1.
+constexpr std::uint32_t kHopByHop = Bit(FieldId::kConnection) | Bit(FieldId::kContentLength) |
+                                    Bit(FieldId::kKeepAlive) | Bit(FieldId::kProxyConnection) |
+                                    Bit(FieldId::kTe) | Bit(FieldId::kTransferEncoding) |
+                                    Bit(FieldId::kUpgrade);
+constexpr std::uint32_t kForwardedFields =
+    Bit(FieldId::kForwarded) | Bit(FieldId::kXForwardedFor) | Bit(FieldId::kXForwardedHost) |
+    Bit(FieldId::kXForwardedPort) | Bit(FieldId::kXForwardedProto);
+// Rule 2.
+constexpr std::uint32_t kNeverNominated =
+    kForwardedFields | Bit(FieldId::kDate) | Bit(FieldId::kExpect) | Bit(FieldId::kHost) |
+    Bit(FieldId::kMaxForwards) | Bit(FieldId::kVia) | Bit(FieldId::kXRequestId);
+
+constexpr bool IsIn(std::uint32_t set, FieldId id) {
+  return (set & Bit(id)) != 0;
+}
+
+constexpr bool IsAlphanumeric(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+// What an origin might take a name for.
+enum class Likeness : std::uint8_t { kNothing, kXForwarded, kImpostor };
+
+// True if `name` begins with `words`, any separator standing where `words` has '-'.
+bool ReadsAs(std::string_view name, std::string_view words) {
+  if (name.size() < words.size()) {
+    return false;
+  }
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    bool same = words[i] == '-' ? !IsAlphanumeric(name[i]) : (name[i] | 0x20) == words[i];
+    if (!same) {
+      return false;
+    }
+  }
+  return true;
+}
+
+// For names that have no row of their own.
+Likeness LikenessOf(std::string_view name) {
+  char first = static_cast<char>(name.empty() ? 0 : name.front() | 0x20);
+  if (first == 'p') [[unlikely]] {
+    return EqualsIgnoringCase(name, "proxy") ? Likeness::kImpostor : Likeness::kNothing;
+  }
+  constexpr std::string_view kId = "x-request-id";
+  if (first != 'x' || name.size() < kId.size()) [[likely]] {
+    return Likeness::kNothing;
+  }
+  if (name.size() == kId.size() && ReadsAs(name, kId)) {
+    return Likeness::kImpostor;
+  }
+  if (!ReadsAs(name, "x-forwarded-")) {
+    return Likeness::kNothing;
+  }
+  bool genuine = std::ranges::all_of(name, [](char c) { return IsAlphanumeric(c) || c == '-'; });
+  return genuine ? Likeness::kXForwarded : Likeness::kImpostor;
+}
+
+std::string_view Trimmed(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) {
+    text.remove_prefix(1);
+  }
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) {
+    text.remove_suffix(1);
+  }
+  return text;
+}
+
+// True for the usual values of Connection, which name nothing that has to be looked for.
+bool NamesNothing(std::string_view value) {
+  return EqualsIgnoringCase(value, "keep-alive") || EqualsIgnoringCase(value, "close") ||
+         EqualsIgnoringCase(value, "upgrade");
+}
+
+// Removes what the Connection fields name (rule 2).
+void RemoveNominated(Fields& fields) {
+  std::vector<std::string_view> lists;
+  for (const Field& field : fields) {
+    if (field.id == FieldId::kConnection) {
+      lists.push_back(field.value);
+    }
+  }
+  for (std::string_view rest : lists) {
+    while (!rest.empty()) {
+      std::size_t comma = rest.find(',');
+      std::string_view option = Trimmed(rest.substr(0, comma));
+      rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
+      bool ours = IsIn(kHopByHop | kNeverNominated, FieldIdOf(option)) ||
+                  LikenessOf(option) == Likeness::kXForwarded;
+      if (!option.empty() && !ours) {
+        fields.Remove(option);
+      }
+    }
+  }
+}
+
+// Removes the fields whose id is in `dropped` and the others whose name `drop_other` picks.
+template <class DropOther>
+void Strip(Fields& fields, std::uint32_t dropped, DropOther drop_other) {
+  std::vector<Field>& items = fields.items();
+  bool nominates = false;
+  for (const Field& field : items) {
+    nominates |= field.id == FieldId::kConnection && !NamesNothing(field.value);
+  }
+  if (nominates) [[unlikely]] {
+    RemoveNominated(fields);
+  }
+  std::erase_if(items, [&](const Field& field) {
+    return field.id == FieldId::kOther ? drop_other(field.name) : IsIn(dropped, field.id);
+  });
+}
+
+// Adds `element` to the list that the fields of `id` make up: one field with all of it remains.
+// Origins that look only at the first or at the last field see the whole.
+void AppendToList(Head& head, FieldId id, std::string_view name, std::string_view element) {
+  if (!head.fields.Has(id)) [[likely]] {
+    head.fields.Add(Field{name, element, id});
+    return;
+  }
+  std::string_view joined;
+  for (const Field& field : head.fields) {
+    if (field.id == id && !field.value.empty()) {
+      joined = joined.empty() ? head.arena.Copy(field.value)
+                              : head.arena.Extend(head.arena.Extend(joined, ", "), field.value);
+    }
+  }
+  if (!element.empty()) {
+    joined = joined.empty() ? head.arena.Copy(element)
+                            : head.arena.Extend(head.arena.Extend(joined, ", "), element);
+  }
+  head.fields.Remove(id);
+  head.fields.Add(Field{name, joined, id});
+}
+
+void AddIfMissing(Fields& fields, FieldId id, std::string_view name, std::string_view value) {
+  if (!value.empty() && !fields.Has(id)) {
+    fields.Add(Field{name, value, id});
+  }
+}
+
+void AddXForwarded(RequestHead& head, const ClientInfo& client) {
+  if (client.has_ip) {
+    AppendToList(head, FieldId::kXForwardedFor, "X-Forwarded-For", client.ip);
+  }
+  if (!client.trusted) [[likely]] {
+    // Strip has made room: there are none.
+    head.fields.Add(Field{"X-Forwarded-Proto", client.proto, FieldId::kXForwardedProto});
+    if (!head.authority.empty()) {
+      head.fields.Add(Field{"X-Forwarded-Host", head.authority, FieldId::kXForwardedHost});
+    }
+    if (!client.port.empty()) {
+      head.fields.Add(Field{"X-Forwarded-Port", client.port, FieldId::kXForwardedPort});
+    }
+    return;
+  }
+  AddIfMissing(head.fields, FieldId::kXForwardedProto, "X-Forwarded-Proto", client.proto);
+  AddIfMissing(head.fields, FieldId::kXForwardedHost, "X-Forwarded-Host", head.authority);
+  AddIfMissing(head.fields, FieldId::kXForwardedPort, "X-Forwarded-Port", client.port);
+}
+
+// RFC 7239 section 4: IPv6 addresses and ports need quotes, so everything but an IPv4 address gets
+// them.
+void AddForwarded(RequestHead& head, const ClientInfo& client) {
+  Arena& arena = head.arena;
+  bool ipv6 = client.ip.find(':') != std::string::npos;
+  std::string_view text = arena.Copy("for=");
+  text = arena.Extend(text, !client.has_ip ? "unknown" : ipv6 ? "\"[" : "");
+  if (client.has_ip) {
+    text = arena.Extend(text, client.ip);
+    text = arena.Extend(text, ipv6 ? "]\"" : "");
+  }
+  // A quote or a backslash is no part of a host name; the decoder refuses it. Never write one.
+  if (!head.authority.empty() && head.authority.find_first_of("\"\\") == std::string_view::npos) {
+    text = arena.Extend(text, ";host=\"");
+    text = arena.Extend(text, head.authority);
+    text = arena.Extend(text, "\"");
+  }
+  text = arena.Extend(text, ";proto=");
+  text = arena.Extend(text, client.proto);
+  AppendToList(head, FieldId::kForwarded, "Forwarded", text);
+}
+
+void AddVia(Head& head) {
+  AppendToList(head, FieldId::kVia, "Via",
+               head.minor_version == 0 ? "1.0 tidegate" : "1.1 tidegate");
+}
+
+// True if the edit of a field of this name changes `fields`; framing is not the route's.
+bool MayEdit(std::string_view name) {
+  FieldId id = FieldIdOf(name);
+  return !IsIn(kHopByHop, id) && id != FieldId::kHost;
+}
+
+void Edit(Fields& fields, const HeaderEdits& edits) {
+  for (const std::string& name : edits.remove) {
+    if (MayEdit(name)) {
+      fields.Remove(name);
+    }
+  }
+  for (const auto& [name, value] : edits.set) {
+    if (MayEdit(name)) {
+      fields.Remove(name);
+      fields.Add(name, value);
+    }
+  }
+  for (const auto& [name, value] : edits.add) {
+    if (MayEdit(name)) {
+      fields.Add(name, value);
+    }
+  }
+}
+
+// Host is not one of many: it is where the request goes, and it cannot be missing.
+void EditHost(RequestHead& head, const HeaderEdits& edits) {
+  for (const auto& [name, value] : edits.set) {
+    if (FieldIdOf(name) == FieldId::kHost) {
+      head.fields.Remove(FieldId::kHost);
+      head.fields.Add(Field{"Host", value, FieldId::kHost});
+      head.authority = value;
+    }
+  }
+}
+
+void StripPrefix(RequestHead& head, std::string_view prefix) {
+  if (prefix.empty() || !head.target.starts_with(prefix)) {
+    return;
+  }
+  if (prefix.ends_with('/')) {
+    // Its slash is the one that the rest begins with.
+    prefix.remove_suffix(1);
+  }
+  std::string_view rest = head.target.substr(prefix.size());
+  head.target = rest.starts_with('/') ? rest : head.arena.Extend(head.arena.Copy("/"), rest);
+}
+
+}  // namespace
+
+void RewriteRequest(RequestHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
+                    const ClientInfo& client, std::string_view request_id) {
+  std::uint32_t dropped = kHopByHop | Bit(FieldId::kXRequestId);
+  if (!client.trusted) {
+    dropped |= kForwardedFields;
+  }
+  Strip(head.fields, dropped, [&client](std::string_view name) {
+    Likeness likeness = LikenessOf(name);
+    return likeness == Likeness::kImpostor ||
+           (likeness == Likeness::kXForwarded && !client.trusted);
+  });
+  if (!head.upgrade.empty() && (head.minor_version == 0 || ListHasToken(head.upgrade, "h2c"))) {
+    head.upgrade = {};
+  }
+
+  if (forwarded.x_forwarded) {
+    AddXForwarded(head, client);
+  }
+  if (forwarded.rfc7239) {
+    AddForwarded(head, client);
+  }
+  if (forwarded.via) {
+    AddVia(head);
+  }
+  head.fields.Add(Field{"X-Request-Id", request_id, FieldId::kXRequestId});
+
+  Edit(head.fields, route.headers.request);
+  EditHost(head, route.headers.request);
+  StripPrefix(head, route.strip_prefix);
+}
+
+void RewriteResponse(ResponseHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
+                     std::string_view date) {
+  Strip(head.fields, kHopByHop, [](std::string_view) { return false; });
+  if (forwarded.via) {
+    AddVia(head);
+  }
+  if (head.IsInterim()) {
+    return;
+  }
+  if (!head.fields.Has(FieldId::kDate)) {
+    head.fields.Add(Field{"Date", head.arena.Copy(date), FieldId::kDate});
+  }
+  Edit(head.fields, route.headers.response);
+}
+
+void StripTrailers(Fields& trailers) {
+  Strip(trailers, kHopByHop | kNeverNominated,
+        [](std::string_view name) { return LikenessOf(name) != Likeness::kNothing; });
+}
+
+Result<HopDecision> CountHop(RequestHead& head, const RouteConfig& route) {
+  bool trace = head.method == Method::kTrace;
+  if (!trace && head.method != Method::kOptions) {
+    return HopDecision::kForward;
+  }
+  if (trace && std::ranges::find(route.methods, "TRACE") == route.methods.end()) {
+    return Fail(ErrorKind::kMethodNotAllowed, "TRACE is not among the methods of the route");
+  }
+  Field* counter = nullptr;
+  for (Field& field : head.fields.items()) {
+    if (field.id == FieldId::kMaxForwards) {
+      if (counter != nullptr) {
+        return Fail(ErrorKind::kBadRequest, "two Max-Forwards");
+      }
+      counter = &field;
+    }
+  }
+  if (counter == nullptr) {
+    return HopDecision::kForward;
+  }
+  std::string_view text = counter->value;
+  bool digits =
+      !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
+  if (!digits) {
+    return Fail(ErrorKind::kBadRequest, "Max-Forwards is no number");
+  }
+  // More than we can count is the most that we can count (RFC 9110 section 7.6.2).
+  std::uint32_t left = 0;
+  if (std::from_chars(text.data(), text.data() + text.size(), left).ec != std::errc{}) {
+    left = std::numeric_limits<std::uint32_t>::max();
+  }
+  if (left == 0) {
+    if (trace) {
+      return Fail(ErrorKind::kMethodNotAllowed, "TRACE is never answered here");
+    }
+    return HopDecision::kAnswer;
+  }
+  std::array<char, 12> buffer;
+  auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), left - 1).ptr;
+  counter->value = head.arena.Copy({buffer.data(), static_cast<std::size_t>(end - buffer.data())});
+  return HopDecision::kForward;
+}
+
+std::string_view HttpDate::At(std::int64_t seconds) {
+  if (seconds != second_) {
+    second_ = seconds;
+    text_ = FormatHttpDate(seconds);
+  }
+  return text_;
+}
+
+}  // namespace tidegate

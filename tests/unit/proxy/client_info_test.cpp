@@ -1,0 +1,182 @@
+#include "proxy/client_info.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/un.h>
+
+#include <cstring>
+#include <initializer_list>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace tidegate {
+namespace {
+
+sockaddr_storage Ip(const char* text, std::uint16_t port) {
+  sockaddr_storage storage{};
+  auto* ipv4 = reinterpret_cast<sockaddr_in*>(&storage);
+  auto* ipv6 = reinterpret_cast<sockaddr_in6*>(&storage);
+  if (inet_pton(AF_INET, text, &ipv4->sin_addr) == 1) {
+    ipv4->sin_family = AF_INET;
+    ipv4->sin_port = htons(port);
+  } else {
+    EXPECT_EQ(inet_pton(AF_INET6, text, &ipv6->sin6_addr), 1) << text;
+    ipv6->sin6_family = AF_INET6;
+    ipv6->sin6_port = htons(port);
+  }
+  return storage;
+}
+
+sockaddr_storage Unix() {
+  sockaddr_storage storage{};
+  storage.ss_family = AF_UNIX;
+  return storage;
+}
+
+std::vector<Network> Networks(std::initializer_list<std::string_view> texts) {
+  std::vector<Network> networks;
+  for (std::string_view text : texts) {
+    auto network = ParseNetwork(text);
+    EXPECT_TRUE(network) << text;
+    networks.push_back(*network);
+  }
+  return networks;
+}
+
+ClientInfo Info(const sockaddr_storage& peer, const sockaddr_storage& local,
+                std::vector<Network> trusted) {
+  ListenerConfig listener;
+  listener.name = "web";
+  listener.trusted_proxies = std::move(trusted);
+  return MakeClientInfo(reinterpret_cast<const sockaddr*>(&peer), sizeof(peer),
+                        reinterpret_cast<const sockaddr*>(&local), sizeof(local), listener);
+}
+
+TEST(ClientInfoTest, DescribesAnIpv4Peer) {
+  ClientInfo client = Info(Ip("192.0.2.1", 5123), Ip("192.0.2.9", 8080), {});
+  EXPECT_EQ(client.peer, "192.0.2.1:5123");
+  EXPECT_EQ(client.ip, "192.0.2.1");
+  EXPECT_TRUE(client.has_ip);
+  EXPECT_EQ(client.port, "8080");
+  EXPECT_EQ(client.listener, "web");
+  EXPECT_EQ(client.proto, "http");
+  EXPECT_FALSE(client.trusted);
+}
+
+TEST(ClientInfoTest, DescribesAnIpv6Peer) {
+  ClientInfo client = Info(Ip("2001:db8::1", 5123), Ip("::1", 80), {});
+  EXPECT_EQ(client.peer, "[2001:db8::1]:5123");
+  EXPECT_EQ(client.ip, "2001:db8::1");
+  EXPECT_EQ(client.port, "80");
+}
+
+TEST(ClientInfoTest, ShowsAMappedPeerAsIpv4) {
+  ClientInfo client =
+      Info(Ip("::ffff:192.0.2.1", 5123), Ip("::ffff:127.0.0.1", 80), Networks({"192.0.2.0/24"}));
+  EXPECT_EQ(client.peer, "192.0.2.1:5123");
+  EXPECT_EQ(client.ip, "192.0.2.1");
+  EXPECT_TRUE(client.trusted);
+}
+
+TEST(ClientInfoTest, DescribesAUnixPeer) {
+  ClientInfo client = Info(Unix(), Unix(), Networks({"unix"}));
+  EXPECT_EQ(client.peer, "unix");
+  EXPECT_EQ(client.ip, "unix");
+  EXPECT_FALSE(client.has_ip);
+  EXPECT_EQ(client.port, "");
+  EXPECT_TRUE(client.trusted);
+  EXPECT_FALSE(Info(Unix(), Unix(), Networks({"10.0.0.0/8"})).trusted);
+}
+
+std::string ClientIp(std::initializer_list<std::string_view> x_forwarded_for, const char* peer,
+                     std::initializer_list<std::string_view> trusted) {
+  std::vector<Network> networks = Networks(trusted);
+  ClientInfo client = Info(Ip(peer, 1), Ip("127.0.0.1", 80), networks);
+  RequestHead head;
+  head.fields.Add("Accept", "*/*");
+  for (std::string_view value : x_forwarded_for) {
+    head.fields.Add("x-forwarded-for", value);
+  }
+  return std::string(ClientIpOf(head, client, networks));
+}
+
+TEST(ClientInfoTest, FindsTheClientBehindTrustedProxies) {
+  struct Case {
+    std::initializer_list<std::string_view> values;
+    std::string_view client;
+  };
+  for (const Case& c : std::initializer_list<Case>{
+           {{}, "10.0.0.1"},
+           {{""}, "10.0.0.1"},
+           {{"192.0.2.7"}, "192.0.2.7"},
+           {{"192.0.2.7:1234"}, "192.0.2.7"},
+           {{"2001:db8::7"}, "2001:db8::7"},
+           {{"[2001:db8::7]"}, "2001:db8::7"},
+           {{"[2001:db8::7]:99"}, "2001:db8::7"},
+           {{"6.6.6.6, 192.0.2.7"}, "192.0.2.7"},
+           {{"6.6.6.6 ,\t192.0.2.7 , 10.9.9.9"}, "192.0.2.7"},
+           {{"6.6.6.6", "192.0.2.7", "10.9.9.9"}, "192.0.2.7"},
+           {{"10.1.1.1, 10.2.2.2"}, "10.1.1.1"},
+           {{"192.0.2.7,, ,10.2.2.2,"}, "192.0.2.7"},
+           {{"192.0.2.7, unknown, 10.2.2.2"}, "10.2.2.2"},
+           {{"192.0.2.7, <script>"}, "10.0.0.1"},
+           {{"192.0.2.7, 1.2.3"}, "10.0.0.1"},
+           {{"[::1"}, "10.0.0.1"},
+           {{"1111111111111111111111111111111111111111111111111111111111"}, "10.0.0.1"},
+       }) {
+    EXPECT_EQ(ClientIp(c.values, "10.0.0.1", {"10.0.0.0/8"}), c.client)
+        << (c.values.size() == 0 ? "" : *c.values.begin());
+  }
+}
+
+TEST(ClientInfoTest, IgnoresWhatAnUntrustedPeerSays) {
+  EXPECT_EQ(ClientIp({"192.0.2.7"}, "203.0.113.1", {"10.0.0.0/8"}), "203.0.113.1");
+  EXPECT_EQ(ClientIp({"192.0.2.7"}, "203.0.113.1", {}), "203.0.113.1");
+}
+
+TEST(ClientInfoTest, MakesRequestIdsOf128RandomBits) {
+  RequestIds ids;
+  Arena arena;
+  std::set<std::string> seen;
+  for (int i = 0; i < 1000; ++i) {
+    std::string id(ids.Next(arena));
+    EXPECT_EQ(id.size(), 32u);
+    EXPECT_EQ(id.find_first_not_of("0123456789abcdef"), std::string::npos);
+    seen.insert(id);
+  }
+  EXPECT_EQ(seen.size(), 1000u);
+}
+
+std::string ChosenId(std::initializer_list<std::string_view> sent, bool trusted) {
+  RequestHead head;
+  for (std::string_view value : sent) {
+    head.fields.Add("X-Request-ID", value);
+  }
+  ClientInfo client;
+  client.trusted = trusted;
+  RequestIds ids;
+  return std::string(ChooseRequestId(head, client, ids));
+}
+
+TEST(ClientInfoTest, TakesTheRequestIdOfATrustedPeerOnly) {
+  EXPECT_EQ(ChosenId({"abc-123_Z.:/+=@~"}, true), "abc-123_Z.:/+=@~");
+  EXPECT_EQ(ChosenId({std::string(128, 'a')}, true), std::string(128, 'a'));
+  EXPECT_EQ(ChosenId({"abc"}, false).size(), 32u);
+  EXPECT_EQ(ChosenId({}, true).size(), 32u);
+}
+
+TEST(ClientInfoTest, ReplacesARequestIdThatIsNotSane) {
+  EXPECT_EQ(ChosenId({""}, true).size(), 32u);
+  EXPECT_EQ(ChosenId({"a b"}, true).size(), 32u);
+  EXPECT_EQ(ChosenId({"a\"b"}, true).size(), 32u);
+  EXPECT_EQ(ChosenId({"a\x1b[31m"}, true).size(), 32u);
+  EXPECT_EQ(ChosenId({std::string(129, 'a')}, true).size(), 32u);
+  EXPECT_EQ(ChosenId({"a", "b"}, true).size(), 32u);
+}
+
+}  // namespace
+}  // namespace tidegate
