@@ -131,7 +131,8 @@ struct RespondAction {
 };
 
 struct RedirectAction {
-  // The Location, sent as it is. An absolute URL or a path.
+  // An absolute URL or a path. The Location as it is; if it ends with the authority
+  // ("https://example.org"), the request's path and query follow (proxy/error_page.h).
   std::string to;
   // 301, 302, 303, 307 or 308.
   int status = 302;
