@@ -178,6 +178,38 @@ def test_the_tables_of_floors_ascend():
     assert numbers == sorted(numbers) and numbers
 
 
+# --- count_tests
+
+def count(tmp_path, *cases):
+    """The verdict on a JUnit file with `cases` inside."""
+    path = tmp_path / "junit.xml"
+    path.write_text("<testsuites><testsuite time='1.5'>" + "".join(cases) + "</testsuite></testsuites>")
+    done = subprocess.run([os.path.join(FOLDER, "../support/count_tests.py"), "release", f"unit={path}"],
+                          capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout.splitlines()[0]
+
+
+def test_passed_tests_are_green(tmp_path):
+    assert count(tmp_path, "<testcase/>", "<testcase status='run'/>") == (
+        0, "release: unit 2 passed, 0 failed, 0 skipped, 2 s")
+
+
+@pytest.mark.parametrize("case", [
+    "<testcase><failure/></testcase>", "<testcase><error/></testcase>", "<testcase status='fail'/>",
+    "<testcase><skipped/></testcase>", "<testcase status='disabled'/>", "<testcase status='notrun'/>",
+])
+def test_one_that_failed_or_was_skipped_is_red(tmp_path, case):
+    status, line = count(tmp_path, "<testcase/>", case)
+    assert status == 1 and line.startswith("release: unit 1 passed")
+
+
+def test_no_test_at_all_and_no_file_are_red(tmp_path):
+    assert count(tmp_path)[0] == 1
+    done = subprocess.run([os.path.join(FOLDER, "../support/count_tests.py"), "release", f"unit={tmp_path}/none"],
+                          capture_output=True, check=False)
+    assert done.returncode == 1
+
+
 # --- check_length, sources
 
 def test_600_lines_pass_and_601_do_not():
