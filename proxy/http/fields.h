@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,15 @@ bool EqualsIgnoringCase(std::string_view a, std::string_view b);
 // elements are skipped, case does not count, parameters after ';' are not part of the token.
 bool ListHasToken(std::string_view list, std::string_view token);
 
+// True for what may stand in a field name or a method (RFC 9110 section 5.6.2). An empty text is no
+// token.
+bool IsToken(std::string_view text);
+
+// True if a peer that reads `_` as `-` (CGI and its descendants do) would take `name` for a field
+// that has a row above although it is none: `X_Forwarded_For`. Such a field must not reach an
+// origin.
+bool PassesForKnownField(std::string_view name);
+
 // Octets that live until Clear. Blocks do not move, so views into them stay valid while more is
 // added.
 class Arena {
@@ -52,20 +62,39 @@ class Arena {
   Arena& operator=(const Arena&) = delete;
 
   // A copy of `text`.
-  std::string_view Copy(std::string_view text);
+  std::string_view Copy(std::string_view text) { return Extend({}, text); }
   // `text`, which Copy or Extend returned, with `more` after it; the old view is dead. Cheap when
   // `text` was the last one.
-  std::string_view Extend(std::string_view text, std::string_view more);
-  // `size` octets to fill in.
+  std::string_view Extend(std::string_view text, std::string_view more) {
+    if (text.empty()) {
+      text = std::string_view(position_, 0);
+    }
+    if (text.data() + text.size() != position_ ||
+        more.size() > static_cast<std::size_t>(end_ - position_)) {
+      return Move(text, more);
+    }
+    if (!more.empty()) {
+      std::memcpy(position_, more.data(), more.size());
+    }
+    position_ += more.size();
+    return {text.data(), text.size() + more.size()};
+  }
+  // `size` octets to fill in; at least 1.
   char* Allocate(std::size_t size);
   // Forgets everything; keeps the first block (4 KiB) and frees the rest.
   void Clear();
 
  private:
+  static constexpr std::size_t kBlockBytes = 4096;
+
   struct Block {
     std::unique_ptr<char[]> data;
     std::size_t size;
   };
+  // Extend where `text` cannot grow in place: both go to where there is room for them to double.
+  std::string_view Move(std::string_view text, std::string_view more);
+  void AddBlock(std::size_t at_least);
+
   std::vector<Block> blocks_;
   char* position_ = nullptr;
   char* end_ = nullptr;

@@ -65,7 +65,8 @@ class H1Decoder {
   // of the message has come).
   Result<Step> Finish();
 
-  // Some octet of the current message has been seen.
+  // Some octet of the current message has been seen; empty lines before a request line are none of
+  // it.
   bool started() const;
 
  private:

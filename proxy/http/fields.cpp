@@ -1,0 +1,205 @@
+#include "proxy/http/fields.h"
+
+#include <algorithm>
+#include <array>
+
+namespace tidegate {
+namespace {
+
+struct KnownField {
+  std::string_view name;
+  FieldId id;
+};
+
+// In the order of their lengths, so that a name is compared with the three at most that are as
+// long.
+constexpr std::array kKnownFields = {
+    KnownField{"te", FieldId::kTe},
+    KnownField{"via", FieldId::kVia},
+    KnownField{"date", FieldId::kDate},
+    KnownField{"host", FieldId::kHost},
+    KnownField{"expect", FieldId::kExpect},
+    KnownField{"server", FieldId::kServer},
+    KnownField{"trailer", FieldId::kTrailer},
+    KnownField{"upgrade", FieldId::kUpgrade},
+    KnownField{"forwarded", FieldId::kForwarded},
+    KnownField{"connection", FieldId::kConnection},
+    KnownField{"keep-alive", FieldId::kKeepAlive},
+    KnownField{"max-forwards", FieldId::kMaxForwards},
+    KnownField{"x-request-id", FieldId::kXRequestId},
+    KnownField{"content-length", FieldId::kContentLength},
+    KnownField{"x-forwarded-for", FieldId::kXForwardedFor},
+    KnownField{"proxy-connection", FieldId::kProxyConnection},
+    KnownField{"x-forwarded-host", FieldId::kXForwardedHost},
+    KnownField{"x-forwarded-port", FieldId::kXForwardedPort},
+    KnownField{"transfer-encoding", FieldId::kTransferEncoding},
+    KnownField{"x-forwarded-proto", FieldId::kXForwardedProto},
+    KnownField{"proxy-authenticate", FieldId::kProxyAuthenticate},
+};
+constexpr std::size_t kLongestName = kKnownFields.back().name.size();
+
+// kFirstOfLength[n] is the first row whose name has n octets or more.
+constexpr auto kFirstOfLength = [] {
+  std::array<std::uint8_t, kLongestName + 2> first{};
+  for (std::size_t length = 0; length < first.size(); ++length) {
+    std::size_t row = 0;
+    while (row < kKnownFields.size() && kKnownFields[row].name.size() < length) {
+      ++row;
+    }
+    first[length] = static_cast<std::uint8_t>(row);
+  }
+  return first;
+}();
+static_assert(std::ranges::is_sorted(kKnownFields, {},
+                                     [](const KnownField& row) { return row.name.size(); }));
+
+constexpr char Lower(char octet) {
+  return octet >= 'A' && octet <= 'Z' ? static_cast<char>(octet | 0x20) : octet;
+}
+
+constexpr char LowerHyphen(char octet) {
+  return octet == '_' ? '-' : Lower(octet);
+}
+
+template <char (*Fold)(char)>
+FieldId Lookup(std::string_view name) {
+  if (name.empty() || name.size() > kLongestName) {
+    return FieldId::kOther;
+  }
+  const char first = Lower(name[0]);
+  for (std::size_t row = kFirstOfLength[name.size()]; row < kFirstOfLength[name.size() + 1];
+       ++row) {
+    const KnownField& known = kKnownFields[row];
+    if (known.name[0] == first &&
+        std::ranges::equal(name, known.name, [](char a, char b) { return Fold(a) == b; })) {
+      return known.id;
+    }
+  }
+  return FieldId::kOther;
+}
+
+constexpr auto kTokenOctets = [] {
+  std::array<bool, 256> is_token{};
+  constexpr std::string_view kOctets =
+      "!#$%&'*+-.^_`|~0123456789"
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  for (const char octet : kOctets) {
+    is_token[static_cast<unsigned char>(octet)] = true;
+  }
+  return is_token;
+}();
+
+std::string_view TrimWhiteSpace(std::string_view text) {
+  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) {
+    text.remove_prefix(1);
+  }
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) {
+    text.remove_suffix(1);
+  }
+  return text;
+}
+
+}  // namespace
+
+FieldId FieldIdOf(std::string_view name) {
+  return Lookup<Lower>(name);
+}
+
+bool PassesForKnownField(std::string_view name) {
+  return name.contains('_') && Lookup<LowerHyphen>(name) != FieldId::kOther;
+}
+
+bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
+  return a.size() == b.size() &&
+         std::ranges::equal(a, b, [](char x, char y) { return Lower(x) == Lower(y); });
+}
+
+bool ListHasToken(std::string_view list, std::string_view token) {
+  while (!list.empty()) {
+    const std::size_t comma = std::min(list.find(','), list.size());
+    std::string_view element = list.substr(0, comma);
+    element = element.substr(0, element.find(';'));
+    if (EqualsIgnoringCase(TrimWhiteSpace(element), token)) {
+      return true;
+    }
+    list.remove_prefix(std::min(comma + 1, list.size()));
+  }
+  return false;
+}
+
+bool IsToken(std::string_view text) {
+  return !text.empty() && std::ranges::all_of(text, [](char octet) {
+    return kTokenOctets[static_cast<unsigned char>(octet)];
+  });
+}
+
+std::string_view Arena::Move(std::string_view text, std::string_view more) {
+  const std::size_t size = text.size() + more.size();
+  if (size == 0) {
+    return {};
+  }
+  char* copy = nullptr;
+  if (size <= static_cast<std::size_t>(end_ - position_)) {
+    copy = Allocate(size);
+  } else {
+    // A field that arrives octet by octet moves here again and again: doubling keeps that linear.
+    AddBlock(text.empty() ? size : 2 * size);
+    copy = Allocate(size);
+  }
+  std::ranges::copy(text, copy);
+  std::ranges::copy(more, copy + text.size());
+  return {copy, size};
+}
+
+char* Arena::Allocate(std::size_t size) {
+  if (size > static_cast<std::size_t>(end_ - position_)) {
+    AddBlock(size);
+  }
+  char* start = position_;
+  position_ += size;
+  return start;
+}
+
+void Arena::AddBlock(std::size_t at_least) {
+  if (blocks_.empty() && at_least > kBlockBytes) {
+    // The first block is what Clear keeps: it has the usual size.
+    blocks_.push_back({std::make_unique_for_overwrite<char[]>(kBlockBytes), kBlockBytes});
+  }
+  const std::size_t size = std::max(at_least, kBlockBytes);
+  blocks_.push_back({std::make_unique_for_overwrite<char[]>(size), size});
+  position_ = blocks_.back().data.get();
+  end_ = position_ + size;
+}
+
+void Arena::Clear() {
+  if (blocks_.empty()) {
+    return;
+  }
+  if (blocks_.size() > 1) {
+    blocks_.resize(1);
+  }
+  position_ = blocks_.front().data.get();
+  end_ = position_ + blocks_.front().size;
+}
+
+const Field* Fields::Find(FieldId id) const {
+  const auto found = std::ranges::find(items_, id, &Field::id);
+  return found == items_.end() ? nullptr : &*found;
+}
+
+const Field* Fields::Find(std::string_view name) const {
+  const auto found = std::ranges::find_if(
+      items_, [name](const Field& field) { return EqualsIgnoringCase(field.name, name); });
+  return found == items_.end() ? nullptr : &*found;
+}
+
+std::size_t Fields::Remove(FieldId id) {
+  return std::erase_if(items_, [id](const Field& field) { return field.id == id; });
+}
+
+std::size_t Fields::Remove(std::string_view name) {
+  return std::erase_if(items_,
+                       [name](const Field& field) { return EqualsIgnoringCase(field.name, name); });
+}
+
+}  // namespace tidegate

@@ -1,0 +1,330 @@
+#include "proxy/http/h1_encoder.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstddef>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "proxy/http/h1_rules.h"
+
+namespace tidegate {
+namespace {
+
+constexpr std::string_view kLineEnd = "\r\n";
+constexpr std::string_view kVersion = "HTTP/1.1";
+// The digits of the largest 64-bit number, in decimal.
+constexpr std::size_t kMaxDigits = 20;
+
+// Octets of text that may be written eight at a time.
+constexpr std::size_t kWord = sizeof(std::uint64_t);
+
+// Some octet of `word` is below 0x20.
+constexpr bool HasControl(std::uint64_t word) {
+  return ((word - 0x2020202020202020U) & ~word & 0x8080808080808080U) != 0;
+}
+
+// Text that would end the line early becomes harmless (RFC 9110 section 5.5): such an octet is a
+// fault of whoever made the head, and must not become a second message.
+void ReplaceLineEnds(char* text, std::size_t size) {
+  std::replace_if(
+      text, text + size, [](char octet) { return octet == '\r' || octet == '\n' || octet == '\0'; },
+      ' ');
+}
+
+// Writes to memory that is large enough; see Grow.
+class Cursor {
+ public:
+  explicit Cursor(char* position) : position_(position) {}
+  char* position() const { return position_; }
+
+  // Static text of ours.
+  void Put(std::string_view text) {
+    std::memcpy(position_, text.data(), text.size());
+    position_ += text.size();
+  }
+  // Text from outside. May write up to 8 octets beyond its end.
+  void PutChecked(std::string_view text) {
+    const char* from = text.data();
+    char* to = position_;
+    bool control = false;
+    std::size_t left = text.size();
+    std::uint64_t word = 0;
+    for (; left >= kWord; left -= kWord, from += kWord, to += kWord) {
+      std::memcpy(&word, from, kWord);
+      std::memcpy(to, &word, kWord);
+      control |= HasControl(word);
+    }
+    for (; left > 0; --left, ++from, ++to) {
+      *to = *from;
+      control |= static_cast<unsigned char>(*from) < 0x20;
+    }
+    if (control) [[unlikely]] {
+      ReplaceLineEnds(position_, text.size());
+    }
+    position_ = to;
+  }
+  void PutNumber(std::uint64_t number) {
+    std::array<char, kMaxDigits> digits;
+    std::size_t first = digits.size();
+    do {
+      digits[--first] = static_cast<char>('0' + number % 10);
+      number /= 10;
+    } while (number != 0);
+    Put(std::string_view(digits.data() + first, digits.size() - first));
+  }
+  void PutField(std::string_view name, std::string_view value) {
+    PutChecked(name);
+    Put(": ");
+    PutChecked(value);
+    Put(kLineEnd);
+  }
+
+ private:
+  char* position_;
+};
+
+// Makes room for at most `size` octets at the end of `out` and keeps what `write(Cursor&)` has
+// written of them.
+template <class Write>
+void Append(std::string& out, std::size_t size, Write write) {
+  const std::size_t before = out.size();
+  if (out.capacity() - before < size) {
+    out.reserve(std::max(before + size, 2 * out.capacity()));
+  }
+  out.resize_and_overwrite(before + size, [&](char* data, std::size_t) {
+    Cursor cursor(data + before);
+    write(cursor);
+    return static_cast<std::size_t>(cursor.position() - data);
+  });
+}
+
+// Written from the head itself and from the option, or not at all.
+constexpr bool IsOurs(FieldId id) {
+  switch (id) {
+    case FieldId::kHost:
+    case FieldId::kConnection:
+    case FieldId::kContentLength:
+    case FieldId::kKeepAlive:
+    case FieldId::kProxyConnection:
+    case FieldId::kTe:
+    case FieldId::kTransferEncoding:
+    case FieldId::kUpgrade:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Of the fields, at most.
+std::size_t SizeOf(const Fields& fields) {
+  std::size_t size = 0;
+  for (const Field& field : fields) {
+    size += field.name.size() + field.value.size() + 2 * kLineEnd.size();
+  }
+  return size;
+}
+
+// Of the fields that we write ourselves and the line ends, more than enough.
+constexpr std::size_t kOurFieldsSize = 160;
+
+void PutConnection(ConnectionOption option, std::string_view upgrade, Cursor& cursor) {
+  switch (option) {
+    case ConnectionOption::kNone:
+      return;
+    case ConnectionOption::kClose:
+      cursor.Put("Connection: close\r\n");
+      return;
+    case ConnectionOption::kKeepAlive:
+      cursor.Put("Connection: keep-alive\r\n");
+      return;
+    case ConnectionOption::kUpgrade:
+      cursor.Put("Connection: upgrade\r\n");
+      cursor.PutField("Upgrade", upgrade);
+      return;
+  }
+}
+
+void PutLength(std::uint64_t length, Cursor& cursor) {
+  cursor.Put("Content-Length: ");
+  cursor.PutNumber(length);
+  cursor.Put(kLineEnd);
+}
+
+void PutFraming(const Head& head, Cursor& cursor) {
+  if (head.body == BodyKind::kLength) {
+    PutLength(head.content_length, cursor);
+  } else if (head.body == BodyKind::kChunked) {
+    cursor.Put("Transfer-Encoding: chunked\r\n");
+  }
+}
+
+void PutFields(const Head& head, bool keep_host, Cursor& cursor) {
+  for (const Field& field : head.fields) {
+    if (field.id == FieldId::kOther || !IsOurs(field.id) ||
+        (keep_host && field.id == FieldId::kHost)) {
+      cursor.PutField(field.name, field.value);
+    }
+  }
+}
+
+struct Phrase {
+  int status;
+  std::string_view text;
+};
+
+constexpr std::array kPhrases = {
+    Phrase{100, "Continue"},
+    Phrase{101, "Switching Protocols"},
+    Phrase{102, "Processing"},
+    Phrase{103, "Early Hints"},
+    Phrase{200, "OK"},
+    Phrase{201, "Created"},
+    Phrase{202, "Accepted"},
+    Phrase{203, "Non-Authoritative Information"},
+    Phrase{204, "No Content"},
+    Phrase{205, "Reset Content"},
+    Phrase{206, "Partial Content"},
+    Phrase{207, "Multi-Status"},
+    Phrase{208, "Already Reported"},
+    Phrase{226, "IM Used"},
+    Phrase{300, "Multiple Choices"},
+    Phrase{301, "Moved Permanently"},
+    Phrase{302, "Found"},
+    Phrase{303, "See Other"},
+    Phrase{304, "Not Modified"},
+    Phrase{305, "Use Proxy"},
+    Phrase{307, "Temporary Redirect"},
+    Phrase{308, "Permanent Redirect"},
+    Phrase{400, "Bad Request"},
+    Phrase{401, "Unauthorized"},
+    Phrase{402, "Payment Required"},
+    Phrase{403, "Forbidden"},
+    Phrase{404, "Not Found"},
+    Phrase{405, "Method Not Allowed"},
+    Phrase{406, "Not Acceptable"},
+    Phrase{407, "Proxy Authentication Required"},
+    Phrase{408, "Request Timeout"},
+    Phrase{409, "Conflict"},
+    Phrase{410, "Gone"},
+    Phrase{411, "Length Required"},
+    Phrase{412, "Precondition Failed"},
+    Phrase{413, "Content Too Large"},
+    Phrase{414, "URI Too Long"},
+    Phrase{415, "Unsupported Media Type"},
+    Phrase{416, "Range Not Satisfiable"},
+    Phrase{417, "Expectation Failed"},
+    Phrase{421, "Misdirected Request"},
+    Phrase{422, "Unprocessable Content"},
+    Phrase{423, "Locked"},
+    Phrase{424, "Failed Dependency"},
+    Phrase{425, "Too Early"},
+    Phrase{426, "Upgrade Required"},
+    Phrase{428, "Precondition Required"},
+    Phrase{429, "Too Many Requests"},
+    Phrase{431, "Request Header Fields Too Large"},
+    Phrase{451, "Unavailable For Legal Reasons"},
+    Phrase{500, "Internal Server Error"},
+    Phrase{501, "Not Implemented"},
+    Phrase{502, "Bad Gateway"},
+    Phrase{503, "Service Unavailable"},
+    Phrase{504, "Gateway Timeout"},
+    Phrase{505, "HTTP Version Not Supported"},
+    Phrase{506, "Variant Also Negotiates"},
+    Phrase{507, "Insufficient Storage"},
+    Phrase{508, "Loop Detected"},
+    Phrase{511, "Network Authentication Required"},
+};
+static_assert(std::ranges::is_sorted(kPhrases, {}, &Phrase::status));
+
+}  // namespace
+
+void EncodeRequestHead(const RequestHead& head, ConnectionOption option, std::string& out) {
+  const std::size_t size = head.method_name.size() + head.target.size() + head.authority.size() +
+                           head.upgrade.size() + SizeOf(head.fields) + kOurFieldsSize;
+  Append(out, size, [&](Cursor& cursor) {
+    cursor.PutChecked(head.method_name);
+    cursor.Put(" ");
+    cursor.PutChecked(head.target);
+    cursor.Put(" HTTP/1.1\r\n");
+    cursor.PutField("Host", head.authority);
+    PutFields(head, false, cursor);
+    PutFraming(head, cursor);
+    PutConnection(option, head.upgrade, cursor);
+    cursor.Put(kLineEnd);
+  });
+}
+
+void EncodeResponseHead(const ResponseHead& head, ConnectionOption option, std::string& out) {
+  const std::size_t size =
+      head.reason.size() + head.upgrade.size() + SizeOf(head.fields) + kOurFieldsSize;
+  Append(out, size, [&](Cursor& cursor) {
+    cursor.Put(kVersion);
+    cursor.Put(" ");
+    cursor.PutNumber(static_cast<std::uint64_t>(head.status));
+    cursor.Put(" ");
+    cursor.PutChecked(head.reason);
+    cursor.Put(kLineEnd);
+    PutFields(head, true, cursor);
+    // RFC 9110 section 8.6 and RFC 9112 section 6.1: 1xx and 204 say nothing about a body.
+    if (head.status >= 200 && head.status != 204) {
+      if (head.body == BodyKind::kNone && head.status != 304) {
+        PutLength(0, cursor);
+      } else {
+        PutFraming(head, cursor);
+      }
+    }
+    PutConnection(option, head.upgrade, cursor);
+    cursor.Put(kLineEnd);
+  });
+}
+
+void EncodeChunkSize(std::uint64_t size, std::string& out) {
+  constexpr std::size_t kMaxHexDigits = 16;
+  std::array<char, kMaxHexDigits + 2> line;
+  std::size_t first = kMaxHexDigits;
+  do {
+    line[--first] = "0123456789abcdef"[size % 16];
+    size /= 16;
+  } while (size != 0);
+  line[kMaxHexDigits] = '\r';
+  line[kMaxHexDigits + 1] = '\n';
+  out.append(line.data() + first, line.size() - first);
+}
+
+void EncodeLastChunk(const Fields& trailers, std::string& out) {
+  Append(out, SizeOf(trailers) + kOurFieldsSize, [&](Cursor& cursor) {
+    cursor.Put("0\r\n");
+    for (const Field& field : trailers) {
+      if (!IsForbiddenInTrailers(field.id)) {
+        cursor.PutField(field.name, field.value);
+      }
+    }
+    cursor.Put(kLineEnd);
+  });
+}
+
+std::string FormatHttpDate(std::int64_t seconds) {
+  constexpr std::array<std::string_view, 7> kDays = {"Sun", "Mon", "Tue", "Wed",
+                                                     "Thu", "Fri", "Sat"};
+  constexpr std::array<std::string_view, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+  const std::chrono::sys_seconds time{std::chrono::seconds(seconds)};
+  const auto day = std::chrono::floor<std::chrono::days>(time);
+  const std::chrono::year_month_day date(day);
+  const std::chrono::hh_mm_ss clock(time - day);
+  return fmt::format(
+      "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT", kDays[std::chrono::weekday(day).c_encoding()],
+      static_cast<unsigned>(date.day()), kMonths[static_cast<unsigned>(date.month()) - 1],
+      static_cast<int>(date.year()), clock.hours().count(), clock.minutes().count(),
+      clock.seconds().count());
+}
+
+std::string_view ReasonPhrase(int status) {
+  const auto row = std::ranges::lower_bound(kPhrases, status, {}, &Phrase::status);
+  return row != kPhrases.end() && row->status == status ? row->text : std::string_view();
+}
+
+}  // namespace tidegate
