@@ -19,9 +19,10 @@ namespace tidegate {
 namespace {
 
 constexpr unsigned kDefaultWidth = 80;
+constexpr unsigned kDefaultHeight = 24;
 
 // SGR sequences (ECMA-48 8.3.117), in the order of Tint.
-constexpr std::array<std::string_view, 6> kSequences = {"",         "\x1b[32m", "\x1b[31m",
+constexpr std::array<std::string_view, 7> kSequences = {"",         "\x1b[32m", "\x1b[31m",
                                                         "\x1b[36m", "\x1b[2m",  "\x1b[1m"};
 constexpr std::string_view kPlain = "\x1b[0m";
 
@@ -67,6 +68,14 @@ unsigned Output::width() const {
     return kDefaultWidth;
   }
   return size.ws_col;
+}
+
+unsigned Output::height() const {
+  winsize size{};
+  if (::ioctl(fd_, TIOCGWINSZ, &size) != 0 || size.ws_row == 0) {
+    return kDefaultHeight;
+  }
+  return size.ws_row;
 }
 
 std::string Output::Paint(Tint tint, std::string_view text) const {

@@ -14,7 +14,7 @@
 namespace tidegate {
 
 // Colour is never the only signal: every use has a word beside it.
-enum class Tint : std::uint8_t { kNone, kGood, kBad, kBusy, kFaint, kStrong };
+enum class Tint : std::uint8_t { kNone, kGood, kBad, kWarning, kBusy, kFaint, kStrong };
 
 class Output {
  public:
@@ -28,6 +28,8 @@ class Output {
   bool is_terminal() const { return is_terminal_; }
   // Columns of the terminal, asked each time; 80 if it does not say.
   unsigned width() const;
+  // Lines of the terminal; 24 if it does not say.
+  unsigned height() const;
 
   // `text` in colour if colour is wanted, `text` otherwise.
   std::string Paint(Tint tint, std::string_view text) const;

@@ -1,0 +1,97 @@
+#include "supervisor/status_view.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace tidegate {
+namespace {
+
+using Json = nlohmann::json;
+
+Json Status() {
+  return Json::parse(R"({
+    "schema_version": 1, "pid": 4711, "version": "1.1.0", "state": "serving", "healthy": false,
+    "problems": ["worker 1 of generation 8 has been started again 3 times"],
+    "started": "2026-01-02T03:04:05Z", "uptime_seconds": 90061,
+    "config_file": "/etc/tidegate/tidegate.json", "config_loaded": "2026-01-02T03:04:05Z",
+    "socket": "/run/tidegate/control.sock", "generation": 8, "previous_version": "1.0.0",
+    "generations": [
+      {"number": 7, "state": "draining", "version": "1.0.0", "workers": [
+        {"slot": 0, "pid": 100, "state": "draining", "restarts": 0, "uptime_seconds": 90000,
+         "draining": {"left": 13, "tunnels": 1, "oldest_seconds": 4.1}}]},
+      {"number": 8, "state": "serving", "version": "1.1.0", "workers": [
+        {"slot": 0, "pid": 200, "state": "serving", "restarts": 0, "uptime_seconds": 12.3},
+        {"slot": 1, "pid": 201, "state": "serving", "restarts": 3, "uptime_seconds": 1}]}],
+    "listeners": [
+      {"name": "web", "bind": ":80", "accept": "reuseport", "addresses": ["[::]:80"], "sockets": 2},
+      {"name": "priv", "bind": "unix:/run/app", "accept": "shared", "addresses": ["unix:/run/app"],
+       "sockets": 1}],
+    "counters": {"requests_total": 1234, "responses_2xx": 1200, "bytes_out": 1048576,
+                 "reloads_ok": 1}
+  })");
+}
+
+TEST(StatusView, ShowsGenerationsWorkersListenersAndCounters) {
+  EXPECT_EQ(
+      StatusText(Status(), Output(-1, ColorMode::kNever), false),
+      "tidegate 1.1.0  serving  generation 8, pid 4711, up 1d1h\n"
+      "  configuration  /etc/tidegate/tidegate.json, read 2026-01-02T03:04:05Z\n"
+      "  problem        worker 1 of generation 8 has been started again 3 times\n"
+      "\n"
+      "GENERATION  STATE     VERSION  SLOT  PID  WORKER    RESTARTS  UP     DRAIN\n"
+      "7           draining  1.0.0    0     100  draining  0         1d1h   13 left, 1 tunnel, "
+      "oldest 4.10s\n"
+      "8           serving   1.1.0    0     200  serving   0         12.3s\n"
+      "                               1     201  serving   3         1.00s\n"
+      "\n"
+      "LISTENER  BIND           ADDRESSES      ACCEPT\n"
+      "web       :80            [::]:80        reuseport\n"
+      "priv      unix:/run/app  unix:/run/app  shared\n"
+      "\n"
+      "1234 requests (2xx 1200, 3xx 0, 4xx 0, 5xx 0), 0 connections open, 0 in, 1.0 MiB out\n"
+      "1 reload (0 failed), 0 upgrades (0 failed, 0 rolled back), 0 worker restarts\n");
+}
+
+TEST(StatusView, WithDetailShowsEveryCounterAndWhereThingsAre) {
+  std::string text = StatusText(Status(), Output(-1, ColorMode::kNever), true);
+  EXPECT_NE(text.find("requests_total  1234\n"), std::string::npos);
+  EXPECT_NE(text.find("/run/tidegate/control.sock\n"), std::string::npos);
+  EXPECT_NE(text.find("SOCKETS"), std::string::npos);
+}
+
+TEST(StatusView, TakesADaemonThatSaysLess) {
+  Output output(-1, ColorMode::kNever);
+  EXPECT_NE(StatusText(Json::object(), output, true), "");
+  Json status = Json::parse(
+      R"({"generations": [{"number": 1, "workers": "odd"}, 7], "listeners": {}, "problems": [3]})");
+  EXPECT_NE(StatusText(status, output, false).find("GENERATION"), std::string::npos);
+}
+
+TEST(StatusView, ANameLeavesOnlyWhatIsCalledThat) {
+  Json status = Status();
+  ASSERT_TRUE(KeepOnly(status, "web"));
+  EXPECT_EQ(status["listeners"].size(), 1U);
+  EXPECT_TRUE(status["generations"].empty());
+
+  status = Status();
+  ASSERT_TRUE(KeepOnly(status, "7"));
+  EXPECT_EQ(status["generations"].size(), 1U);
+
+  status = Status();
+  EXPECT_FALSE(KeepOnly(status, "nothing"));
+  EXPECT_EQ(status, Status());
+}
+
+TEST(StatusView, ListsConnectionsAndCountsThem) {
+  Json data = Json::parse(R"({"connections": [
+    {"id": "8.0.17", "generation": 8, "slot": 0, "pid": 200, "state": "tunnel", "client": "127.0.0.1:5",
+     "listener": "web", "age_seconds": 65.2, "bytes_in": 10, "bytes_out": 2048}]})");
+  EXPECT_EQ(ConnectionsText(data, Output(-1, ColorMode::kNever)),
+            "ID      STATE   AGE    GENERATION  SLOT  PID  LISTENER  CLIENT       IN  OUT\n"
+            "8.0.17  tunnel  1m05s  8           0     200  web       127.0.0.1:5  10  2.0 KiB\n"
+            "\n1 connection\n");
+  EXPECT_EQ(ConnectionsText(Json::object(), Output(-1, ColorMode::kNever)), "0 connections\n");
+}
+
+}  // namespace
+}  // namespace tidegate
