@@ -1,0 +1,272 @@
+#include "common/config_check.h"
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "common/text.h"
+
+namespace tidegate {
+namespace {
+
+// Where an element of a list was given.
+struct Element {
+  // The whole element, or the value of a short form.
+  const JsonNode* node = nullptr;
+  // Of members: the key in the file.
+  Place place;
+  std::string path;
+};
+
+// The elements of a list in the order of the Config.
+std::vector<Element> ElementsOf(const JsonNode& root, std::string_view list_key,
+                                std::string_view short_key) {
+  std::vector<Element> elements;
+  if (const JsonNode* list = root.Find(list_key); list != nullptr) {
+    for (std::size_t i = 0; i < list->items.size(); ++i) {
+      elements.push_back({&list->items[i], list->items[i].place, ItemPath(list_key, i)});
+    }
+    for (const JsonMember& member : list->members) {
+      elements.push_back({&member.value, member.key_place, MemberPath(list_key, member.key)});
+    }
+  }
+  if (const JsonNode* node = root.Find(short_key);
+      node != nullptr && node->kind != JsonNode::Kind::kNull) {
+    elements.push_back({node, node->place, std::string(short_key)});
+  }
+  return elements;
+}
+
+// The value of `key` in the element, or the element itself for short forms and what has no such
+// key.
+const JsonNode& PartOf(const Element& element, std::string_view key) {
+  const JsonNode* part = element.node->Find(key);
+  return part == nullptr ? *element.node : *part;
+}
+
+class ReferenceCheck {
+ public:
+  ReferenceCheck(const JsonNode& root, const Config& config, Diagnostics& diagnostics)
+      : config_(config),
+        diagnostics_(diagnostics),
+        listeners_(ElementsOf(root, "listeners", "listen")),
+        upstreams_(ElementsOf(root, "upstreams", "upstream")),
+        routes_(ElementsOf(root, "routes", "upstream")),
+        limits_(root.Find("limits")) {}
+
+  void Run() {
+    CheckListeners();
+    CheckUpstreams();
+    CheckRouteNames();
+    CheckRouteUpstreams();
+    CheckShadowedRoutes();
+    CheckLimits();
+  }
+
+ private:
+  // Reports `what` of the element if another one had it before.
+  void CheckTwice(std::map<std::string, const Element*>& known, const std::string& value,
+                  const Element& element, std::string_view key, std::string_view what) {
+    auto [first, is_new] = known.try_emplace(value, &element);
+    if (!is_new) {
+      const JsonNode& part = PartOf(element, key);
+      std::string path = &part == element.node ? element.path : MemberPath(element.path, key);
+      diagnostics_.AddError(
+          part.place, path,
+          fmt::format("{} \"{}\" is taken, by {} at {}", what, value, first->second->path,
+                      diagnostics_.LineReference(PartOf(*first->second, key).place)));
+    }
+  }
+
+  void CheckListeners() {
+    std::map<std::string, const Element*> names;
+    std::map<std::string, const Element*> binds;
+    for (std::size_t i = 0; i < std::min(config_.listeners.size(), listeners_.size()); ++i) {
+      const ListenerConfig& listener = config_.listeners[i];
+      if (listener.bind == Address{}) {
+        continue;  // It was at fault; ":0" twice is no conflict either.
+      }
+      CheckTwice(names, listener.name, listeners_[i], "name", "the name");
+      // The kernel finds a free port for each.
+      bool any_port = listener.bind.kind == Address::Kind::kTcp && listener.bind.port == 0;
+      if (!any_port) {
+        CheckTwice(binds, listener.bind.ToString(), listeners_[i], "bind", "the address");
+      }
+    }
+  }
+
+  void CheckUpstreams() {
+    std::map<std::string, const Element*> names;
+    for (std::size_t i = 0; i < std::min(config_.upstreams.size(), upstreams_.size()); ++i) {
+      const UpstreamConfig& upstream = config_.upstreams[i];
+      // Duplicate keys are found while reading; this is the short form beside an upstream called
+      // "default".
+      CheckTwice(names, upstream.name, upstreams_[i], "name", "the name");
+      const JsonNode* endpoints = upstreams_[i].node->Find("endpoints");
+      std::set<std::string> addresses;
+      for (std::size_t k = 0;
+           endpoints != nullptr && k < std::min(upstream.endpoints.size(), endpoints->items.size());
+           ++k) {
+        std::string address = upstream.endpoints[k].address.ToString();
+        if (!addresses.insert(address).second && upstream.endpoints[k].address != Address{}) {
+          diagnostics_.AddWarning(
+              endpoints->items[k].place, ItemPath(MemberPath(upstreams_[i].path, "endpoints"), k),
+              fmt::format("the endpoint {} is given twice", address), "remove one of them");
+        }
+      }
+    }
+  }
+
+  void CheckRouteNames() {
+    std::map<std::string, const Element*> names;
+    for (std::size_t i = 0; i < std::min(config_.routes.size(), routes_.size()); ++i) {
+      CheckTwice(names, config_.routes[i].name, routes_[i], "name", "the name");
+    }
+  }
+
+  void CheckRouteUpstreams() {
+    std::vector<std::string_view> known;
+    for (const UpstreamConfig& upstream : config_.upstreams) {
+      known.push_back(upstream.name);
+    }
+    std::set<std::string_view> used;
+    bool all_known = true;
+    for (std::size_t i = 0; i < std::min(config_.routes.size(), routes_.size()); ++i) {
+      const auto* forward = std::get_if<ForwardAction>(&config_.routes[i].action);
+      if (forward == nullptr) {
+        continue;
+      }
+      used.insert(forward->upstream);
+      if (std::ranges::find(known, forward->upstream) != known.end()) {
+        continue;
+      }
+      all_known = false;
+      const JsonNode* node = routes_[i].node->Find("upstream");
+      if (node != nullptr && !node->unset && !forward->upstream.empty()) {
+        ReportUnknownUpstream(*node, MemberPath(routes_[i].path, "upstream"), forward->upstream,
+                              known);
+      }
+    }
+    // While a name is wrong, the upstream that it meant only looks unused.
+    for (std::size_t i = 0; all_known && i < std::min(config_.upstreams.size(), upstreams_.size());
+         ++i) {
+      if (!used.contains(config_.upstreams[i].name)) {
+        diagnostics_.AddWarning(upstreams_[i].place, upstreams_[i].path,
+                                "no route uses this upstream");
+      }
+    }
+  }
+
+  void ReportUnknownUpstream(const JsonNode& node, const std::string& path, const std::string& name,
+                             const std::vector<std::string_view>& known) {
+    std::string suggestion;
+    if (auto nearest = Nearest(name, known)) {
+      suggestion = fmt::format("did you mean \"{}\"?", *nearest);
+    } else if (auto address = ParseAddress(name); address) {
+      suggestion = "a route takes the name of an upstream; give it this endpoint";
+    } else if (known.empty()) {
+      suggestion = "there are no upstreams";
+    } else if (known.size() <= 5) {
+      suggestion = fmt::format("there is {}", QuotedChoice(known));
+    }
+    diagnostics_.AddError(node.place, path, fmt::format("there is no upstream \"{}\"", name),
+                          std::move(suggestion));
+  }
+
+  // A route never matches if, for each of its hosts, earlier routes of the same host and path take
+  // all of its methods: then they are exactly as specific, and the first wins.
+  void CheckShadowedRoutes() {
+    struct Earlier {
+      // Empty: every method.
+      const std::vector<std::string>* methods;
+      std::size_t index;
+    };
+    std::map<std::pair<std::string, std::string>, std::vector<Earlier>> seen;
+    for (std::size_t i = 0; i < std::min(config_.routes.size(), routes_.size()); ++i) {
+      const RouteConfig& route = config_.routes[i];
+      if (HasReadFault(routes_[i], route)) {
+        continue;
+      }
+      std::vector<std::string> hosts =
+          route.hosts.empty() ? std::vector<std::string>{""} : route.hosts;
+      std::size_t by = 0;
+      bool shadowed = std::ranges::all_of(hosts, [&](const std::string& host) {
+        std::set<std::string_view> left(route.methods.begin(), route.methods.end());
+        for (const Earlier& earlier : seen[{host, route.path}]) {
+          by = earlier.index;
+          if (earlier.methods->empty()) {
+            return true;
+          }
+          for (const std::string& method : *earlier.methods) {
+            left.erase(method);
+          }
+          if (!route.methods.empty() && left.empty()) {
+            return true;
+          }
+        }
+        return false;
+      });
+      if (shadowed) {
+        diagnostics_.AddWarning(
+            routes_[i].place, routes_[i].path,
+            fmt::format(
+                "this route never matches: {} at {} has the same host and path and comes first",
+                routes_[by].path, diagnostics_.LineReference(routes_[by].place)));
+        continue;
+      }
+      for (const std::string& host : hosts) {
+        seen[{host, route.path}].push_back({&route.methods, i});
+      }
+    }
+  }
+
+  // True if what says which requests match was wrong: the default in its place says nothing.
+  static bool HasReadFault(const Element& element, const RouteConfig& route) {
+    const JsonNode& node = *element.node;
+    if (node.kind != JsonNode::Kind::kObject) {
+      return node.kind != JsonNode::Kind::kString;
+    }
+    const JsonNode* host = node.Find("host");
+    const JsonNode* path = node.Find("path");
+    const JsonNode* methods = node.Find("methods");
+    std::size_t host_count = host == nullptr                        ? 0
+                             : host->kind == JsonNode::Kind::kArray ? host->items.size()
+                                                                    : 1;
+    return host_count != route.hosts.size() || (path != nullptr && path->text != route.path) ||
+           (methods != nullptr && methods->items.size() != route.methods.size());
+  }
+
+  void CheckLimits() {
+    const LimitsConfig& limits = config_.limits;
+    if (limits_ != nullptr && limits.max_url_bytes > limits.max_header_bytes) {
+      const JsonNode* url = limits_->Find("max_url_bytes");
+      diagnostics_.AddWarning(
+          url == nullptr ? limits_->place : url->place, "limits.max_url_bytes",
+          fmt::format("{} is more than max_header_bytes ({}), which counts the URL too",
+                      FormatSize(limits.max_url_bytes), FormatSize(limits.max_header_bytes)));
+    }
+  }
+
+  const Config& config_;
+  Diagnostics& diagnostics_;
+  std::vector<Element> listeners_;
+  std::vector<Element> upstreams_;
+  std::vector<Element> routes_;
+  // Null if the file has none.
+  const JsonNode* limits_;
+};
+
+}  // namespace
+
+void CheckReferences(const JsonNode& root, const Config& config, Diagnostics& diagnostics) {
+  ReferenceCheck(root, config, diagnostics).Run();
+}
+
+}  // namespace tidegate

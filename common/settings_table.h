@@ -1,0 +1,437 @@
+#pragma once
+
+// The settings of Tidegate, one row each:
+//
+//   {key, type, where it is kept, default, range, help}
+//
+// Adding a setting is one row here and one member in config.h. Rows are read from top to bottom,
+// whatever the order in the file: what others inherit comes first.
+
+#include <array>
+#include <chrono>
+
+#include "common/config_settings.h"
+
+namespace tidegate::settings {
+
+// The member of a struct as a function.
+template <auto Member>
+struct MemberField;
+template <class Owner, class Value, Value Owner::* Member>
+struct MemberField<Member> {
+  static void* Get(void* owner) { return &(static_cast<Owner*>(owner)->*Member); }
+};
+template <auto Member>
+inline constexpr auto kField = &MemberField<Member>::Get;
+
+inline void* Same(void* owner) {
+  return owner;
+}
+
+constexpr Range Between(Duration least, Duration most) {
+  return {static_cast<std::uint64_t>(least.count()), static_cast<std::uint64_t>(most.count())};
+}
+constexpr Range Between(std::uint64_t least, std::uint64_t most) {
+  return {least, most};
+}
+
+using std::chrono::hours;
+using std::chrono::milliseconds;
+using std::chrono::minutes;
+using std::chrono::seconds;
+
+inline constexpr Range kAny{};
+inline constexpr Range kWait = Between(milliseconds(1), hours(24 * 365));
+inline constexpr Range kWaitOrNone = Between(milliseconds(0), hours(24 * 365));
+
+// Listeners.
+
+inline constexpr std::array<std::string_view, 2> kAcceptWords = {"reuseport", "shared"};
+
+inline constexpr std::array kListenerSettings = {
+    Setting{"name", &kName, kField<&ListenerConfig::name>, "", kAny,
+            "What status and logs call it; by default its address."},
+    Setting{"bind", &kBindAddress, kField<&ListenerConfig::bind>, "", kAny,
+            "The address to accept on: \"127.0.0.1:80\", \":80\" (both families), \"unix:/path\" "
+            "or \"systemd:NAME\"."}
+        .Required(),
+    Setting{"accept", &kChoice, kField<&ListenerConfig::accept>, "reuseport", kAny,
+            "One socket for each worker, or one shared by all; unix and systemd sockets are always "
+            "shared."}
+        .OneOf(kAcceptWords),
+    Setting{"trusted_proxies", &kNetworks, kField<&ListenerConfig::trusted_proxies>, "", kAny,
+            "For this listener instead of the general list."}
+        .Inherits([](const Config& config) -> const void* { return &config.trusted_proxies; }),
+};
+
+void CheckListener(SettingReader& reader, const JsonNode& node, const std::string& path,
+                   void* owner);
+inline constexpr Section kListener{"listener", kListenerSettings, &CheckListener};
+
+inline constexpr ListAccess kListenerList{
+    [](void* owner) -> void* {
+      Config& config = *static_cast<Config*>(owner);
+      config.listeners.emplace_back().trusted_proxies = config.trusted_proxies;
+      return &config.listeners.back();
+    },
+    [](const void* owner) { return static_cast<const Config*>(owner)->listeners.size(); },
+    [](const void* owner, std::size_t i) -> const void* {
+      return &static_cast<const Config*>(owner)->listeners[i];
+    },
+    [](void* element) -> std::string& { return static_cast<ListenerConfig*>(element)->name; }};
+
+// What is said about the client.
+
+inline constexpr std::array kForwardedSettings = {
+    Setting{"x_forwarded", &kFlag, kField<&ForwardedConfig::x_forwarded>, "true", kAny,
+            "Send X-Forwarded-For, -Proto, -Host and -Port to upstreams."},
+    Setting{"rfc7239", &kFlag, kField<&ForwardedConfig::rfc7239>, "false", kAny,
+            "Send Forwarded (RFC 7239) to upstreams."},
+    Setting{"via", &kFlag, kField<&ForwardedConfig::via>, "true", kAny,
+            "Add Via in both directions."},
+};
+inline constexpr Section kForwarded{"forwarded", kForwardedSettings};
+
+// Limits.
+
+inline constexpr std::array kLimitSettings = {
+    Setting{
+        "max_connections", &kCountOrAuto, kField<&LimitsConfig::max_connections>, "auto",
+        Between(1, 10'000'000),
+        "Downstream connections of all workers together; auto: what the descriptor limit allows."},
+    Setting{"max_body", &kSizeOrOff, kField<&LimitsConfig::max_body>, "off",
+            Between(0, 1ULL << 60U), "The largest request body; more is answered with 413."},
+    Setting{"max_header_bytes", &kSize, kField<&LimitsConfig::max_header_bytes>, "32KiB",
+            Between(1024, 1U << 20U),
+            "The largest head of a request or response, start line included; more is answered with "
+            "431."},
+    Setting{"max_headers", &kCount, kField<&LimitsConfig::max_headers>, "100", Between(1, 1000),
+            "The most header fields of a request or response; more is answered with 431."},
+    Setting{"max_url_bytes", &kSize, kField<&LimitsConfig::max_url_bytes>, "16KiB",
+            Between(64, 1U << 20U), "The longest request target; more is answered with 414."},
+};
+inline constexpr Section kLimits{"limits", kLimitSettings};
+
+// Timeouts. Each is about progress in one phase; none limits a whole exchange.
+
+inline constexpr std::array kTimeoutSettings = {
+    Setting{"request_head", &kDurationOrOff, kField<&TimeoutsConfig::request_head>, "15s", kWait,
+            "From the first octet of a request to the end of its head (408)."},
+    Setting{"body_idle", &kDurationOrOff, kField<&TimeoutsConfig::body_idle>, "30s", kWait,
+            "Between two pieces of a body, in either direction (408)."},
+    Setting{"keepalive", &kDurationOrOff, kField<&TimeoutsConfig::keepalive>, "75s", kWait,
+            "How long an idle downstream connection is kept."},
+    Setting{"write_idle", &kDurationOrOff, kField<&TimeoutsConfig::write_idle>, "30s", kWait,
+            "How long a peer may take nothing of what is written to it."},
+    Setting{"tunnel_idle", &kDurationOrOff, kField<&TimeoutsConfig::tunnel_idle>, "1h", kWait,
+            "How long a tunnel (WebSocket) may be silent in both directions."},
+    Setting{"upstream_connect", &kDurationOrOff, kField<&TimeoutsConfig::upstream_connect>, "3s",
+            kWait, "Connecting to an endpoint (504)."},
+    Setting{"upstream_response", &kDurationOrOff, kField<&TimeoutsConfig::upstream_response>, "60s",
+            kWait, "From the end of the request to the head of the response (504)."},
+    Setting{"upstream_idle", &kDurationOrOff, kField<&TimeoutsConfig::upstream_idle>, "55s", kWait,
+            "How long an idle upstream connection is kept; below what the upstream itself allows."},
+};
+inline constexpr Section kTimeouts{"timeouts", kTimeoutSettings};
+
+// Upstreams.
+
+inline constexpr std::array kEndpointSettings = {
+    Setting{"address", &kEndpointAddress, kField<&EndpointConfig::address>, "", kAny,
+            "\"host:port\" or \"unix:/path\"; names are resolved again when their time to live is "
+            "over."}
+        .Required(),
+};
+inline constexpr Section kEndpoint{"endpoint", kEndpointSettings};
+
+inline constexpr std::array kQueueSettings = {
+    Setting{"size", &kCount, kField<&QueueConfig::size>, "100", Between(0, 1'000'000),
+            "How many exchanges may wait for a connection; one more is answered with 503."},
+    Setting{"timeout", &kDuration, kField<&QueueConfig::timeout>, "5s", kWait,
+            "How long one of them waits before 503."},
+};
+inline constexpr Section kQueue{"queue", kQueueSettings};
+
+inline constexpr std::array<std::string_view, 2> kRetryWords = {"connect", "stale_connection"};
+inline constexpr std::array kRetrySettings = {
+    Setting{"attempts", &kCount, kField<&RetryConfig::attempts>, "1", Between(0, 10),
+            "How many attempts may follow the first."},
+    Setting{"on", &kRetryOn, &Same, "", kAny,
+            "What may be tried again: \"connect\" (no connection), \"stale_connection\" (a kept "
+            "one was closed)."}
+        .OneOf(kRetryWords),
+};
+inline constexpr Section kRetry{"retry", kRetrySettings};
+
+inline constexpr std::array<std::string_view, 2> kBalanceWords = {"round_robin",
+                                                                  "least_connections"};
+inline constexpr std::array kUpstreamSettings = {
+    Setting{"endpoints", &kEndpoints, kField<&UpstreamConfig::endpoints>, "", kAny,
+            "Where requests go; at least one."}
+        .Of(kEndpoint)
+        .Required(),
+    Setting{"balance", &kChoice, kField<&UpstreamConfig::balance>, "round_robin", kAny,
+            "How an endpoint is chosen."}
+        .OneOf(kBalanceWords),
+    Setting{"max_connections_per_endpoint", &kCountOrOff,
+            kField<&UpstreamConfig::max_connections_per_endpoint>, "off", Between(1, 65535),
+            "Of one worker; exchanges beyond it wait in the queue."},
+    Setting{"queue", &kSection, kField<&UpstreamConfig::queue>, "", kAny,
+            "Exchanges that wait for a connection."}
+        .Of(kQueue),
+    Setting{"retry", &kSection, kField<&UpstreamConfig::retry>, "", kAny,
+            "Trying again, only when the request cannot have been acted on."}
+        .Of(kRetry),
+};
+inline constexpr Section kUpstream{"upstream", kUpstreamSettings};
+
+inline constexpr ListAccess kUpstreamList{
+    [](void* owner) -> void* { return &static_cast<Config*>(owner)->upstreams.emplace_back(); },
+    [](const void* owner) { return static_cast<const Config*>(owner)->upstreams.size(); },
+    [](const void* owner, std::size_t i) -> const void* {
+      return &static_cast<const Config*>(owner)->upstreams[i];
+    },
+    [](void* element) -> std::string& { return static_cast<UpstreamConfig*>(element)->name; }};
+
+// Routes.
+
+inline constexpr std::array kRequestEditSettings = {
+    Setting{"set", &kRequestHeaderMap, kField<&HeaderEdits::set>, "", kAny,
+            "Replaces every field of the name."},
+    Setting{"add", &kHeaderMap, kField<&HeaderEdits::add>, "", kAny,
+            "Adds a field beside those that are there."},
+    Setting{"remove", &kHeaderNames, kField<&HeaderEdits::remove>, "", kAny,
+            "Removes every field of the name."},
+};
+inline constexpr std::array kResponseEditSettings = {
+    Setting{"set", &kHeaderMap, kField<&HeaderEdits::set>, "", kAny,
+            "Replaces every field of the name."},
+    Setting{"add", &kHeaderMap, kField<&HeaderEdits::add>, "", kAny,
+            "Adds a field beside those that are there."},
+    Setting{"remove", &kHeaderNames, kField<&HeaderEdits::remove>, "", kAny,
+            "Removes every field of the name."},
+};
+inline constexpr Section kRequestEdits{"request header rules", kRequestEditSettings};
+inline constexpr Section kResponseEdits{"response header rules", kResponseEditSettings};
+
+inline constexpr std::array kHeaderRuleSettings = {
+    Setting{"request", &kSection, kField<&HeaderRules::request>, "", kAny,
+            "Before the request goes to the upstream."}
+        .Of(kRequestEdits),
+    Setting{"response", &kSection, kField<&HeaderRules::response>, "", kAny,
+            "Before the response goes to the client."}
+        .Of(kResponseEdits),
+};
+inline constexpr Section kHeaderRules{"header rules", kHeaderRuleSettings};
+
+inline constexpr std::array kRespondSettings = {
+    Setting{"status", &kStatus, kField<&RespondAction::status>, "200", Between(200, 599),
+            "The status of the answer."},
+    Setting{"body", &kBody, kField<&RespondAction::body>, "", kAny, "The body of the answer."},
+    Setting{"headers", &kHeaderMap, kField<&RespondAction::headers>, "", kAny,
+            "Header fields of the answer."},
+};
+void CheckRespond(SettingReader& reader, const JsonNode& node, const std::string& path,
+                  void* owner);
+inline constexpr Section kRespond{"respond", kRespondSettings, &CheckRespond};
+
+inline constexpr std::array kRedirectSettings = {
+    Setting{"to", &kLocation, kField<&RedirectAction::to>, "", kAny,
+            "The Location, sent as it is: a URL or a path."}
+        .Required(),
+    Setting{"status", &kRedirectStatus, kField<&RedirectAction::status>, "302", kAny,
+            "301, 302, 303, 307 or 308."},
+};
+inline constexpr Section kRedirect{"redirect", kRedirectSettings};
+
+// The action of a route, made if another one is there.
+template <class Action>
+void* ActionOf(void* owner) {
+  RouteAction& action = static_cast<RouteConfig*>(owner)->action;
+  if (!std::holds_alternative<Action>(action)) {
+    action = Action{};
+  }
+  return &std::get<Action>(action);
+}
+inline void* UpstreamOf(void* owner) {
+  return &static_cast<ForwardAction*>(ActionOf<ForwardAction>(owner))->upstream;
+}
+template <class Action>
+bool HasAction(const void* owner) {
+  return std::holds_alternative<Action>(static_cast<const RouteConfig*>(owner)->action);
+}
+
+inline constexpr std::array kRouteSettings = {
+    Setting{"name", &kName, kField<&RouteConfig::name>, "", kAny,
+            "What logs and metrics call it; by default its host and path."},
+    Setting{"host", &kHosts, kField<&RouteConfig::hosts>, "", kAny,
+            "Which hosts: names, or \"*.example.org\" for all below; without it every host."}
+        .When([](const void* owner) {
+          return !static_cast<const RouteConfig*>(owner)->hosts.empty();
+        }),
+    Setting{"path", &kPathPrefix, kField<&RouteConfig::path>, "/", kAny,
+            "The beginning of the request's path, compared octet for octet."},
+    Setting{"methods", &kMethods, kField<&RouteConfig::methods>, "", kAny,
+            "Which methods; without it all."}
+        .When([](const void* owner) {
+          return !static_cast<const RouteConfig*>(owner)->methods.empty();
+        }),
+    Setting{"strip_prefix", &kPathPrefix, kField<&RouteConfig::strip_prefix>, "", kAny,
+            "Taken off the path before the request goes to the upstream; a beginning of \"path\"."}
+        .When([](const void* owner) {
+          return !static_cast<const RouteConfig*>(owner)->strip_prefix.empty();
+        }),
+    Setting{"max_body", &kSizeOrOff, kField<&RouteConfig::max_body>, "", Between(0, 1ULL << 60U),
+            "For this route instead of limits.max_body."}
+        .Inherits([](const Config& config) -> const void* { return &config.limits.max_body; }),
+    Setting{"timeouts", &kSection, kField<&RouteConfig::timeouts>, "", kAny,
+            "For this route instead of the general ones."}
+        .Of(kTimeouts)
+        .Inherits([](const Config& config) -> const void* { return &config.timeouts; }),
+    Setting{"upstream", &kName, &UpstreamOf, "", kAny,
+            "The name of the upstream that requests go to."}
+        .When(&HasAction<ForwardAction>),
+    Setting{"respond", &kSection, &ActionOf<RespondAction>, "", kAny,
+            "An answer that is given at once."}
+        .Of(kRespond)
+        .When(&HasAction<RespondAction>),
+    Setting{"redirect", &kSection, &ActionOf<RedirectAction>, "", kAny, "A redirect."}
+        .Of(kRedirect)
+        .When(&HasAction<RedirectAction>),
+    Setting{"headers", &kSection, kField<&RouteConfig::headers>, "", kAny,
+            "Changes of header fields: remove, set, add."}
+        .Of(kHeaderRules)
+        .When([](const void* owner) {
+          return static_cast<const RouteConfig*>(owner)->headers != HeaderRules{};
+        }),
+};
+void CheckRoute(SettingReader& reader, const JsonNode& node, const std::string& path, void* owner);
+inline constexpr std::array<std::string_view, 3> kActionKeys = {"upstream", "respond", "redirect"};
+inline constexpr Section kRoute{"route", kRouteSettings, &CheckRoute, kActionKeys};
+
+inline constexpr ListAccess kRouteList{
+    [](void* owner) -> void* {
+      Config& config = *static_cast<Config*>(owner);
+      RouteConfig& route = config.routes.emplace_back();
+      route.max_body = config.limits.max_body;
+      route.timeouts = config.timeouts;
+      return &route;
+    },
+    [](const void* owner) { return static_cast<const Config*>(owner)->routes.size(); },
+    [](const void* owner, std::size_t i) -> const void* {
+      return &static_cast<const Config*>(owner)->routes[i];
+    },
+    [](void* element) -> std::string& { return static_cast<RouteConfig*>(element)->name; }};
+
+// Generations.
+
+inline constexpr std::array kUpgradeSettings = {
+    Setting{"ready_timeout", &kDuration, kField<&UpgradeConfig::ready_timeout>, "30s",
+            Between(milliseconds(1), hours(24)), "How long a new generation may take to be ready."},
+    Setting{"probation", &kDuration, kField<&UpgradeConfig::probation>, "5s",
+            Between(milliseconds(0), hours(24)),
+            "How long the old generation stands by to take over again."},
+    Setting{"drain", &kDurationOrOff, kField<&UpgradeConfig::drain>, "30s", kWaitOrNone,
+            "How long the old generation may take to finish its exchanges."},
+    Setting{"drain_tunnels", &kDurationOrOff, kField<&UpgradeConfig::drain_tunnels>, "5m",
+            kWaitOrNone, "The same for tunnels."},
+    Setting{"max_generations", &kCount, kField<&UpgradeConfig::max_generations>, "3",
+            Between(2, 16), "How many generations may exist; over it the oldest is cut short."},
+};
+inline constexpr Section kUpgrade{"upgrade", kUpgradeSettings};
+
+inline constexpr std::array kShutdownSettings = {
+    Setting{"delay", &kDuration, kField<&ShutdownConfig::delay>, "0s",
+            Between(milliseconds(0), hours(24)),
+            "How long to go on accepting after the order to stop, for load balancers to notice."},
+    Setting{"timeout", &kDurationOrOff, kField<&ShutdownConfig::timeout>, "30s", kWaitOrNone,
+            "How long exchanges may take to finish then."},
+};
+inline constexpr Section kShutdown{"shutdown", kShutdownSettings};
+
+// Logs.
+
+inline constexpr std::array kRedactSettings = {
+    Setting{"query", &kParameterNames, kField<&AccessLogConfig::redact_query>, "", kAny,
+            "Query parameters whose values are not written."},
+};
+inline constexpr Section kRedact{"redact", kRedactSettings};
+
+inline constexpr std::array kAccessSettings = {
+    Setting{"path", &kAccessLog, kField<&AccessLogConfig::path>, "", kAny,
+            "A file, \"stdout\" or \"stderr\"."}
+        .Required(),
+    Setting{"request_headers", &kLoggedHeaders, kField<&AccessLogConfig::request_headers>, "", kAny,
+            "Header fields of the request to log."},
+    Setting{"redact", &kSection, &Same, "", kAny, "What must not be written."}.Of(kRedact),
+};
+inline constexpr Section kAccess{"access", kAccessSettings};
+
+inline constexpr std::array<std::string_view, 4> kLevelWords = {"debug", "info", "warn", "error"};
+inline constexpr std::array kLoggingSettings = {
+    Setting{"level", &kChoice, kField<&LoggingConfig::level>, "info", kAny,
+            "How much the error log says."}
+        .OneOf(kLevelWords),
+    Setting{"error", &kErrorLog, kField<&LoggingConfig::error>, "stderr", kAny,
+            "The error log: a file or \"stderr\"."},
+    Setting{"access", &kSection,
+            [](void* owner) -> void* {
+              auto& access = static_cast<LoggingConfig*>(owner)->access;
+              return access ? &*access : &access.emplace();
+            },
+            "", kAny, "The access log, one JSON object a line; off unless given."}
+        .Of(kAccess)
+        .When([](const void* owner) {
+          return static_cast<const LoggingConfig*>(owner)->access.has_value();
+        }),
+};
+inline constexpr Section kLogging{"logging", kLoggingSettings};
+
+// The file.
+
+inline constexpr std::array kRootSettings = {
+    Setting{"include", &kIncludes, &Same, "", kAny,
+            "More files, relative to this one; patterns are sorted."},
+    Setting{"workers", &kWorkersOrAuto, kField<&Config::workers>, "auto", Between(1, 256),
+            "How many worker processes; auto: one for each processor."},
+    Setting{"user", &kUser, kField<&Config::user>, "", kAny,
+            "Whom workers run as when the supervisor is root."}
+        .When([](const void* owner) { return !static_cast<const Config*>(owner)->user.empty(); }),
+    Setting{"trusted_proxies", &kNetworks, kField<&Config::trusted_proxies>, "", kAny,
+            "Peers whose X-Forwarded-* and Forwarded are believed and continued: networks or "
+            "\"unix\"."},
+    Setting{"forwarded", &kSection, kField<&Config::forwarded>, "", kAny,
+            "What upstreams are told about the client."}
+        .Of(kForwarded),
+    Setting{"limits", &kSection, kField<&Config::limits>, "", kAny, "What clients may take."}.Of(
+        kLimits),
+    Setting{"timeouts", &kSection, kField<&Config::timeouts>, "", kAny,
+            "How long each phase may make no progress."}
+        .Of(kTimeouts),
+    Setting{"listeners", &kSectionList, &Same, "", kAny, "Where to accept."}.Of(kListener).In(
+        kListenerList),
+    Setting{"upstreams", &kSectionMap, &Same, "", kAny, "Groups of endpoints, by name."}
+        .Of(kUpstream)
+        .In(kUpstreamList),
+    Setting{"routes", &kSectionList, &Same, "", kAny,
+            "Which request goes where; the most specific wins: exact host, wildcard, any; longest "
+            "path; order."}
+        .Of(kRoute)
+        .In(kRouteList),
+    Setting{"listen", &kShortListener, &Same, "", kAny,
+            "Short for one listener, named \"default\"."},
+    Setting{"upstream", &kShortUpstream, &Same, "", kAny,
+            "Short for one upstream with one endpoint, and a route for every request to it; both "
+            "are named \"default\"."},
+    Setting{"upgrade", &kSection, kField<&Config::upgrade>, "", kAny,
+            "How a new generation takes over."}
+        .Of(kUpgrade),
+    Setting{"shutdown", &kSection, kField<&Config::shutdown>, "", kAny, "How to stop."}.Of(
+        kShutdown),
+    Setting{"logging", &kSection, kField<&Config::logging>, "", kAny, "What is written where."}.Of(
+        kLogging),
+};
+void CheckRoot(SettingReader& reader, const JsonNode& node, const std::string& path, void* owner);
+inline constexpr Section kRoot{"configuration", kRootSettings, &CheckRoot};
+
+}  // namespace tidegate::settings
