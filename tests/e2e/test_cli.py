@@ -1,0 +1,375 @@
+"""The command line: exit codes, --json, what goes to stdout and what to stderr."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from support import processes
+from support.client import request
+from support.daemon import BIN, Outcome, basic
+from support.wait import PATIENCE, until
+
+TIDEGATE = str(BIN / "tidegate")
+
+
+def run(*arguments, env=None, stdin=None, cwd=None):
+    """A command without a daemon."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE_")}
+    done = subprocess.run([TIDEGATE, *map(str, arguments)], capture_output=True, text=True, check=False, cwd=cwd,
+                          timeout=20 * PATIENCE, env={**clean, **(env or {})}, input=stdin)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+# Without a daemon.
+
+def test_version_is_told(tmp_path):
+    for way in (["version"], ["--version"]):
+        outcome = run(*way)
+        assert outcome.code == 0 and re.search(r"\d+\.\d+\.\d+", outcome.out), outcome.text
+    version = run("version", "--json").json
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", version["version"]) and version["schema_version"] >= 1
+
+
+def test_help_names_every_command_and_its_flags():
+    outcome = run("--help")
+    assert outcome.code == 0
+    for command in ("run", "proxy", "check", "reload", "upgrade", "rollback", "stop", "status", "conns", "reopen", "loglevel",
+                    "schema", "completion", "version"):
+        assert re.search(rf"\b{command}\b", outcome.out), command
+        assert run(command, "--help").code == 0, command
+    for flag in ("--binary", "--drain", "--force", "--detach"):
+        assert flag in run("upgrade", "--help").out
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["reload", "--no-such-flag"], [], ["loglevel"], ["run", "--workers", "x"],
+                                       ["completion", "tcsh"], ["stop", "extra"]])
+def test_wrong_usage_is_2_and_goes_to_stderr(arguments):
+    outcome = run(*arguments)
+    assert outcome.code == 2, outcome.text
+    assert outcome.err and not outcome.out
+
+
+def test_a_near_command_is_suggested():
+    assert "reload" in run("relaod").err
+
+
+@pytest.mark.parametrize("command", [["status"], ["reload"], ["upgrade"], ["rollback"], ["stop"], ["conns"], ["reopen"],
+                                     ["loglevel", "debug"]])
+def test_no_daemon_is_4(tmp_path, command):
+    outcome = run(*command, "--socket", tmp_path / "none.sock")
+    assert outcome.code == 4, outcome.text
+    assert "none.sock" in outcome.err and not outcome.out
+
+
+def test_a_dead_daemons_socket_is_no_daemon(tmp_path):
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "dead.sock"))
+    assert run("status", "--socket", tmp_path / "dead.sock").code == 4
+
+
+def test_check_says_whether_a_file_is_valid(tmp_path):
+    good, bad = tmp_path / "good.json", tmp_path / "bad.json"
+    good.write_text('{ "listen": ":8080", "upstream": "127.0.0.1:3000" } // fine')
+    bad.write_text('{\n  "listen": ":8080",\n  "upsteam": "127.0.0.1:3000"\n}\n')
+    assert run("check", good).code == 0
+    outcome = run("check", bad)
+    assert outcome.code == 78
+    assert f"{bad}:3:3: error:" in outcome.err and 'did you mean "upstream"' in outcome.err, outcome.text
+    assert run("check", "-c", bad).code == 78
+    assert run("check", env={"TIDEGATE_CONFIG": str(good)}).code == 0
+    assert run("check", bad, env={"TIDEGATE_CONFIG": str(good)}).code == 78, "an argument counts more than the environment"
+
+
+def test_check_of_a_file_that_is_not_there_is_an_error(tmp_path):
+    outcome = run("check", tmp_path / "none.json")
+    assert outcome.code in (1, 78) and "none.json" in outcome.err
+
+
+def test_check_print_shows_the_effective_configuration(tmp_path):
+    good = tmp_path / "good.json"
+    good.write_text('{ "listen": ":8080", "upstream": "127.0.0.1:3000" }')
+    printed = run("check", good, "--print").out
+    assert "keepalive" in printed and "75s" in printed and "default" in printed
+    assert "good.json" in printed, "the origin of each value"
+
+
+def test_check_json_is_one_object(tmp_path):
+    bad = tmp_path / "bad.json"
+    bad.write_text('{ "listen": ":8080", "upstream": 5, "x": 1 }')
+    outcome = run("check", bad, "--json")
+    assert outcome.code == 78 and isinstance(outcome.json, dict)
+
+
+def test_the_schema_is_json(tmp_path):
+    schema = run("schema").json
+    assert "$schema" in schema and "listeners" in schema["properties"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_name_the_commands(shell):
+    outcome = run("completion", shell)
+    assert outcome.code == 0 and "upgrade" in outcome.out and "loglevel" in outcome.out
+
+
+def test_the_bash_completion_is_bash():
+    script = run("completion", "bash").out
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+
+
+def test_no_colour_where_there_is_no_terminal(tmp_path):
+    bad = tmp_path / "bad.json"
+    bad.write_text("{ x }")
+    assert "\x1b[" not in run("check", bad).text
+    assert "\x1b[" in run("check", bad, "--color", "always").text
+
+
+# Starting.
+
+def test_a_broken_configuration_at_start_is_78_with_all_diagnostics(tmp_path):
+    bad = tmp_path / "bad.json"
+    bad.write_text('{ "listen": ":99999", "upsteam": "x", "workers": -1 }')
+    outcome = run("run", "-c", bad, "--socket", tmp_path / "s.sock")
+    assert outcome.code == 78, outcome.text
+    assert outcome.err.count("bad.json:") >= 3, outcome.err
+    assert not (tmp_path / "s.sock").exists()
+
+
+def test_an_address_in_use_at_start_is_named(launch, tmp_path):
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        address = "127.0.0.1:%d" % holder.getsockname()[1]
+        tidegate = launch(basic("127.0.0.1:1", listeners=[{"name": "web", "bind": address}]), ready=False)
+        assert tidegate.wait_exit() in (1, 6)
+        assert address in tidegate.stderr and "in use" in tidegate.stderr
+
+
+def test_a_missing_worker_binary_is_named(launch, tmp_path):
+    lonely = tmp_path / "tidegate"
+    lonely.write_bytes((BIN / "tidegate").read_bytes())
+    lonely.chmod(0o755)
+    tidegate = launch(basic("127.0.0.1:1"), binary=lonely, ready=False)
+    assert tidegate.wait_exit() == 1
+    assert "tidegate-worker" in tidegate.stderr
+
+
+def test_a_second_instance_is_refused_and_the_first_goes_on(tidegate):
+    outcome = run("run", "-c", tidegate.config_path, "--socket", tidegate.socket_path)
+    assert outcome.code == 6, outcome.text
+    assert str(tidegate.pid) in outcome.err, "it names who is there"
+    with tidegate.connect() as client:
+        assert client.get("/").status == 200
+
+
+def test_the_stale_socket_of_a_dead_daemon_is_replaced(launch, origin):
+    def leave_a_stale_socket(tidegate):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(tidegate.socket_path))
+    tidegate = launch(basic(origin.address), before=leave_a_stale_socket)
+    assert tidegate.status()["state"]
+
+
+def test_a_file_that_is_no_socket_is_not_deleted(launch, origin):
+    tidegate = launch(basic(origin.address), ready=False, before=lambda it: it.socket_path.write_text("precious"))
+    assert tidegate.wait_exit() != 0
+    assert tidegate.socket_path.read_text() == "precious"
+
+
+def test_proxy_is_run_without_a_file(origin, tmp_path):
+    socket_path = tmp_path / "p.sock"
+    process = subprocess.Popen([TIDEGATE, "proxy", "--from", "127.0.0.1:0", "--to", origin.address, "--socket", str(socket_path)],
+                               stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        status = until(lambda: (lambda got: got.json if got.code == 0 else None)(run("status", "--json", "--socket", socket_path)),
+                       "status of the proxy")
+        address = status["listeners"][0]["addresses"][0]
+        done = subprocess.run(["curl", "-sS", f"http://{address}/x"], capture_output=True, text=True, check=False)
+        assert done.stdout == "hello\n", done.stderr
+        assert run("stop", "--socket", socket_path).code == 0
+        assert process.wait(10) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    until(lambda: not processes.in_session(process.pid), "no process left")
+
+
+def test_a_pidfile_is_written_and_removed(launch, origin):
+    tidegate = launch(basic(origin.address), arguments=["--pidfile", "tidegate.pid"])
+    pidfile = tidegate.directory / "tidegate.pid"
+    assert int(pidfile.read_text()) == tidegate.pid
+    assert tidegate.stop() == 0
+    assert not pidfile.exists()
+
+
+def test_workers_of_the_flag_count_more_than_the_files(launch, origin):
+    tidegate = launch(basic(origin.address), arguments=["--workers", "2"])
+    assert len(tidegate.workers()) == 2
+
+
+# With a daemon.
+
+def test_status_is_a_table_for_people_and_an_object_for_programs(tidegate):
+    text = tidegate.ok("status").out
+    assert "web" in text and str(tidegate.port()) in text and "generation" in text.lower()
+    status = tidegate.status()
+    assert status["pid"] == tidegate.pid and status["generation"] == 1 and status["schema_version"] >= 1
+    assert status["generations"][0]["workers"][0]["slot"] == 0
+    for name in ("requests_total", "responses_2xx", "connections_accepted", "connections_active"):
+        assert status["counters"][name] == 0, name
+
+
+def test_counters_count(tidegate):
+    with tidegate.connect() as client:
+        for _ in range(3):
+            client.get("/")
+        client.send(request("GET", "/", "Expect: x"))
+        client.response()
+        until(lambda: tidegate.counters()["requests_total"] == 4, "four requests counted")
+    counters = tidegate.counters()
+    assert (counters["responses_2xx"], counters["responses_4xx"], counters["connections_accepted"]) == (3, 1, 1)
+    assert counters["errors_expectation_failed"] == 1
+    until(lambda: tidegate.counters()["connections_active"] == 0, "no connection active")
+
+
+def test_the_environment_names_socket_and_configuration(tidegate):
+    assert run("status", env={"TIDEGATE_SOCKET": str(tidegate.socket_path)}).code == 0
+
+
+def test_global_flags_may_stand_before_the_command(tidegate):
+    assert run("--socket", tidegate.socket_path, "--json", "status").code == 0
+
+
+def test_conns_lists_live_connections_and_kills_one(tidegate):
+    with tidegate.connect() as client, tidegate.connect() as other:
+        client.get("/")
+        other.get("/")
+        listed = tidegate.ok("conns", "--json").json
+        connections = listed["connections"]
+        assert len(connections) == 2, listed
+        mine = next(one for one in connections if str(client.port) in json.dumps(one))
+        assert mine["generation"] == 1 and mine["state"]
+        assert str(client.port) in tidegate.ok("conns").out
+        tidegate.ok("conns", "--kill", mine["id"])
+        client.expect_gone()
+        assert other.get("/").status == 200
+        assert tidegate.cli("conns", "--kill", mine["id"]).code == 1, "it is gone"
+
+
+def test_conns_can_be_narrowed_by_state_and_generation(tidegate):
+    with tidegate.connect() as client:
+        client.get("/")
+        states = {one["state"] for one in tidegate.ok("conns", "--json").json["connections"]}
+        assert states == {"idle"}, states
+        assert len(tidegate.ok("conns", "--json", "--state", "idle").json["connections"]) == 1
+        assert tidegate.ok("conns", "--json", "--generation", "7").json["connections"] == []
+
+
+def test_loglevel_changes_what_is_logged(tidegate):
+    before = len(tidegate.stderr)
+    tidegate.ok("loglevel", "debug")
+    with tidegate.connect() as client:
+        client.get("/")
+    tidegate.ok("reload", "--force")
+    until(lambda: "debug" in tidegate.stderr[before:].lower(), "a debug line on stderr")
+    assert tidegate.cli("loglevel", "loud").code == 2
+
+
+def test_reopen_follows_a_renamed_log(tidegate):
+    with tidegate.connect() as client:
+        client.get("/before")
+        tidegate.logged(path="/before")
+        moved = tidegate.access_path.with_suffix(".1")
+        tidegate.access_path.rename(moved)
+        client.get("/between")
+        tidegate.ok("reopen")
+        client.get("/after")
+        tidegate.logged(path="/after")
+    until(lambda: [line["path"] for line in tidegate.access_lines(moved)] == ["/before", "/between"], "the old file is whole")
+    assert [line["path"] for line in tidegate.access_lines()] == ["/after"]
+
+
+def test_stop_is_graceful_and_stop_now_is_not(launch, origin):
+    go = threading.Event()
+    origin.handler = lambda peer, _: (peer.wait(go), peer.answer())
+    tidegate = launch(basic(origin.address))
+    with tidegate.connect() as client:
+        client.send(request())
+        origin.wait_requests(1)
+        stopping = threading.Thread(target=lambda: outcome.append(tidegate.cli("stop")))
+        outcome = []
+        stopping.start()
+        until(lambda: "STOPPING=1" in tidegate.notify.lines(), "STOPPING=1")
+        go.set()
+        assert client.response().status == 200
+        stopping.join()
+    assert outcome[0].code == 0
+    assert tidegate.wait_exit() == 0
+    assert not tidegate.socket_path.exists()
+
+
+def test_stop_now_does_not_wait(launch, origin):
+    origin.handler = lambda peer, _: peer.expect_gone()
+    tidegate = launch(basic(origin.address, shutdown={"timeout": "1h"}))
+    with tidegate.connect() as client:
+        client.send(request())
+        origin.wait_requests(1)
+        tidegate.ok("stop", "--now")
+        client.expect_gone()
+    assert tidegate.wait_exit() == 0
+
+
+def test_a_command_that_waits_too_long_is_7(tidegate):
+    os.kill(tidegate.pid, signal.SIGSTOP)
+    try:
+        outcome = tidegate.cli("status", "--timeout", "300ms")
+        assert outcome.code == 7, outcome.text
+    finally:
+        os.kill(tidegate.pid, signal.SIGCONT)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs another user to be refused")
+def test_another_user_is_refused_with_5(tidegate):
+    tidegate.socket_path.chmod(0o777)
+    done = subprocess.run([TIDEGATE, "status", "--socket", str(tidegate.socket_path)], user="nobody", group="nogroup",
+                          extra_groups=[], capture_output=True, text=True, check=False, cwd="/")
+    assert done.returncode == 5, done.stdout + done.stderr
+
+
+def test_rubbish_on_the_control_socket_harms_nothing(tidegate):
+    for octets in (b"rubbish\n", b"\x00" * 100, b"{}", b"[" * 5000, b"\xff\xff\xff\xff" * 10):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as rude:
+            try:
+                rude.connect(str(tidegate.socket_path))
+                rude.send(octets)
+            except OSError:
+                pass
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as rude:
+            try:
+                rude.connect(str(tidegate.socket_path))
+                rude.send(octets)
+            except OSError:
+                pass
+    assert tidegate.status()["pid"] == tidegate.pid
+    with tidegate.connect() as client:
+        assert client.get("/").status == 200
+
+
+def test_a_client_of_the_control_socket_that_sleeps_blocks_nobody(tidegate):
+    sleepers = []
+    for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
+        for _ in range(20):
+            sleeper = socket.socket(socket.AF_UNIX, kind)
+            try:
+                sleeper.connect(str(tidegate.socket_path))
+                sleepers.append(sleeper)
+            except OSError:
+                sleeper.close()
+    assert tidegate.ok("status", "--timeout", "5s").code == 0
+    for sleeper in sleepers:
+        sleeper.close()

@@ -1,0 +1,275 @@
+"""The supervisor at work: dying workers, dying supervisors, signals, systemd's protocol."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import pytest
+
+from support import processes
+from support.client import request
+from support.daemon import BIN, basic
+from support.steady import Steady
+from support.wait import until
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def fixed(address, **changes):
+    """With a port that a second supervisor will ask for again."""
+    return basic(address, listeners=[{"name": "web", "bind": f"127.0.0.1:{free_port()}"}], **changes)
+
+
+# Workers that die.
+
+def test_a_killed_worker_is_replaced_in_its_slot_and_generation(launch, origin):
+    tidegate = launch(basic(origin.address, workers=2))
+    before = tidegate.workers()
+    os.kill(before[1], signal.SIGKILL)
+    until(lambda: len(tidegate.workers()) == 2 and tidegate.workers()[1] != before[1], "a new worker in slot 1")
+    assert tidegate.workers()[0] == before[0]
+    assert tidegate.generation == 1
+    assert str(before[1]) in tidegate.stderr, "the log names who died"
+
+
+def test_while_a_slot_is_empty_a_neighbour_accepts_for_it(launch, origin):
+    """Also while back-off delays the restart: nothing waits in a queue that nobody serves."""
+    tidegate = launch(basic(origin.address, workers=2))
+    tidegate.port()
+    for _ in range(5):
+        victim = tidegate.workers()[0]
+        os.kill(victim, signal.SIGKILL)
+        until(lambda v=victim: not processes.alive(v), "the worker to die")
+        clients = [tidegate.connect(seconds=5) for _ in range(20)]
+        assert [client.get("/").status for client in clients] == [200] * 20
+        for client in clients:
+            client.close()
+        until(lambda v=victim: tidegate.workers() and v not in tidegate.workers() and len(tidegate.workers()) == 2,
+              "a new worker", 30)
+
+
+def test_a_worker_that_dies_again_and_again_is_restarted_with_back_off(launch, origin):
+    tidegate = launch(basic(origin.address, workers=2))
+    gaps = []
+    for _ in range(6):
+        victim = tidegate.workers()[0]
+        os.kill(victim, signal.SIGKILL)
+        began = time.monotonic()
+        until(lambda v=victim: len(tidegate.workers()) == 2 and v not in tidegate.workers(), "a new worker", 60)
+        gaps.append(time.monotonic() - began)
+    assert gaps[0] < 2, f"the first restart is at once: {gaps}"
+    assert gaps[-1] > 3 * gaps[0] or gaps[-1] > 0.5, f"no back-off: {gaps}"
+
+
+def test_all_workers_killed_at_once_come_back_and_the_queue_is_answered(launch, origin):
+    tidegate = launch(basic(origin.address, workers=3))
+    tidegate.port()
+    victims = tidegate.workers()
+    for pid in victims:
+        os.kill(pid, signal.SIGSTOP)
+    clients = [tidegate.connect(seconds=20) for _ in range(30)]
+    for client in clients:
+        client.send(request())
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    assert [client.response().status for client in clients] == [200] * 30
+    for client in clients:
+        client.close()
+
+
+def test_the_clients_of_a_killed_worker_see_the_end(tidegate, origin):
+    origin.handler = lambda peer, _: peer.expect_gone()
+    with tidegate.connect() as client:
+        client.send(request())
+        origin.wait_requests(1)
+        os.kill(tidegate.workers()[0], signal.SIGKILL)
+        assert client.expect_gone() == b""
+    assert origin.peers[0].finished.wait(10)
+
+
+# Supervisors that die.
+
+def kill_supervisor(tidegate):
+    tidegate.process.kill()
+    tidegate.process.wait()
+
+
+def test_workers_serve_on_when_the_supervisor_is_killed(launch, origin):
+    tidegate = launch(fixed(origin.address, workers=2))
+    workers = tidegate.workers()
+    with Steady(tidegate) as steady:
+        kill_supervisor(tidegate)
+        steady.more()
+        clients = [tidegate.connect() for _ in range(10)]
+        assert [client.get("/").status for client in clients] == [200] * 10
+        for client in clients:
+            client.close()
+    assert set(tidegate.worker_processes()) == set(workers)
+    assert tidegate.cli("status").code == 4
+    tidegate.start().wait_ready()
+
+
+def test_a_new_supervisor_takes_over_from_a_killed_one(launch, origin):
+    tidegate = launch(fixed(origin.address, workers=2))
+    orphans = tidegate.workers()
+    with Steady(tidegate, strict=False) as steady:
+        kill_supervisor(tidegate)
+        tidegate.start().wait_ready()
+        steady.more()
+        assert tidegate.status()["pid"] == tidegate.pid
+        until(lambda: not any(processes.alive(pid) for pid in orphans), "the orphans to end", 20)
+        steady.more()
+    assert not steady.failures
+    assert len(tidegate.workers()) == 2
+    tidegate.ok("reload", "--force")
+
+
+def test_a_request_in_progress_survives_the_supervisors_death_and_the_takeover(launch, origin):
+    go = threading.Event()
+    origin.handler = lambda peer, got: (peer.wait(go) if got.target == "/slow" else None, peer.answer())
+    tidegate = launch(fixed(origin.address))
+    with tidegate.connect() as client:
+        client.send(request("GET", "/slow"))
+        origin.wait_requests(1)
+        kill_supervisor(tidegate)
+        tidegate.start().wait_ready()
+        go.set()
+        assert client.response().status == 200
+
+
+# Signals.
+
+def test_sighup_is_a_reload(launch, origin):
+    tidegate = launch(basic(origin.address, routes=[{"name": "r", "respond": {"status": 200, "body": "old"}}]))
+    tidegate.change(routes=[{"name": "r", "respond": {"status": 200, "body": "new"}}])
+    tidegate.signal(signal.SIGHUP)
+
+    def new():
+        with tidegate.connect() as client:
+            return client.get("/").text == "new"
+    until(new, "the new configuration")
+    assert tidegate.generation == 1
+
+
+def test_sighup_with_a_broken_configuration_says_so_in_the_log(tidegate):
+    tidegate.write('{ "upsteam": 1 }')
+    tidegate.signal(signal.SIGHUP)
+    until(lambda: "upsteam" in tidegate.stderr, "the diagnostics in the log")
+    with tidegate.connect() as client:
+        assert client.get("/").status == 200
+
+
+def test_sigusr1_reopens_the_logs(tidegate):
+    with tidegate.connect() as client:
+        client.get("/1")
+        tidegate.logged(path="/1")
+        tidegate.access_path.rename(tidegate.access_path.with_suffix(".1"))
+        tidegate.signal(signal.SIGUSR1)
+        until(lambda: tidegate.access_path.exists(), "a new access log")
+
+        def arrives():
+            client.get("/2")
+            return any(line["path"] == "/2" for line in tidegate.access_lines())
+        until(arrives, "a line in the new file")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_stop_signal_ends_with_0_and_leaves_nothing(tidegate, number):
+    with tidegate.connect() as client:
+        client.get("/")
+        tidegate.signal(number)
+        client.expect_end()
+    assert tidegate.wait_exit() == 0
+    assert not tidegate.socket_path.exists()
+    until(lambda: not tidegate.processes(), "no process left", 2)
+
+
+def test_a_second_term_stops_now(launch, origin):
+    origin.handler = lambda peer, _: peer.expect_gone()
+    tidegate = launch(basic(origin.address, shutdown={"timeout": "1h"}))
+    with tidegate.connect() as client:
+        client.send(request())
+        origin.wait_requests(1)
+        tidegate.signal(signal.SIGTERM)
+        until(lambda: "STOPPING=1" in tidegate.notify.lines(), "STOPPING=1")
+        assert client.silent()
+        tidegate.signal(signal.SIGTERM)
+        client.expect_gone()
+    tidegate.wait_exit()
+
+
+def test_the_shutdown_delay_keeps_accepting_for_a_while(launch, origin):
+    tidegate = launch(basic(origin.address, shutdown={"delay": "700ms", "timeout": "5s"}))
+    address = tidegate.connect().sock.getpeername()
+    began = time.monotonic()
+    tidegate.signal(signal.SIGTERM)
+    until(lambda: "STOPPING=1" in tidegate.notify.lines(), "STOPPING=1")
+    with socket.create_connection(address, timeout=5) as late:
+        late.sendall(request())
+        assert late.recv(100).startswith(b"HTTP/1.1 200 ")
+    assert tidegate.wait_exit() == 0
+    assert time.monotonic() - began >= 0.6
+
+
+# systemd.
+
+def test_systemd_hears_of_ready_reloading_and_stopping(tidegate):
+    assert any(line.startswith("STATUS=") for line in tidegate.notify.lines())
+    tidegate.notify.messages.clear()
+    tidegate.ok("reload", "--force")
+    until(lambda: "READY=1" in tidegate.notify.lines(), "READY=1 after the reload")
+    lines = tidegate.notify.lines()
+    assert lines.index("RELOADING=1") < lines.index("READY=1")
+    usec = next(line for line in lines if line.startswith("MONOTONIC_USEC="))
+    assert abs(int(usec.split("=")[1]) / 1e6 - time.monotonic()) < 60
+    tidegate.stop()
+    assert "STOPPING=1" in tidegate.notify.lines()
+
+
+def test_systemd_hears_of_an_upgrade_and_its_end(tidegate):
+    tidegate.notify.messages.clear()
+    tidegate.ok("upgrade", "--force")
+    until(lambda: "READY=1" in tidegate.notify.lines(), "READY=1 after the upgrade")
+
+
+def test_the_watchdog_is_fed(launch, origin):
+    tidegate = launch(basic(origin.address), env={"WATCHDOG_USEC": "400000"})
+    until(lambda: tidegate.notify.lines().count("WATCHDOG=1") >= 3, "WATCHDOG=1 three times", 5)
+    tidegate.ok("upgrade", "--force")
+    fed = tidegate.notify.lines().count("WATCHDOG=1")
+    until(lambda: tidegate.notify.lines().count("WATCHDOG=1") >= fed + 2, "WATCHDOG=1 after an upgrade", 5)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_sockets_of_systemd_are_used(launch, origin, named, tmp_path):
+    with socket.socket() as given:
+        given.bind(("127.0.0.1", 0))
+        given.listen(100)
+        port = given.getsockname()[1]
+        # Before the start: a connection that waits in the queue of the given socket.
+        early = socket.create_connection(("127.0.0.1", port))
+        early.sendall(request("GET", "/early"))
+        bind = "systemd:front" if named else f"127.0.0.1:{port}"
+        env = {"LISTEN_FDS": "1", **({"LISTEN_FDNAMES": "front"} if named else {})}
+        config = basic(origin.address, listeners=[{"name": "web", "bind": bind}])
+        wrapper = tmp_path / "as-systemd"
+        wrapper.write_text(f'#!/bin/bash\nLISTEN_PID=$$ exec {BIN}/tidegate "$@" 3<&{given.fileno()} {given.fileno()}<&-\n')
+        wrapper.chmod(0o755)
+        tidegate = launch(config, env=env, binary=wrapper, pass_fds=(given.fileno(),))
+    assert early.recv(100).startswith(b"HTTP/1.1 200 ")
+    early.close()
+    assert tidegate.addresses() == [f"127.0.0.1:{port}"] or str(port) in str(tidegate.status()["listeners"])
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(request())
+        assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+    tidegate.ok("reload", "--force")
+    tidegate.ok("upgrade", "--force")
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(request())
+        assert client.recv(100).startswith(b"HTTP/1.1 200 ")

@@ -1,0 +1,329 @@
+"""Failures at every step of an upgrade, injected: each ends as DESIGN section 4 says, and no steady client notices.
+
+A file `tidegate.fault` beside the new binary says where and how it fails: point:action. The first words of each row
+below are the step; the last what the operator must be told."""
+
+import os
+import signal
+import socket
+import threading
+
+import pytest
+
+from support import processes
+from support.client import request
+from support.daemon import BIN, basic, copied_binaries
+from support.steady import Steady
+from support.wait import until
+
+FAULTS = {"TIDEGATE_TEST_FAULTS": "1"}
+
+
+def executable(pid):
+    return os.readlink(f"/proc/{pid}/exe")
+
+
+class Upgrade:
+    """A Tidegate and a next binary that will fail."""
+
+    def __init__(self, launch, origin, tmp_path, **changes):
+        settings = {"ready_timeout": "2s", "probation": "1s", "drain": "2s", "drain_tunnels": "2s"}
+        config = basic(origin.address, workers=2, upgrade={**settings, **changes.pop("upgrade", {})}, **changes)
+        config["listeners"] = [{"name": "web", "bind": f"127.0.0.1:{free_port()}"}]
+        self.tidegate = launch(config, env=FAULTS)
+        self.binary = copied_binaries(tmp_path / "next")
+        self.workers = self.tidegate.workers()
+
+    def fault(self, fault):
+        (self.binary.parent / "tidegate.fault").write_text(fault)
+
+    def run(self, *more):
+        return self.tidegate.cli("upgrade", "--binary", self.binary, *more, seconds=60)
+
+    def unchanged(self):
+        """Nothing visible has changed: binary, generation, workers, listeners; a later upgrade succeeds."""
+        tidegate = self.tidegate
+        status = tidegate.wait_generations(1)
+        assert status["pid"] == tidegate.pid
+        assert executable(tidegate.pid) == str(BIN / "tidegate"), "the supervisor is back at the old image"
+        assert tidegate.workers() == self.workers, "the old workers are untouched"
+        until(lambda: set(tidegate.processes()) == {tidegate.pid, *self.workers}, "no process of the failed generation")
+
+    def only_current_processes(self):
+        """What a dead supervisor left has ended; only the new one and its workers are there."""
+        tidegate = self.tidegate
+        until(lambda: set(tidegate.processes()) == {tidegate.pid, *tidegate.workers()}, "the orphans to end", 30)
+
+    def works_afterwards(self):
+        """The same upgrade without the fault succeeds."""
+        (self.binary.parent / "tidegate.fault").unlink(missing_ok=True)
+        outcome = self.run()
+        assert outcome.code == 0, outcome.text
+        self.tidegate.wait_generations(1)
+        assert executable(self.tidegate.pid) == str(self.binary)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def upgrade(launch, origin, tmp_path):
+    return lambda **changes: Upgrade(launch, origin, tmp_path, **changes)
+
+
+# Steps 1 to 6: before the commit nothing visible has changed; the command ends with 1 and says what is still serving.
+
+BEFORE_COMMIT = [
+    "preflight:die", "preflight:hang", "preflight:garbage", "preflight:fail",
+    "exec:fail",
+    "adopt:fail", "adopt:garbage",
+    "bind:fail",
+    "spawn:fail",
+    "prepare:fail",
+    "start:die", "start:hang", "start:garbage", "start:fail",
+    "worker-prepare:die", "worker-prepare:hang", "worker-prepare:garbage", "worker-prepare:fail",
+]
+
+
+@pytest.mark.parametrize("fault", BEFORE_COMMIT)
+def test_a_fault_before_the_commit_changes_nothing(upgrade, fault):
+    case = upgrade()
+    case.fault(fault.replace("worker-", ""))
+    with Steady(case.tidegate) as steady:
+        outcome = case.run()
+        assert outcome.code == 1, f"{fault}: {outcome.code}\n{outcome.text}"
+        assert "Still serving" in outcome.text and "generation 1" in outcome.text, outcome.text
+        steady.more()
+        case.unchanged()
+    assert steady.reconnects == 0, "no connection was touched"
+    case.works_afterwards()
+
+
+# A supervisor that dies in the middle: the workers serve on, and a new supervisor takes over.
+
+@pytest.mark.parametrize("point", ["adopt", "bind", "spawn", "prepare", "commit", "probation", "drain", "retire"])
+def test_a_supervisor_that_dies_in_an_upgrade_leaves_serving_workers(upgrade, point):
+    case = upgrade()
+    tidegate = case.tidegate
+    case.fault(f"{point}:die")
+    with Steady(tidegate, strict=False) as steady:
+        outcome = case.run()
+        if tidegate.process.poll() is None and outcome.code in (1, 8):
+            # It had a way back to the old image; better still.
+            case.unchanged()
+        else:
+            assert outcome.code != 0 or point in ("drain", "retire"), outcome.text
+            tidegate.process.wait(10)
+            steady.more("answers without a supervisor")
+            tidegate.start().wait_ready()
+            until(lambda: len(tidegate.workers()) == 2, "two workers")
+            case.only_current_processes()
+        steady.more()
+    assert not steady.failures
+
+
+@pytest.mark.parametrize("fault", ["adopt:hang", "bind:hang", "spawn:hang", "prepare:hang", "commit:hang"])
+def test_a_supervisor_that_hangs_in_an_upgrade_does_not_disturb_traffic(upgrade, fault):
+    case = upgrade()
+    tidegate = case.tidegate
+    case.fault(fault)
+    with Steady(tidegate, strict=False) as steady:
+        outcome = case.run("--timeout", "6s")
+        assert outcome.code in (1, 7, 8), outcome.text
+        steady.more()
+        if tidegate.cli("status", "--timeout", "2s").code == 0:
+            case.unchanged()
+        else:
+            tidegate.process.kill()
+            tidegate.process.wait()
+            steady.more("answers without a supervisor")
+            tidegate.start().wait_ready()
+            case.only_current_processes()
+        steady.more()
+    assert not steady.failures
+
+
+# Step 7 and 8: at the commit and in probation; rolled back, exit 8.
+
+@pytest.mark.parametrize("fault", ["worker-commit:die", "worker-commit:hang", "worker-commit:garbage", "worker-commit:fail",
+                                   "serving:die", "serving:hang", "serving:garbage", "serving:fail",
+                                   "commit:fail", "probation:fail"])
+def test_a_generation_that_fails_in_probation_is_rolled_back(upgrade, fault):
+    case = upgrade()
+    case.fault(fault.replace("worker-", ""))
+    with Steady(case.tidegate) as steady:
+        outcome = case.run()
+        if fault in ("serving:hang", "serving:garbage", "serving:fail") and outcome.code == 0:
+            pytest.skip("a hang that answers its pings cannot be told from work")
+        assert outcome.code == 8 or (outcome.code == 1 and "commit" in fault), f"{fault}: {outcome.code}\n{outcome.text}"
+        assert "Still serving" in outcome.text and "generation 1" in outcome.text, outcome.text
+        steady.more()
+        case.unchanged()
+        clients = [case.tidegate.connect() for _ in range(20)]
+        assert [client.get("/").status for client in clients] == [200] * 20, "the old generation accepts again"
+        for client in clients:
+            client.close()
+    assert steady.reconnects == 0, "the kept connections never left the old generation"
+    case.works_afterwards()
+
+
+def test_a_worker_killed_in_probation_rolls_the_upgrade_back(upgrade):
+    case = upgrade(upgrade={"probation": "20s"})
+    outcomes = []
+    with Steady(case.tidegate) as steady:
+        thread = threading.Thread(target=lambda: outcomes.append(case.run()))
+        thread.start()
+        until(lambda: case.tidegate.generation == 2 and case.tidegate.workers(2), "generation 2")
+        steady.more()
+        for pid in case.tidegate.workers(2):
+            os.kill(pid, signal.SIGKILL)
+        thread.join()
+        assert outcomes[0].code == 8, outcomes[0].text
+        steady.more()
+        case.unchanged()
+    assert steady.reconnects == 0
+    case.works_afterwards()
+
+
+# Step 9 and 10: the old generation does not end by itself.
+
+def test_an_old_worker_that_hangs_in_its_drain_is_killed_and_reported(upgrade):
+    case = upgrade(upgrade={"drain": "500ms", "drain_tunnels": "500ms"})
+    for pid in case.workers:
+        os.kill(pid, signal.SIGSTOP)
+    outcome = case.run()
+    assert outcome.code == 0, outcome.text
+    assert "forced" in outcome.text or "killed" in outcome.text, outcome.text
+    until(lambda: not any(processes.alive(pid) for pid in case.workers), "the old workers to go")
+    with case.tidegate.connect() as client:
+        assert client.get("/").status == 200
+
+
+def test_an_old_worker_that_dies_in_its_drain_does_not_spoil_the_upgrade(upgrade, origin):
+    go = threading.Event()
+    case = upgrade(upgrade={"drain": "20s"})
+    origin.handler = lambda peer, got: (peer.wait(go) if got.target == "/slow" else None, peer.answer())
+    outcomes = []
+    clients = [case.tidegate.connect() for _ in range(8)]
+    for client in clients:
+        client.send(request("GET", "/slow"))
+    origin.wait_requests(8)
+    thread = threading.Thread(target=lambda: outcomes.append(case.run()))
+    thread.start()
+    until(lambda: any("drain" in entry["state"].lower() for entry in case.tidegate.status()["generations"]), "the drain")
+    for pid in case.workers:
+        os.kill(pid, signal.SIGKILL)
+    thread.join()
+    assert outcomes[0].code == 0, outcomes[0].text
+    go.set()
+    with case.tidegate.connect() as client:
+        assert client.get("/").status == 200
+    for client in clients:
+        client.close()
+    case.tidegate.wait_generations(1)
+
+
+@pytest.mark.parametrize("fault", ["drain:fail", "retire:fail"])
+def test_a_fault_after_probation_does_not_undo_the_upgrade(upgrade, fault):
+    case = upgrade()
+    case.fault(fault)
+    with Steady(case.tidegate, strict=False) as steady:
+        outcome = case.run()
+        assert outcome.code in (0, 1), outcome.text
+        steady.more()
+    assert not steady.failures
+    assert case.tidegate.wait_generations(1)["generation"] == 2
+
+
+# Binaries that are none.
+
+@pytest.mark.parametrize("worker", ["#!/bin/sh\nexit 3\n", "#!/bin/sh\necho nonsense; echo 'cannot go on: no such thing' >&2; exit 1\n",
+                                    "#!/usr/bin/python3\nimport time\ntime.sleep(1000)\n", "", "not a program", None])
+def test_a_bad_worker_binary_is_refused(launch, origin, tmp_path, worker):
+    case = Upgrade(launch, origin, tmp_path)
+    if worker is None:
+        (case.binary.parent / "tidegate-worker").unlink()
+    else:
+        (case.binary.parent / "tidegate-worker").write_text(worker)
+    with Steady(case.tidegate) as steady:
+        outcome = case.run()
+        assert outcome.code == 1, outcome.text
+        assert "Still serving" in outcome.text
+        if worker and "cannot go on" in worker:
+            assert "no such thing" in outcome.text, "the last lines that the new process wrote"
+        steady.more()
+        case.unchanged()
+    copied_binaries(tmp_path / "next")
+    case.works_afterwards()
+
+
+@pytest.mark.parametrize("kind", ["script", "garbage", "missing", "directory", "not-executable", "hangs"])
+def test_a_bad_supervisor_binary_is_refused(launch, origin, tmp_path, kind):
+    case = Upgrade(launch, origin, tmp_path)
+    good = case.binary.read_bytes()
+    case.binary.unlink()
+    if kind == "script":
+        case.binary.write_text("#!/bin/sh\nexit 0\n")
+    elif kind == "garbage":
+        case.binary.write_bytes(b"\x7fELF nonsense")
+    elif kind == "directory":
+        case.binary.mkdir()
+    elif kind == "not-executable":
+        case.binary.write_bytes(good)
+    elif kind == "hangs":
+        case.binary.write_text("#!/usr/bin/python3\nimport time\ntime.sleep(1000)\n")
+    if kind in ("script", "garbage", "hangs"):
+        case.binary.chmod(0o755)
+    elif kind == "not-executable":
+        case.binary.chmod(0o644)
+    with Steady(case.tidegate) as steady:
+        outcome = case.run()
+        assert outcome.code == 1, outcome.text
+        steady.more()
+        case.unchanged()
+    assert steady.reconnects == 0
+
+
+def test_an_address_in_use_refuses_the_upgrade_and_names_it(upgrade):
+    case = upgrade()
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        taken = "127.0.0.1:%d" % holder.getsockname()[1]
+        case.tidegate.change(listeners=case.tidegate.config["listeners"] + [{"name": "second", "bind": taken}])
+        with Steady(case.tidegate):
+            outcome = case.run()
+            assert outcome.code == 1 and taken in outcome.text and "in use" in outcome.text, outcome.text
+            case.unchanged()
+    case.works_afterwards()
+
+
+def test_the_faults_are_inert_unless_the_environment_allows_them(launch, origin, tmp_path):
+    tidegate = launch(basic(origin.address))
+    binary = copied_binaries(tmp_path / "next")
+    (binary.parent / "tidegate.fault").write_text("prepare:die")
+    tidegate.ok("upgrade", "--binary", binary)
+
+
+# kill -9 from outside, at any moment.
+
+def test_a_supervisor_killed_at_any_moment_of_an_upgrade_loses_no_traffic(upgrade):
+    for number in range(6):
+        case = upgrade(upgrade={"probation": "300ms"})
+        tidegate = case.tidegate
+        with Steady(tidegate, strict=False) as steady:
+            thread = threading.Thread(target=case.run)
+            thread.start()
+            # A different moment each round; the state is what it is.
+            threading.Event().wait(0.05 + 0.12 * number)
+            tidegate.process.kill()
+            tidegate.process.wait()
+            thread.join()
+            steady.more("answers without a supervisor")
+            tidegate.start().wait_ready()
+            case.only_current_processes()
+            steady.more()
+        assert not steady.failures, (number, steady.failures[:3])
