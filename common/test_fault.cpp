@@ -1,0 +1,52 @@
+#include "common/test_fault.h"
+
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace tidegate {
+namespace {
+
+std::string ReadFault() {
+  if (const char* fault = std::getenv("TIDEGATE_TEST_FAULT")) {
+    return fault;
+  }
+  const char* enabled = std::getenv("TIDEGATE_TEST_FAULTS");
+  if (enabled == nullptr || std::string_view(enabled) != "1") {
+    return {};
+  }
+  std::error_code error;
+  std::filesystem::path binary = std::filesystem::read_symlink("/proc/self/exe", error);
+  std::ifstream file(binary.parent_path() / "tidegate.fault");
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+}  // namespace
+
+Fault FaultAt(std::string_view process, std::string_view point) {
+  static const std::string fault = ReadFault();
+  std::size_t colon = fault.find(':');
+  if (colon == std::string::npos) {
+    return Fault::kNone;
+  }
+  std::string_view place = std::string_view(fault).substr(0, colon);
+  std::string_view action = std::string_view(fault).substr(colon + 1);
+  if (place != point && place != std::string(process) + "." + std::string(point)) {
+    return Fault::kNone;
+  }
+  if (action == "die") {
+    ::kill(::getpid(), SIGKILL);
+  }
+  while (action == "hang") {
+    ::pause();
+  }
+  return action == "garbage" ? Fault::kGarbage : Fault::kFail;
+}
+
+}  // namespace tidegate

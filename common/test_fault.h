@@ -1,0 +1,28 @@
+#pragma once
+
+// Faults on demand, for the tests of upgrades. Inert unless the environment says otherwise when the
+// process starts:
+//
+//   TIDEGATE_TEST_FAULT=point:action     this process, or
+//   TIDEGATE_TEST_FAULTS=1               and a file `tidegate.fault` with `point:action` beside its
+//   binary
+//
+// point   supervisor: preflight, exec, adopt, bind, spawn, prepare, commit, probation, drain,
+// retire
+//         worker: check, start, prepare, commit, serving, drain
+//         `worker.prepare` and `supervisor.prepare` mean only that process; `prepare` means both
+// action  die (SIGKILL), hang (for ever), garbage (say something that is not a message), fail
+// (refuse)
+
+#include <cstdint>
+#include <string_view>
+
+namespace tidegate {
+
+enum class Fault : std::uint8_t { kNone, kFail, kGarbage };
+
+// Dies or hangs here if that is what was asked for; says what the caller must do otherwise.
+// `process` is "supervisor" or "worker".
+Fault FaultAt(std::string_view process, std::string_view point);
+
+}  // namespace tidegate
