@@ -71,7 +71,7 @@ BAD = {
     "nul-in-value": (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\x00c\r\n\r\n", ["bad_request"]),
     "bare-cr": (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: b\rc\r\n\r\n", ["bad_request"]),
     "bare-lf": (b"GET / HTTP/1.1\nHost: a\n\n", ["bad_request"]),
-    "connect": (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", ["method_not_implemented"]),
+    "connect": (b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", ["method_not_implemented", "method_not_allowed"]),
     "unknown-method": (b"BREW /pot HTTP/1.1\r\nHost: a\r\n\r\n", ["method_not_implemented"]),
     "lower-case-method": (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", ["method_not_implemented", "bad_request"]),
     "bad-chunk-size": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", ["bad_request"]),

@@ -1,7 +1,6 @@
 """Failures at every step of an upgrade, injected: each ends as DESIGN section 4 says, and no steady client notices.
 
-A file `tidegate.fault` beside the new binary says where and how it fails: point:action. The first words of each row
-below are the step; the last what the operator must be told."""
+A file `tidegate.fault` beside the new binary says where and how it fails: point:action (common/test_fault.h)."""
 
 import os
 import signal
@@ -82,16 +81,17 @@ BEFORE_COMMIT = [
     "adopt:fail", "adopt:garbage",
     "bind:fail",
     "spawn:fail",
-    "prepare:fail",
+    "supervisor.prepare:fail",
+    "worker.check:die", "worker.check:hang", "worker.check:garbage", "worker.check:fail",
     "start:die", "start:hang", "start:garbage", "start:fail",
-    "worker-prepare:die", "worker-prepare:hang", "worker-prepare:garbage", "worker-prepare:fail",
+    "worker.prepare:die", "worker.prepare:hang", "worker.prepare:garbage", "worker.prepare:fail",
 ]
 
 
 @pytest.mark.parametrize("fault", BEFORE_COMMIT)
 def test_a_fault_before_the_commit_changes_nothing(upgrade, fault):
     case = upgrade()
-    case.fault(fault.replace("worker-", ""))
+    case.fault(fault)
     with Steady(case.tidegate) as steady:
         outcome = case.run()
         assert outcome.code == 1, f"{fault}: {outcome.code}\n{outcome.text}"
@@ -104,7 +104,8 @@ def test_a_fault_before_the_commit_changes_nothing(upgrade, fault):
 
 # A supervisor that dies in the middle: the workers serve on, and a new supervisor takes over.
 
-@pytest.mark.parametrize("point", ["adopt", "bind", "spawn", "prepare", "commit", "probation", "drain", "retire"])
+@pytest.mark.parametrize("point", ["adopt", "bind", "spawn", "supervisor.prepare", "supervisor.commit", "probation",
+                                   "supervisor.drain", "retire"])
 def test_a_supervisor_that_dies_in_an_upgrade_leaves_serving_workers(upgrade, point):
     case = upgrade()
     tidegate = case.tidegate
@@ -115,7 +116,7 @@ def test_a_supervisor_that_dies_in_an_upgrade_leaves_serving_workers(upgrade, po
             # It had a way back to the old image; better still.
             case.unchanged()
         else:
-            assert outcome.code != 0 or point in ("drain", "retire"), outcome.text
+            assert outcome.code != 0 or point in ("supervisor.drain", "retire"), outcome.text
             tidegate.process.wait(10)
             steady.more("answers without a supervisor")
             tidegate.start().wait_ready()
@@ -125,7 +126,7 @@ def test_a_supervisor_that_dies_in_an_upgrade_leaves_serving_workers(upgrade, po
     assert not steady.failures
 
 
-@pytest.mark.parametrize("fault", ["adopt:hang", "bind:hang", "spawn:hang", "prepare:hang", "commit:hang"])
+@pytest.mark.parametrize("fault", ["adopt:hang", "bind:hang", "spawn:hang", "supervisor.prepare:hang", "supervisor.commit:hang"])
 def test_a_supervisor_that_hangs_in_an_upgrade_does_not_disturb_traffic(upgrade, fault):
     case = upgrade()
     tidegate = case.tidegate
@@ -148,12 +149,12 @@ def test_a_supervisor_that_hangs_in_an_upgrade_does_not_disturb_traffic(upgrade,
 
 # Step 7 and 8: at the commit and in probation; rolled back, exit 8.
 
-@pytest.mark.parametrize("fault", ["worker-commit:die", "worker-commit:hang", "worker-commit:garbage", "worker-commit:fail",
+@pytest.mark.parametrize("fault", ["worker.commit:die", "worker.commit:hang", "worker.commit:garbage", "worker.commit:fail",
                                    "serving:die", "serving:hang", "serving:garbage", "serving:fail",
-                                   "commit:fail", "probation:fail"])
+                                   "supervisor.commit:fail", "probation:fail"])
 def test_a_generation_that_fails_in_probation_is_rolled_back(upgrade, fault):
     case = upgrade()
-    case.fault(fault.replace("worker-", ""))
+    case.fault(fault)
     with Steady(case.tidegate) as steady:
         outcome = case.run()
         if fault in ("serving:hang", "serving:garbage", "serving:fail") and outcome.code == 0:
@@ -226,7 +227,7 @@ def test_an_old_worker_that_dies_in_its_drain_does_not_spoil_the_upgrade(upgrade
     case.tidegate.wait_generations(1)
 
 
-@pytest.mark.parametrize("fault", ["drain:fail", "retire:fail"])
+@pytest.mark.parametrize("fault", ["supervisor.drain:fail", "retire:fail"])
 def test_a_fault_after_probation_does_not_undo_the_upgrade(upgrade, fault):
     case = upgrade()
     case.fault(fault)
