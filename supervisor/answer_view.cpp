@@ -134,7 +134,7 @@ std::string FaultJson(const std::string& command, ExitCode exit_code, const std:
 AnswerText AnswerTextOf(const std::string& command, const Json& result, const Outputs& outputs) {
   AnswerText text;
   std::string message = Printable(TextOf(result, "message"));
-  text.diagnostics = Ended(TextOf(result, "diagnostics_text"));
+  text.diagnostics = outputs.diagnostics.PaintDiagnostics(TextOf(result, "diagnostics_text"));
   ExitCode exit_code = ExitCodeOf(result);
   if (exit_code == ExitCode::kDone) {
     text.results = ChangesText(result) + Ended(message);

@@ -55,7 +55,7 @@ ExitCode CheckCommand(const Invocation& invocation) {
     PrintCheckJson(outputs, path, loaded ? &*loaded : nullptr, diagnostics,
                    invocation.Has("print"));
   } else if (!loaded || !invocation.quiet) {
-    outputs.diagnostics.Write(FormatDiagnostics(diagnostics));
+    outputs.diagnostics.Write(outputs.diagnostics.PaintDiagnostics(FormatDiagnostics(diagnostics)));
   }
   if (!loaded) {
     return ExitCode::kConfigInvalid;

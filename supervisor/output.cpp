@@ -22,8 +22,8 @@ constexpr unsigned kDefaultWidth = 80;
 constexpr unsigned kDefaultHeight = 24;
 
 // SGR sequences (ECMA-48 8.3.117), in the order of Tint.
-constexpr std::array<std::string_view, 7> kSequences = {"",         "\x1b[32m", "\x1b[31m",
-                                                        "\x1b[36m", "\x1b[2m",  "\x1b[1m"};
+constexpr std::array<std::string_view, 7> kSequences = {
+    "", "\x1b[32m", "\x1b[31m", "\x1b[33m", "\x1b[36m", "\x1b[2m", "\x1b[1m"};
 constexpr std::string_view kPlain = "\x1b[0m";
 
 bool CanRedraw(int fd) {
@@ -83,6 +83,40 @@ std::string Output::Paint(Tint tint, std::string_view text) const {
     return std::string(text);
   }
   return fmt::format("{}{}{}", kSequences[static_cast<std::size_t>(tint)], text, kPlain);
+}
+
+std::string Output::PaintDiagnostics(std::string_view text) const {
+  struct Word {
+    std::string_view word;
+    Tint tint;
+  };
+  // The first word that a line holds is its own; what follows is quoted.
+  constexpr std::array kWords = {Word{" error:", Tint::kBad}, Word{" warning:", Tint::kWarning},
+                                 Word{" ^~", Tint::kGood}, Word{" ^", Tint::kGood}};
+  std::string painted;
+  while (!text.empty()) {
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), line.size() + 1));
+    const Word* first = nullptr;
+    std::size_t at = std::string_view::npos;
+    for (const Word& row : kWords) {
+      if (line.find(row.word) < at) {
+        at = line.find(row.word);
+        first = &row;
+      }
+    }
+    bool is_source = line.starts_with(' ') && first != nullptr && first->tint != Tint::kGood;
+    if (first == nullptr || is_source) {
+      painted += line;
+    } else {
+      std::size_t end = std::min(line.find(' ', at + 1), line.size());
+      painted += line.substr(0, at);
+      painted += Paint(first->tint, line.substr(at, end - at));
+      painted += line.substr(end);
+    }
+    painted += '\n';
+  }
+  return painted;
 }
 
 void Outputs::Complain(std::string_view message) {

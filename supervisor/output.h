@@ -33,6 +33,8 @@ class Output {
 
   // `text` in colour if colour is wanted, `text` otherwise.
   std::string Paint(Tint tint, std::string_view text) const;
+  // FormatDiagnostics' text, with the words error and warning and the underlined place in colour.
+  std::string PaintDiagnostics(std::string_view text) const;
 
  private:
   int fd_;

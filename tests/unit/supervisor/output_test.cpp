@@ -65,6 +65,15 @@ TEST(Output, AReaderThatWentAwayEndsTheOutputQuietly) {
   ::close(pipe_fds[1]);
 }
 
+TEST(Output, DiagnosticsAreTheSameTextInColour) {
+  const std::string text =
+      "f:1:2: error: key \"warning: x\"\n    1 | { error: }\n      |   ^~~~~ oh\n1 error.\n";
+  EXPECT_EQ(Output(-1, ColorMode::kNever).PaintDiagnostics(text), text);
+  EXPECT_EQ(Output(-1, ColorMode::kAlways).PaintDiagnostics(text),
+            "f:1:2:\x1b[31m error:\x1b[0m key \"warning: x\"\n    1 | { error: }\n"
+            "      |  \x1b[32m ^~~~~\x1b[0m oh\n1 error.\n");
+}
+
 TEST(Table, AlignsItsColumnsWhateverTheColour) {
   Table table({"NAME", "STATE", "NOTE"});
   table.Add({"web", {"serving", Tint::kGood}, "x"});
