@@ -88,6 +88,13 @@ std::unexpected<Error> NoPort(std::string_view text) {
     return Bad(fmt::format("\"{}\" is not an address; write \":{}\"", text, text));
   }
   if (IsIpv6(text)) {
+    // "::1:8080" reads as an address; the last group was probably meant as the port.
+    std::size_t colon = text.rfind(':');
+    std::string_view last = text.substr(colon + 1);
+    if (!last.empty() && std::ranges::all_of(last, IsDigit) && IsIpv6(text.substr(0, colon))) {
+      return Bad(
+          fmt::format("\"{}\" has no port; write \"[{}]:{}\"", text, text.substr(0, colon), last));
+    }
     return Bad(fmt::format("\"{}\" has no port; write \"[{}]:80\"", text, text));
   }
   if (text.starts_with("http://") || text.starts_with("https://")) {

@@ -137,7 +137,9 @@ class ReferenceCheck {
       known.push_back(upstream.name);
     }
     std::set<std::string_view> used;
-    bool all_known = true;
+    // Without any route that is the fault, and with a wrong name the upstream that it meant only
+    // looks unused.
+    bool all_known = !config_.routes.empty();
     for (std::size_t i = 0; i < std::min(config_.routes.size(), routes_.size()); ++i) {
       const auto* forward = std::get_if<ForwardAction>(&config_.routes[i].action);
       if (forward == nullptr) {
@@ -154,7 +156,6 @@ class ReferenceCheck {
                               known);
       }
     }
-    // While a name is wrong, the upstream that it meant only looks unused.
     for (std::size_t i = 0; all_known && i < std::min(config_.upstreams.size(), upstreams_.size());
          ++i) {
       if (!used.contains(config_.upstreams[i].name)) {

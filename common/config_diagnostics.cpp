@@ -74,6 +74,10 @@ void ShowLine(Diagnostic& diagnostic, std::string_view line) {
 
 std::uint32_t Diagnostics::AddFile(std::string name, std::string text) {
   File file{std::move(name), std::move(text), {0}};
+  // A byte order mark is no character of the first line.
+  if (file.text.starts_with("\xef\xbb\xbf")) {
+    file.line_starts[0] = 3;
+  }
   for (std::size_t i = 0; i < file.text.size(); ++i) {
     if (file.text[i] == '\n') {
       file.line_starts.push_back(static_cast<std::uint32_t>(i + 1));
@@ -84,7 +88,7 @@ std::uint32_t Diagnostics::AddFile(std::string name, std::string text) {
 }
 
 Diagnostics::Line Diagnostics::LineAt(const File& file, std::uint32_t offset) const {
-  auto after = std::ranges::upper_bound(file.line_starts, offset);
+  auto after = std::ranges::upper_bound(file.line_starts, std::max(offset, file.line_starts[0]));
   return {static_cast<unsigned>(after - file.line_starts.begin()), *(after - 1)};
 }
 
@@ -94,7 +98,7 @@ void Diagnostics::Add(Severity severity, const Place& place, std::string path, s
   std::string_view text = file.text;
   Line line = LineAt(file, place.offset);
   std::size_t line_end = std::min(text.find('\n', line.start), text.size());
-  std::size_t begin = std::min<std::size_t>(place.offset, line_end);
+  std::size_t begin = std::clamp<std::size_t>(place.offset, line.start, line_end);
   std::string_view source = text.substr(line.start, line_end - line.start);
   if (source.ends_with('\r')) {
     source.remove_suffix(1);

@@ -42,9 +42,13 @@ void CompleteNames(Config& config) {
 
 }  // namespace
 
-bool HasNearKey(const JsonNode& node, std::span<const std::string_view> keys) {
+bool HasNearKey(const Section& section, const JsonNode& node,
+                std::span<const std::string_view> keys) {
   return std::ranges::any_of(node.members, [&](const JsonMember& member) {
-    return Nearest(member.key, keys).has_value();
+    bool wanted = std::ranges::find(keys, member.key) != keys.end();
+    bool known =
+        std::ranges::find(section.settings, member.key, &Setting::key) != section.settings.end();
+    return wanted || (!known && Nearest(member.key, keys).has_value());
   });
 }
 
@@ -82,7 +86,7 @@ void SettingReader::ReadSection(const Section& section, const JsonNode& node,
       if (leaf) {
         Origin(*value, value_path);
       }
-    } else if (setting.required && !HasNearKey(node, std::array{setting.key})) {
+    } else if (setting.required && !HasNearKey(section, node, std::array{setting.key})) {
       Fault(node, path, fmt::format("\"{}\" is missing", setting.key));
     }
   }
@@ -110,7 +114,7 @@ void SettingReader::CheckOneOf(const Section& section, const JsonNode& node,
                             "remove one of them");
     }
   }
-  if (first == nullptr && !HasNearKey(node, section.one_of)) {
+  if (first == nullptr && !HasNearKey(section, node, section.one_of)) {
     Fault(node, path, fmt::format("a {} needs {}", section.name, QuotedChoice(section.one_of)));
   }
 }

@@ -14,9 +14,10 @@
 
 namespace tidegate {
 
-// True if a key of the object is one of `keys`, or a misspelling: then it is not reported as
-// missing too.
-bool HasNearKey(const JsonNode& node, std::span<const std::string_view> keys);
+// True if the object has one of `keys`, or an unknown key that is a misspelling of one: then it is
+// not reported as missing too.
+bool HasNearKey(const Section& section, const JsonNode& node,
+                std::span<const std::string_view> keys);
 
 class SettingReader {
  public:

@@ -77,7 +77,12 @@ std::optional<std::uint64_t> ReadCountOr(std::string_view word, SettingReader& r
     }
     number = error == std::errc{} ? parsed : -1;
   } else if (node.kind == JsonNode::Kind::kReal) {
-    reader.Fault(node, path, fmt::format("expected a whole number, not {}", node.text));
+    if (std::ranges::all_of(node.text, [](char c) { return IsDigit(c) || c == '-'; })) {
+      reader.Fault(node, path, fmt::format("{} is out of range", node.text),
+                   fmt::format("the range is {}", RangeText(setting.range)));
+    } else {
+      reader.Fault(node, path, fmt::format("expected a whole number, not {}", node.text));
+    }
     return std::nullopt;
   } else if (node.kind == JsonNode::Kind::kString && !word.empty()) {
     reader.Fault(node, path, fmt::format("expected {}, not \"{}\"", what, node.text));

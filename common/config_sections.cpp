@@ -72,6 +72,8 @@ void ReadNamedObjects(SettingReader& reader, const Setting& setting, const JsonN
     if (Result<std::string> name = CheckName(member.key); name) {
       setting.list->name(element) = *name;
     } else {
+      // Kept, so that routes that use it are not at fault too.
+      setting.list->name(element) = member.key;
       reader.diagnostics().AddError(member.key_place, path, name.error());
     }
     reader.ReadSection(*setting.section, member.value, MemberPath(path, member.key), element);
@@ -236,11 +238,11 @@ void CheckRoute(SettingReader& reader, const JsonNode& node, const std::string& 
 void CheckRoot(SettingReader& reader, const JsonNode& node, const std::string& path, void* owner) {
   const auto& config = *static_cast<const Config*>(owner);
   if (config.listeners.empty() &&
-      !HasNearKey(node, std::array<std::string_view, 2>{"listen", "listeners"})) {
+      !HasNearKey(kRoot, node, std::array<std::string_view, 2>{"listen", "listeners"})) {
     reader.Fault(node, path, "no listener", "add \"listen\": \":8080\"");
   }
   if (config.routes.empty() &&
-      !HasNearKey(node, std::array<std::string_view, 2>{"upstream", "routes"})) {
+      !HasNearKey(kRoot, node, std::array<std::string_view, 2>{"upstream", "routes"})) {
     reader.Fault(node, path, "no route", "add \"upstream\": \"127.0.0.1:3000\", or \"routes\"");
   }
   for (const char* key : {"listeners", "routes"}) {

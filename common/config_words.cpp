@@ -62,6 +62,9 @@ Result<std::string> CheckLog(std::string_view text, std::span<const std::string_
   }
   if (text.find('/') == std::string_view::npos) {
     // A misspelt "stderr" must not become a file.
+    if (auto stream = Nearest(text, streams)) {
+      return Bad(fmt::format("\"{}\" is not a path; did you mean \"{}\"?", text, *stream));
+    }
     return Bad(fmt::format("\"{}\" is neither {} nor a path; write a path with a '/'", text,
                            QuotedChoice(streams)));
   }
@@ -78,7 +81,7 @@ Result<std::string> CheckName(std::string_view text) {
     return Bad(fmt::format("a name has at most {} characters", kMaxName));
   }
   if (!std::ranges::all_of(text, IsNamePart)) {
-    return Bad("a name has letters, digits and marks, no spaces or quotes");
+    return Bad("a name has ASCII letters, digits and marks, no spaces and no quotes");
   }
   return std::string(text);
 }

@@ -58,6 +58,28 @@ Skipped SkipBlanksAndComments(std::string_view text, std::size_t offset) {
   return {offset, std::nullopt};
 }
 
+// The end of the longest number (RFC 8259 section 6) at `offset`: exactly what the lexer takes
+// before it gives up.
+std::size_t NumberEnd(std::string_view text, std::size_t offset) {
+  auto at = [&](std::size_t i) { return i < text.size() ? text[i] : '\0'; };
+  auto digits = [&](std::size_t i) {
+    while (IsDigit(at(i))) {
+      ++i;
+    }
+    return i;
+  };
+  std::size_t i = offset + (at(offset) == '-' ? 1 : 0);
+  i = at(i) == '0' ? i + 1 : digits(i);
+  if (at(i) == '.' && IsDigit(at(i + 1))) {
+    i = digits(i + 1);
+  }
+  std::size_t sign = at(i + 1) == '+' || at(i + 1) == '-' ? 1 : 0;
+  if (ToLower(at(i)) == 'e' && IsDigit(at(i + 1 + sign))) {
+    i = digits(i + 1 + sign);
+  }
+  return std::max(i, offset + 1);
+}
+
 std::size_t LineOf(std::string_view text, std::size_t offset) {
   return 1 + static_cast<std::size_t>(std::ranges::count(text.substr(0, offset), '\n'));
 }
@@ -109,19 +131,24 @@ JsonFault ExplainString(std::string_view text, std::size_t start) {
 }
 
 JsonFault ExplainNumber(std::string_view text, std::size_t start) {
+  // With ':', so that an address is one word.
   std::size_t end = WordEnd(text, start);
+  while (end + 1 < text.size() && text[end] == ':' && IsWordPart(text[end + 1])) {
+    end = WordEnd(text, end + 1);
+  }
   std::string_view word = text.substr(start, end - start);
-  if (word.size() > 1 && word[0] == '0' && IsDigit(word[1])) {
+  std::size_t length = std::max<std::size_t>(1, word.size());
+  if (word.size() > 1 && std::ranges::all_of(word, IsDigit) && word[0] == '0') {
     std::size_t zeros = std::min(word.find_first_not_of('0'), word.size() - 1);
-    return FaultAt(start, end - start, "a number does not begin with 0",
+    return FaultAt(start, length, "a number does not begin with 0",
                    fmt::format("write {}", word.substr(zeros)));
   }
-  if (std::ranges::any_of(word, IsAlpha) && word.find_first_of("eE") == std::string_view::npos) {
-    return FaultAt(start, end - start, fmt::format("{} is not a number", word),
-                   fmt::format("write \"{}\"", word));
+  if (NumberEnd(text, start) == end && IsDigit(text[end - 1])) {
+    return FaultAt(start, length, fmt::format("the number {} is too large", word));
   }
-  return FaultAt(start, std::max<std::size_t>(1, end - start),
-                 fmt::format("{} is not a number that JSON has", word));
+  return FaultAt(start, length,
+                 fmt::format("{} is not a number; text stands in double quotes", word),
+                 fmt::format("write \"{}\"", word));
 }
 
 // A bare word where a value should be.
@@ -253,9 +280,9 @@ JsonFault ExplainAfterValue(std::string_view text, const JsonProgress& progress,
                                object ? "object" : "array", LineOf(text, start)),
                    object ? "write '}'" : "write ']'");
   }
-  if (at == progress.cursor && at > 0 && IsDigit(text[at - 1]) && IsWordPart(c)) {
+  if (at == progress.cursor && at > 0 && IsDigit(text[at - 1]) && (IsWordPart(c) || c == ':')) {
     std::size_t number = at;
-    while (number > 0 && IsDigit(text[number - 1])) {
+    while (number > 0 && IsWordPart(text[number - 1])) {
       --number;
     }
     return ExplainNumber(text, number);
@@ -280,6 +307,9 @@ JsonFault ExplainAfterKey(std::string_view text, const JsonProgress& progress, s
   if (text[at] == ':') {
     std::size_t value = SkipBlanks(text, at + 1);
     return value == text.size() ? ExplainEnd(text, progress, at + 1) : ExplainValue(text, value);
+  }
+  if (text[at] == '=') {
+    return FaultAt(at, 1, "'=' where ':' should be", "write ':'");
   }
   return FaultAt(progress.cursor, 0, "a ':' is missing after a key", "write ':' here");
 }
@@ -325,9 +355,11 @@ std::size_t TokenEnd(std::string_view text, std::size_t offset) {
     }
     return std::min(i + 1, text.size());
   }
+  if (IsDigit(text[offset]) || text[offset] == '-') {
+    return NumberEnd(text, offset);
+  }
   std::size_t i = offset;
-  // No '/': a comment may follow a number directly.
-  while (i < text.size() && text[i] != '/' && IsWordPart(text[i])) {
+  while (i < text.size() && IsAlpha(text[i])) {
     ++i;
   }
   return std::max(i, offset + 1);

@@ -103,7 +103,10 @@ std::optional<std::string_view> Nearest(std::string_view word,
     std::size_t distance = EditDistance(word, candidate);
     // One slip in three letters is a misspelling; more is another word.
     std::size_t allowed = std::max<std::size_t>(1, std::min(word.size(), candidate.size()) / 3);
-    if (distance <= allowed && (!nearest || distance < best)) {
+    // Or the beginning of the other: "warning" for "warn".
+    bool beginning = std::min(word.size(), candidate.size()) >= 3 &&
+                     (word.starts_with(candidate) || candidate.starts_with(word));
+    if ((distance <= allowed || beginning) && (!nearest || distance < best)) {
       nearest = candidate;
       best = distance;
     }
