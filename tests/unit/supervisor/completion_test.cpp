@@ -1,5 +1,7 @@
 #include "supervisor/completion.h"
 
+#include <unistd.h>
+
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -14,7 +16,7 @@ namespace {
 
 // Runs `script` in bash by way of a pipe; its output.
 std::string InBash(const std::string& script, const char* arguments, int* status) {
-  std::string path = testing::TempDir() + "tidegate_completion.bash";
+  std::string path = testing::TempDir() + "tidegate_completion_" + std::to_string(::getpid());
   std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "w"), std::fclose);
   std::fputs(script.c_str(), file.get());
   file.reset();

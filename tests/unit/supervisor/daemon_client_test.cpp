@@ -48,7 +48,7 @@ TEST(DaemonClient, NobodyAtTheSocketIsNoDaemon) {
             "no daemon at /nowhere/control.sock: start one with \"tidegate run\"");
 
   // The socket of a daemon that was killed.
-  std::string path = testing::TempDir() + "tidegate_stale.sock";
+  std::string path = testing::TempDir() + "tidegate_stale_" + std::to_string(::getpid());
   ::unlink(path.c_str());
   ListenControl(path, 0600).value().Reset();
   result = Ask(About(path), Json::object(), recorder);

@@ -1,0 +1,52 @@
+#include <nlohmann/json.hpp>
+
+#include "tests/unit/supervisor/run_cli.h"
+
+namespace tidegate {
+namespace {
+
+using Json = nlohmann::json;
+
+TEST(OfflineCommands, VersionIsOneLineAndWithDetailNamesTheLibraries) {
+  EXPECT_EQ(RunWith({"version"}).results, "tidegate " TIDEGATE_VERSION "\n");
+  EXPECT_NE(RunWith({"version", "-v"}).results.find("libuv"), std::string::npos);
+  EXPECT_EQ(Json::parse(RunWith({"--version", "--json"}).results)["version"], TIDEGATE_VERSION);
+}
+
+TEST(OfflineCommands, SchemaIsJson) {
+  Ran ran = RunWith({"schema"});
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_TRUE(Json::parse(ran.results).contains("properties"));
+}
+
+TEST(OfflineCommands, CheckSaysThatAFileIsValid) {
+  ConfigFile file(R"({ "listen": ":8080", "upstream": "127.0.0.1:3000" })");
+  Ran ran = RunWith({"check", file.path()});
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_EQ(ran.results, file.path() + ": valid: 1 listener, 1 route, 1 upstream\n");
+  EXPECT_EQ(ran.diagnostics, "");
+  EXPECT_EQ(RunWith({"check", "-q", file.path()}).results, "");
+
+  Json object = Json::parse(RunWith({"check", "--json", "--print", "-c", file.path()}).results);
+  EXPECT_EQ(object["valid"], true);
+  EXPECT_TRUE(object["effective"].is_object());
+  EXPECT_TRUE(object["origins"].is_object());
+  EXPECT_NE(RunWith({"check", "--print", file.path()}).results, "");
+}
+
+TEST(OfflineCommands, CheckOfABrokenFileExitsWith78) {
+  ConfigFile file(R"({ "listen": ":8080", "upsteam": "127.0.0.1:3000" })");
+  Ran ran = RunWith({"check", "-q", file.path()});
+  EXPECT_EQ(ran.exit_code, 78);
+  EXPECT_EQ(ran.results, "");
+  EXPECT_NE(ran.diagnostics.find("unknown key \"upsteam\""), std::string::npos) << ran.diagnostics;
+
+  ran = RunWith({"check", "--json", file.path()});
+  EXPECT_EQ(ran.exit_code, 78);
+  Json object = Json::parse(ran.results);
+  EXPECT_EQ(object["valid"], false);
+  EXPECT_EQ(object["diagnostics"][0]["severity"], "error");
+}
+
+}  // namespace
+}  // namespace tidegate
