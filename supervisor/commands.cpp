@@ -19,11 +19,11 @@ constexpr std::array kGlobalOptions = {
               .letter = 'c',
               .kind = ValueKind::kFile,
               .metavar = "FILE",
-              .help = "configuration (TIDEGATE_CONFIG, /etc/tidegate/tidegate.json)"},
+              .help = "configuration; TIDEGATE_CONFIG, /etc/tidegate/tidegate.json"},
     OptionRow{.name = "socket",
               .kind = ValueKind::kFile,
               .metavar = "PATH",
-              .help = "control socket of the daemon (TIDEGATE_SOCKET)"},
+              .help = "control socket of the daemon; TIDEGATE_SOCKET"},
     OptionRow{.name = "json", .help = "one JSON object; JSON lines while something runs"},
     OptionRow{.name = "quiet", .letter = 'q', .help = "only errors"},
     OptionRow{.name = "verbose", .letter = 'v', .help = "more detail"},
@@ -54,12 +54,12 @@ constexpr std::array kRunOptions = {kWorkers, kPidfile};
 constexpr std::array kProxyOptions = {
     OptionRow{.name = "from",
               .kind = ValueKind::kText,
-              .metavar = "ADDRESS",
+              .metavar = "ADDR",
               .help = "where to listen: :8080, 127.0.0.1:8080, unix:/path",
               .required = true},
     OptionRow{.name = "to",
               .kind = ValueKind::kText,
-              .metavar = "ADDRESS",
+              .metavar = "ADDR",
               .help = "an endpoint to pass requests to; once for each",
               .repeatable = true,
               .required = true},
@@ -141,9 +141,8 @@ constexpr std::array kCommands = {
                CommandGroup::kServe,
                "the daemon, in the foreground",
                "Starts the supervisor and its workers, and stays until it is stopped.\n"
-               "Signals: TERM, INT and QUIT stop gracefully (a second TERM or INT stops now), HUP "
-               "reloads,\n"
-               "USR1 reopens the logs, USR2 upgrades.",
+               "Signals: TERM, INT and QUIT stop gracefully (a second TERM or INT stops\n"
+               "now), HUP reloads, USR1 reopens the logs, USR2 upgrades.",
                "run -c tidegate.json",
                {},
                kRunOptions,
@@ -153,7 +152,7 @@ constexpr std::array kCommands = {
                CommandGroup::kServe,
                "the daemon without a file: all from flags",
                "Like run, with a configuration that is made of the flags.\n"
-               "An endpoint without a host is on this machine: --to :9000 is --to 127.0.0.1:9000.",
+               "An endpoint without a host is on this machine: :9000 is 127.0.0.1:9000.",
                "proxy --from :8080 --to 127.0.0.1:9000",
                {},
                kProxyOptions,
@@ -162,8 +161,8 @@ constexpr std::array kCommands = {
     CommandRow{"reload",
                CommandGroup::kChange,
                "read the configuration again, in place",
-               "Puts the configuration in force in the running workers and prints what changed.\n"
-               "No connection is touched. If the new one is invalid, the old one stays in force.",
+               "Puts the configuration in force in the running workers and prints what\n"
+               "changed. No connection is touched. If it is invalid, the old one stays.",
                "",
                {},
                kReloadOptions,
@@ -172,9 +171,8 @@ constexpr std::array kCommands = {
     CommandRow{"upgrade",
                CommandGroup::kChange,
                "a new generation from the binaries on disk",
-               "Starts new workers beside the old ones, moves over when all of them are ready, and "
-               "drains\n"
-               "the old ones. If anything fails, the old generation serves on.\n"
+               "Starts new workers beside the old ones, moves over when all of them are\n"
+               "ready, and drains the old ones. If anything fails, the old ones serve on.\n"
                "Ctrl-C ends only the display.",
                "upgrade --drain 1m",
                {},

@@ -53,6 +53,7 @@ DaemonFault ConnectFault(const std::string& path, const Error& error) {
     case ENOENT:
     case ENOTDIR:
     case ECONNREFUSED:
+    case EPROTOTYPE:
       return {ExitCode::kNoDaemon,
               fmt::format("no daemon at {}: start one with \"tidegate run\"", path)};
     case EACCES:

@@ -67,7 +67,7 @@ std::string UsageLine(const CommandRow& command) {
 
 std::string GeneralHelp() {
   std::string text =
-      "tidegate: a reverse proxy that is reconfigured and upgraded without losing a request\n"
+      "tidegate: a reverse proxy that reloads and upgrades without losing a request\n"
       "\n"
       "Usage: tidegate COMMAND [OPTIONS]\n";
   for (CommandGroup group :

@@ -1,6 +1,10 @@
 // `run` and `proxy`: the invocation becomes the daemon.
 
+#include <unistd.h>
+
 #include <charconv>
+
+#include <fmt/format.h>
 
 #include "supervisor/invocation.h"
 #include "supervisor/output.h"
@@ -29,6 +33,12 @@ RunOptions CommonOptions(const Invocation& invocation) {
 ExitCode RunCommand(const Invocation& invocation) {
   RunOptions options = CommonOptions(invocation);
   options.config_path = ConfigPathOf(invocation);
+  if (!invocation.Has("config") && ::access(options.config_path.c_str(), F_OK) != 0) {
+    Outputs(invocation)
+        .Complain(fmt::format("no configuration at {}: name one with -c, or try \"tidegate {}\"",
+                              options.config_path, FindCommand("proxy")->example));
+    return ExitCode::kConfigInvalid;
+  }
   return static_cast<ExitCode>(RunSupervisor(std::move(options)));
 }
 

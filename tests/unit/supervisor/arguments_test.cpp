@@ -77,7 +77,7 @@ TEST(Arguments, UsageErrorsSayWhatIsWrongAndWhatWasMeant) {
       {{"run", "--workers", "0"}, "--workers: must be 1 to 1024"},
       {{"run", "--workers", "99999999999999999999"}, "--workers: must be 1 to 1024"},
       {{"run", "--workers", "two"}, "\"two\" is not a whole number"},
-      {{"proxy", "--from", ":8080"}, "--to ADDRESS is missing"},
+      {{"proxy", "--from", ":8080"}, "--to ADDR is missing"},
       {{"status", "--color", "red"}, "--color: \"red\" is not \"auto\", \"always\" or \"never\""},
       {{"status", "--socket", ""}, "--socket: must not be empty"},
   };

@@ -11,7 +11,7 @@ namespace {
 void ExpectFits(const std::string& text) {
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
-    EXPECT_LE(line.size(), 90U) << line;
+    EXPECT_LE(line.size(), 80U) << line;
   }
 }
 
@@ -41,7 +41,7 @@ TEST(Help, UsageMarksWhatMayBeLeftOut) {
             "tidegate upgrade [--binary PATH] [--drain DUR] [--force] [--detach]");
   EXPECT_EQ(UsageLine(*FindCommand("loglevel")), "tidegate loglevel LEVEL [--for DUR]");
   EXPECT_EQ(UsageLine(*FindCommand("proxy")),
-            "tidegate proxy --from ADDRESS --to ADDRESS... [--workers N] [--pidfile F]");
+            "tidegate proxy --from ADDR --to ADDR... [--workers N] [--pidfile F]");
 }
 
 }  // namespace
