@@ -1,163 +1,303 @@
 #include "proxy/net/resolver.h"
 
-#include <ares.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <sys/time.h>
-#include <uv.h>
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
+#include <unordered_map>
 
+#include <ares.h>
+#include <fmt/format.h>
+#include <uv.h>
+
+#include "common/address.h"
 #include "common/check.h"
 
 namespace tidegate {
 namespace {
 
-constexpr Duration kLeastTtl = std::chrono::seconds(1);
-constexpr Duration kMostTtl = std::chrono::minutes(5);
-constexpr Duration kTtlOfFiles = std::chrono::minutes(1);
-// Each server is asked twice, the second time for twice as long.
-constexpr int kFirstTimeoutMs = 2000;
-constexpr int kTries = 2;
+// Of one try; c-ares doubles it for the next. Three tries of one server fit into the limit.
+constexpr int kTryMs = 1000;
+constexpr int kTries = 3;
+
+Result<ResolvedAddresses> Unresolved(const std::string& name, std::string_view why) {
+  return Fail(ErrorKind::kUpstreamUnresolved, fmt::format("{}: {}", name, why));
+}
+
+// What c-ares found. `found` may be null.
+std::vector<SocketAddress> AddressesOf(const ares_addrinfo* found, Duration& ttl) {
+  std::vector<SocketAddress> addresses;
+  auto shorten = [&ttl](int seconds) {
+    ttl = std::min(ttl, Duration(std::chrono::seconds(std::max(seconds, 0))));
+  };
+  for (auto* node = found == nullptr ? nullptr : found->nodes; node != nullptr;
+       node = node->ai_next) {
+    if (node->ai_family != AF_INET && node->ai_family != AF_INET6) {
+      continue;
+    }
+    SocketAddress address;
+    address.length = static_cast<socklen_t>(node->ai_addrlen);
+    std::memcpy(&address.storage, node->ai_addr, address.length);
+    addresses.push_back(address);
+    shorten(node->ai_ttl);
+  }
+  for (auto* alias = found == nullptr ? nullptr : found->cnames; alias != nullptr;
+       alias = alias->next) {
+    shorten(alias->ttl);
+  }
+  ttl = std::max(ttl, Resolver::kMinTtl);
+  return addresses;
+}
 
 }  // namespace
 
-// The adapter: a uv_poll for each socket that c-ares opens, one deadline for its time-outs.
-struct Resolver::Channel {
-  explicit Channel(Loop& the_loop)
-      : loop(the_loop), deadline(the_loop.timers(), Bind<&Channel::OnDeadline>(this)) {
-    TG_CHECK(ares_library_init(ARES_LIB_INIT_ALL) == ARES_SUCCESS);
+// One question to c-ares, which holds its address until it has called back.
+struct Resolver::Lookup {
+  Lookup(Resolver& owner, std::string name_asked)
+      : resolver(owner),
+        name(std::move(name_asked)),
+        limit(owner.loop_.timers(), Bind<&Lookup::OnLimit>(this)) {}
+  void OnLimit() { resolver.OnTimeout(*this); }
+
+  Resolver& resolver;
+  std::string name;
+  // Nobody new may wait: the answer is being delivered, or will come too late.
+  bool closed = false;
+  std::vector<Waiter> waiters;
+  Deadline limit;
+};
+
+// A c-ares channel on the loop: its sockets are polled, its timeouts are a deadline.
+class Resolver::Channel {
+ public:
+  explicit Channel(Loop& loop)
+      : loop_(loop),
+        made_at_(loop.now()),
+        timeout_(loop.timers(), Bind<&Channel::OnTimeout>(this)) {}
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+  ~Channel() {
+    if (channel_ != nullptr) {
+      ares_destroy(channel_);
+    }
+  }
+
+  Result<> Open(const std::string& servers) {
     ares_options options{};
-    options.timeout = kFirstTimeoutMs;
+    options.timeout = kTryMs;
     options.tries = kTries;
     options.sock_state_cb = &Channel::OnSocketState;
     options.sock_state_cb_data = this;
     int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
-    int status = ares_init_options(&ares, &options, mask);
+#ifdef ARES_OPT_QUERY_CACHE
+    // Endpoints know how long an answer is good; a second cache would only make it older.
+    options.qcache_max_ttl = 0;
+    mask |= ARES_OPT_QUERY_CACHE;
+#endif
+    int status = ares_init_options(&channel_, &options, mask);
     if (status != ARES_SUCCESS) {
-      failure = ares_strerror(status);
-      ares = nullptr;
+      channel_ = nullptr;
+      return Fail(ErrorKind::kUpstreamUnresolved, ares_strerror(status));
     }
+    if (!servers.empty()) {
+      status = ares_set_servers_ports_csv(channel_, servers.c_str());
+    }
+    if (status != ARES_SUCCESS) {
+      return Fail(ErrorKind::kUpstreamUnresolved, ares_strerror(status));
+    }
+    return {};
   }
 
-  ~Channel() {
-    if (ares != nullptr) {
-      ares_destroy(ares);
-    }
-    ares_library_cleanup();
+  bool IsOld() const { return loop_.now() - made_at_ >= TimePoint(kChannelAge.count()); }
+
+  void Ask(Lookup& lookup) {
+    ares_addrinfo_hints hints{};
+    hints.ai_family = AF_UNSPEC;
+    hints.ai_socktype = SOCK_STREAM;
+    ares_getaddrinfo(channel_, lookup.name.c_str(), nullptr, &hints, &Channel::OnAnswer, &lookup);
+    ArmTimeout();
   }
 
-  struct Socket {
-    uv_poll_t poll;
-    Channel* channel;
-    ares_socket_t fd;
+ private:
+  // Freed by its close callback, after the channel perhaps.
+  struct Poll {
+    uv_poll_t handle{};
+    Channel* channel = nullptr;
+    ares_socket_t fd = ARES_SOCKET_BAD;
   };
 
-  static void OnSocketState(void* data, ares_socket_t fd, int readable, int writable) {
-    auto* self = static_cast<Channel*>(data);
-    auto found = self->sockets.find(fd);
+  static void OnAnswer(void* argument, int status, int, ares_addrinfo* found) {
+    auto* lookup = static_cast<Lookup*>(argument);
+    std::unique_ptr<ares_addrinfo, decltype(&ares_freeaddrinfo)> owned(found, &ares_freeaddrinfo);
+    if (status == ARES_EDESTRUCTION) {
+      return;  // the channel is going, and the lookup with it
+    }
+    ResolvedAddresses resolved{.addresses = {}, .ttl = kMaxTtl};
+    if (status == ARES_SUCCESS) {
+      resolved.addresses = AddressesOf(found, resolved.ttl);
+    }
+    if (resolved.addresses.empty()) {
+      int reason = status == ARES_SUCCESS ? ARES_ENODATA : status;
+      lookup->resolver.OnAnswer(*lookup, Unresolved(lookup->name, ares_strerror(reason)));
+    } else {
+      lookup->resolver.OnAnswer(*lookup, std::move(resolved));
+    }
+  }
+
+  // c-ares opens, closes and wants of its sockets what it likes; always before it closes one.
+  static void OnSocketState(void* argument, ares_socket_t fd, int readable, int writable) {
+    auto* self = static_cast<Channel*>(argument);
+    auto found = self->polls_.find(fd);
     if (readable == 0 && writable == 0) {
-      if (found != self->sockets.end()) {
-        uv_close(reinterpret_cast<uv_handle_t*>(&found->second->poll),
-                 [](uv_handle_t* handle) { delete static_cast<Socket*>(handle->data); });
-        self->sockets.erase(found);
+      if (found != self->polls_.end()) {
+        uv_close(reinterpret_cast<uv_handle_t*>(&found->second->handle), [](uv_handle_t* handle) {
+          std::unique_ptr<Poll> poll(static_cast<Poll*>(handle->data));
+        });
+        self->polls_.erase(found);
       }
       return;
     }
-    if (found == self->sockets.end()) {
-      auto* socket = new Socket{.poll = {}, .channel = self, .fd = fd};
-      TG_CHECK(uv_poll_init_socket(self->loop.uv(), &socket->poll, fd) == 0);
-      socket->poll.data = socket;
-      found = self->sockets.emplace(fd, socket).first;
+    if (found == self->polls_.end()) {
+      auto poll = std::make_unique<Poll>();
+      if (uv_poll_init(self->loop_.uv(), &poll->handle, fd) != 0) {
+        return;  // out of memory or descriptors: the try times out
+      }
+      poll->handle.data = poll.get();
+      poll->channel = self;
+      poll->fd = fd;
+      found = self->polls_.emplace(fd, poll.release()).first;
     }
     int events = (readable != 0 ? UV_READABLE : 0) | (writable != 0 ? UV_WRITABLE : 0);
-    uv_poll_start(&found->second->poll, events, &Channel::OnPoll);
+    uv_poll_start(&found->second->handle, events, &Channel::OnPoll);
   }
 
   static void OnPoll(uv_poll_t* handle, int status, int events) {
-    auto* socket = static_cast<Socket*>(handle->data);
-    Channel* self = socket->channel;
-    ares_socket_t fd = socket->fd;
-    // An error is for c-ares to find: it reads and sees.
-    bool read = status < 0 || (events & UV_READABLE) != 0;
-    bool write = status < 0 || (events & UV_WRITABLE) != 0;
-    ares_process_fd(self->ares, read ? fd : ARES_SOCKET_BAD, write ? fd : ARES_SOCKET_BAD);
-    self->ArmDeadline();
+    auto* poll = static_cast<Poll*>(handle->data);
+    // On an error c-ares finds out by itself: let it try both.
+    bool readable = status < 0 || (events & UV_READABLE) != 0;
+    bool writable = status < 0 || (events & UV_WRITABLE) != 0;
+    poll->channel->Process(readable ? poll->fd : ARES_SOCKET_BAD,
+                           writable ? poll->fd : ARES_SOCKET_BAD);
   }
 
-  void OnDeadline() {
-    ares_process_fd(ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    ArmDeadline();
+  void OnTimeout() { Process(ARES_SOCKET_BAD, ARES_SOCKET_BAD); }
+
+  void Process(ares_socket_t readable, ares_socket_t writable) {
+    ares_process_fd(channel_, readable, writable);
+    ArmTimeout();
   }
 
-  void ArmDeadline() {
+  void ArmTimeout() {
     timeval wait{};
-    timeval* next = ares_timeout(ares, nullptr, &wait);
-    if (next == nullptr) {
-      deadline.Disarm();
+    if (ares_timeout(channel_, nullptr, &wait) == nullptr) {
+      timeout_.Disarm();
       return;
     }
-    deadline.Arm(std::chrono::seconds(next->tv_sec) + Duration(next->tv_usec / 1000 + 1));
+    // Rounded up: waking too early would turn the loop for nothing.
+    timeout_.Arm(Duration(wait.tv_sec * 1000 + wait.tv_usec / 1000 + 1));
   }
 
-  static void OnAnswer(void* argument, int status, int, ares_addrinfo* info) {
-    std::unique_ptr<std::weak_ptr<Done>> wanted(static_cast<std::weak_ptr<Done>*>(argument));
-    std::unique_ptr<ares_addrinfo, decltype(&ares_freeaddrinfo)> owned(info, &ares_freeaddrinfo);
-    std::shared_ptr<Done> done = wanted->lock();
-    if (done == nullptr || status == ARES_EDESTRUCTION) {
-      return;
-    }
-    if (status != ARES_SUCCESS || info == nullptr) {
-      (*done)(Fail(ErrorKind::kUpstreamUnresolved, ares_strerror(status)));
-      return;
-    }
-    ResolvedAddresses resolved;
-    int ttl_seconds = 0;
-    for (ares_addrinfo_node* node = info->nodes; node != nullptr; node = node->ai_next) {
-      if (node->ai_addrlen > sizeof(sockaddr_storage)) {
-        continue;
-      }
-      SocketAddress address;
-      std::memcpy(&address.storage, node->ai_addr, node->ai_addrlen);
-      address.length = node->ai_addrlen;
-      resolved.addresses.push_back(address);
-      bool less = ttl_seconds == 0 || node->ai_ttl < ttl_seconds;
-      ttl_seconds = node->ai_ttl > 0 && less ? node->ai_ttl : ttl_seconds;
-    }
-    if (resolved.addresses.empty()) {
-      (*done)(Fail(ErrorKind::kUpstreamUnresolved, "the name has no address"));
-      return;
-    }
-    resolved.ttl = ttl_seconds == 0 ? kTtlOfFiles
-                                    : std::clamp<Duration>(std::chrono::seconds(ttl_seconds), kLeastTtl, kMostTtl);
-    (*done)(std::move(resolved));
-  }
-
-  Loop& loop;
-  Deadline deadline;
-  ares_channel ares = nullptr;
-  std::string failure;
-  std::unordered_map<ares_socket_t, Socket*> sockets;
+  Loop& loop_;
+  TimePoint made_at_;
+  Deadline timeout_;
+  ares_channel channel_ = nullptr;
+  // Owned by libuv from uv_poll_init until the close callback.
+  std::unordered_map<ares_socket_t, Poll*> polls_;
 };
 
-Resolver::Resolver(Loop& loop) : channel_(std::make_unique<Channel>(loop)) {}
-Resolver::~Resolver() = default;
+Resolver::Resolver(Loop& loop, std::string servers) : loop_(loop), servers_(std::move(servers)) {}
 
-Resolver::Request Resolver::Resolve(const std::string& name, Done done) {
-  if (channel_->ares == nullptr) {
-    done(Fail(ErrorKind::kUpstreamUnresolved, channel_->failure));
+Resolver::~Resolver() {
+  // c-ares calls back for every lookup: they must be there still.
+  channel_.reset();
+}
+
+Resolver::Request Resolver::Resolve(std::string name, OnResolved on_resolved) {
+  Address literal{.host = name};
+  SocketAddress address;
+  if (!name.empty() && literal.ToSockaddr(address.storage, address.length)) {
+    on_resolved(ResolvedAddresses{.addresses = {address}, .ttl = kMaxTtl});
     return {};
   }
-  Request request(std::make_shared<Done>(std::move(done)));
-  ares_addrinfo_hints hints{};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  // Freed by OnAnswer, which is called exactly once.
-  auto* wanted = new std::weak_ptr<Done>(request.done_);
-  ares_getaddrinfo(channel_->ares, name.c_str(), nullptr, &hints, &Channel::OnAnswer, wanted);
-  channel_->ArmDeadline();
-  return request;
+  std::uint64_t id = ++last_id_;
+  auto same = std::ranges::find_if(lookups_, [&name](const std::unique_ptr<Lookup>& lookup) {
+    return !lookup->closed && lookup->name == name;
+  });
+  if (same != lookups_.end()) {
+    (*same)->waiters.push_back({id, std::move(on_resolved)});
+    return Request(this, id);
+  }
+  auto channel = ReadyChannel();
+  if (!channel) {
+    on_resolved(Unresolved(name, channel.error().detail()));
+    return {};
+  }
+  Lookup& lookup = *lookups_.emplace_back(std::make_unique<Lookup>(*this, std::move(name)));
+  lookup.waiters.push_back({id, std::move(on_resolved)});
+  lookup.limit.Arm(kResolveLimit);
+  // May answer before it returns; `lookup` is gone then.
+  (*channel)->Ask(lookup);
+  return Request(this, id);
+}
+
+Result<Resolver::Channel*> Resolver::ReadyChannel() {
+  if (channel_ != nullptr && channel_->IsOld() && lookups_.empty()) {
+    channel_.reset();
+  }
+  if (channel_ == nullptr) {
+    auto channel = std::make_unique<Channel>(loop_);
+    if (Result<> opened = channel->Open(servers_); !opened) {
+      return Fail(std::move(opened).error());
+    }
+    channel_ = std::move(channel);
+  }
+  return channel_.get();
+}
+
+void Resolver::OnAnswer(Lookup& lookup, Result<ResolvedAddresses> result) {
+  Deliver(lookup, result);
+  auto found = std::ranges::find(lookups_, &lookup, &std::unique_ptr<Lookup>::get);
+  TG_CHECK(found != lookups_.end());
+  lookups_.erase(found);
+}
+
+// c-ares goes on with its own timeouts, which may be long. A channel that nobody waits for is
+// dropped with all that it still does, so that the next lookup reads resolv.conf again.
+void Resolver::OnTimeout(Lookup& lookup) {
+  Deliver(lookup, Unresolved(lookup.name, "no answer in time"));
+  if (std::ranges::all_of(lookups_, &Lookup::closed,
+                          [](const auto& entry) -> const Lookup& { return *entry; })) {
+    channel_.reset();
+    lookups_.clear();
+  }
+}
+
+void Resolver::Deliver(Lookup& lookup, const Result<ResolvedAddresses>& result) {
+  lookup.closed = true;
+  lookup.limit.Disarm();
+  // One by one, because a callback may cancel those behind it.
+  while (!lookup.waiters.empty()) {
+    Waiter waiter = std::move(lookup.waiters.front());
+    lookup.waiters.erase(lookup.waiters.begin());
+    waiter.on_resolved(result);
+  }
+}
+
+void Resolver::Forget(std::uint64_t id) {
+  for (const std::unique_ptr<Lookup>& lookup : lookups_) {
+    if (std::erase_if(lookup->waiters, [id](const Waiter& waiter) { return waiter.id == id; }) !=
+        0) {
+      return;
+    }
+  }
+}
+
+void Resolver::Request::Cancel() {
+  if (resolver_ != nullptr) {
+    std::exchange(resolver_, nullptr)->Forget(id_);
+  }
 }
 
 }  // namespace tidegate

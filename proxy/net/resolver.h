@@ -1,13 +1,20 @@
 #pragma once
 
-// Names to addresses, by c-ares on our loop: /etc/hosts, then DNS as resolv.conf says. Nothing here blocks.
+// Names to addresses, by c-ares on our loop: both families, /etc/hosts before DNS, search domains
+// and servers as resolv.conf has them. All of c-ares stays in here.
+//
+//   1. A lookup ends within kResolveLimit, whatever the servers do.
+//   2. Who asks for a name that is being looked up waits for the same answer.
+//   3. After a Request is destroyed its callback is not called.
+//   4. resolv.conf and /etc/hosts are read again; a change is seen within kChannelAge.
 
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
-#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "common/loop.h"
@@ -16,6 +23,7 @@
 
 namespace tidegate {
 
+// What connect() takes.
 struct SocketAddress {
   sockaddr_storage storage{};
   socklen_t length = 0;
@@ -23,40 +31,79 @@ struct SocketAddress {
 };
 
 struct ResolvedAddresses {
-  // Never empty; in the order of RFC 6724. Ports are 0.
+  // At least one; the port is 0. In the order in which to try them (RFC 6724).
   std::vector<SocketAddress> addresses;
-  // How long they are good for: the smallest TTL, at least 1 s, at most 5 min. What has none (/etc/hosts): 1 min.
+  // How long they may be used: 1 s to 5 min. The smallest of the answer; 1 s for /etc/hosts.
   Duration ttl{};
 };
 
 class Resolver {
  public:
-  using Done = std::function<void(Result<ResolvedAddresses>)>;
+  static constexpr Duration kResolveLimit = std::chrono::seconds(5);
+  static constexpr Duration kChannelAge = std::chrono::seconds(30);
+  static constexpr Duration kMinTtl = std::chrono::seconds(1);
+  static constexpr Duration kMaxTtl = std::chrono::minutes(5);
 
-  // One question. Destroying it, or assigning another, means that the answer is not wanted any more.
+  using OnResolved = std::function<void(Result<ResolvedAddresses>)>;
+
+  // `servers` instead of those of resolv.conf: "127.0.0.1:5353,[::1]:53". For tests.
+  explicit Resolver(Loop& loop, std::string servers = {});
+  Resolver(const Resolver&) = delete;
+  Resolver& operator=(const Resolver&) = delete;
+  // Requests must be gone. The loop must turn once more (RunUntilClosed).
+  ~Resolver();
+
+  // Somebody's interest in an answer. Movable; its destructor cancels.
   class Request {
    public:
     Request() = default;
+    Request(Request&& other) noexcept
+        : resolver_(std::exchange(other.resolver_, nullptr)), id_(other.id_) {}
+    Request& operator=(Request&& other) noexcept {
+      if (this != &other) {
+        Cancel();
+        resolver_ = std::exchange(other.resolver_, nullptr);
+        id_ = other.id_;
+      }
+      return *this;
+    }
+    ~Request() { Cancel(); }
 
    private:
     friend class Resolver;
-    explicit Request(std::shared_ptr<Done> done) : done_(std::move(done)) {}
-    std::shared_ptr<Done> done_;
+    Request(Resolver* resolver, std::uint64_t id) : resolver_(resolver), id_(id) {}
+    void Cancel();
+    Resolver* resolver_ = nullptr;
+    std::uint64_t id_ = 0;
   };
 
-  explicit Resolver(Loop& loop);
-  Resolver(const Resolver&) = delete;
-  Resolver& operator=(const Resolver&) = delete;
-  // Questions that are open are never answered.
-  ~Resolver();
-
-  // Both families. `done` is called once, perhaps from within this call (the name is in /etc/hosts). Gives up after about 6 s for each server.
-  // Error: kUpstreamUnresolved, the detail is c-ares' own words.
-  [[nodiscard]] Request Resolve(const std::string& name, Done done);
+  // `name` is a host name or an address without brackets and port. `on_resolved` is called once,
+  // maybe before Resolve returns (an address, a name of /etc/hosts); it may start and cancel
+  // requests, its own too, but not destroy the resolver. Error: kUpstreamUnresolved with the
+  // reason.
+  [[nodiscard]] Request Resolve(std::string name, OnResolved on_resolved);
 
  private:
-  struct Channel;
+  class Channel;
+  struct Lookup;
+  struct Waiter {
+    std::uint64_t id;
+    OnResolved on_resolved;
+  };
+
+  Result<Channel*> ReadyChannel();
+  void OnAnswer(Lookup& lookup, Result<ResolvedAddresses> result);
+  void OnTimeout(Lookup& lookup);
+  void Deliver(Lookup& lookup, const Result<ResolvedAddresses>& result);
+  void Forget(std::uint64_t id);
+
+  Loop& loop_;
+  std::string servers_;
+  // Made when it is needed.
   std::unique_ptr<Channel> channel_;
+  // Every lookup that c-ares has not ended yet; of some nobody waits for the answer any more.
+  std::vector<std::unique_ptr<Lookup>> lookups_;
+  std::uint64_t last_id_ = 0;
 };
 
 }  // namespace tidegate

@@ -1,0 +1,306 @@
+#include "proxy/net/resolver.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <gtest/gtest.h>
+#include <uv.h>
+
+#include "common/address.h"
+
+namespace tidegate {
+namespace {
+
+struct Answer {
+  std::string address;  // of either family
+  std::uint32_t ttl = 60;
+};
+
+// A DNS server on the loop of the test: answers what it was told to, NXDOMAIN otherwise.
+class DnsServer {
+ public:
+  explicit DnsServer(Loop& loop) {
+    uv_udp_init(loop.uv(), &udp_);
+    udp_.data = this;
+    sockaddr_in any{};
+    uv_ip4_addr("127.0.0.1", 0, &any);
+    EXPECT_EQ(uv_udp_bind(&udp_, reinterpret_cast<sockaddr*>(&any), 0), 0);
+    uv_udp_recv_start(&udp_, &DnsServer::OnAllocate, &DnsServer::OnQuery);
+  }
+  void Close() { uv_close(reinterpret_cast<uv_handle_t*>(&udp_), nullptr); }
+
+  std::string address() const {
+    sockaddr_in bound{};
+    int length = sizeof(bound);
+    EXPECT_EQ(uv_udp_getsockname(&udp_, reinterpret_cast<sockaddr*>(&bound), &length), 0);
+    return "127.0.0.1:" + std::to_string(ntohs(bound.sin_port));
+  }
+
+  std::map<std::string, std::vector<Answer>> names;
+  // Queries are heard and not answered.
+  bool silent = false;
+  int queries = 0;
+
+ private:
+  static void OnAllocate(uv_handle_t* handle, std::size_t, uv_buf_t* out) {
+    auto* self = static_cast<DnsServer*>(handle->data);
+    *out = uv_buf_init(self->buffer_.data(), static_cast<unsigned>(self->buffer_.size()));
+  }
+  static void OnQuery(uv_udp_t* handle, ssize_t size, const uv_buf_t* buffer, const sockaddr* from,
+                      unsigned) {
+    auto* self = static_cast<DnsServer*>(handle->data);
+    if (size <= 0 || from == nullptr) {
+      return;
+    }
+    ++self->queries;
+    if (self->silent) {
+      return;
+    }
+    std::string reply = self->ReplyTo(std::string(buffer->base, static_cast<std::size_t>(size)));
+    uv_buf_t out = uv_buf_init(reply.data(), static_cast<unsigned>(reply.size()));
+    uv_udp_try_send(handle, &out, 1, from);
+  }
+
+  static void Put16(std::string& out, unsigned value) {
+    out += static_cast<char>(value >> 8);
+    out += static_cast<char>(value & 0xff);
+  }
+
+  // RFC 1035 section 4: header, question, answers whose name points to the question's.
+  std::string ReplyTo(const std::string& query) {
+    std::string name;
+    std::size_t offset = 12;
+    while (query.at(offset) != 0) {
+      auto length = static_cast<std::size_t>(query[offset]);
+      name += (name.empty() ? "" : ".") + query.substr(offset + 1, length);
+      offset += 1 + length;
+    }
+    bool wants_ipv6 = query.at(offset + 2) == 28;
+    std::string records;
+    unsigned count = 0;
+    auto known = names.find(name);
+    for (const Answer& answer : known == names.end() ? std::vector<Answer>{} : known->second) {
+      bool is_ipv6 = answer.address.find(':') != std::string::npos;
+      std::array<char, 16> octets{};
+      EXPECT_EQ(inet_pton(is_ipv6 ? AF_INET6 : AF_INET, answer.address.c_str(), octets.data()), 1);
+      if (is_ipv6 != wants_ipv6) {
+        continue;
+      }
+      ++count;
+      Put16(records, 0xc00c);
+      Put16(records, is_ipv6 ? 28 : 1);
+      Put16(records, 1);
+      Put16(records, answer.ttl >> 16);
+      Put16(records, answer.ttl & 0xffff);
+      Put16(records, is_ipv6 ? 16 : 4);
+      records.append(octets.data(), is_ipv6 ? 16 : 4);
+    }
+    std::string reply = query.substr(0, 2);
+    Put16(reply, known == names.end() ? 0x8183 : 0x8180);
+    Put16(reply, 1);
+    Put16(reply, count);
+    Put16(reply, 0);
+    Put16(reply, 0);
+    return reply + query.substr(12, offset + 5 - 12) + records;
+  }
+
+  uv_udp_t udp_;
+  std::array<char, 4096> buffer_;
+};
+
+class ResolverTest : public testing::Test {
+ protected:
+  ResolverTest() : server_(loop_), resolver_(std::in_place, loop_, server_.address()) {}
+  ~ResolverTest() override {
+    resolver_.reset();
+    server_.Close();
+    loop_.RunUntilClosed();
+  }
+
+  // Turns the loop until `done`, at most 20 s. False: it never was.
+  bool TurnUntil(const std::function<bool()>& done) {
+    auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    // Keeps the loop turning while nothing but deadlines is there.
+    uv_timer_t tick;
+    uv_timer_init(loop_.uv(), &tick);
+    uv_timer_start(&tick, [](uv_timer_t*) {}, 5, 5);
+    bool is_done = done();
+    while (!is_done && std::chrono::steady_clock::now() < deadline) {
+      uv_run(loop_.uv(), UV_RUN_ONCE);
+      is_done = done();
+    }
+    uv_close(reinterpret_cast<uv_handle_t*>(&tick), nullptr);
+    uv_run(loop_.uv(), UV_RUN_NOWAIT);
+    return is_done;
+  }
+
+  // Starts a lookup whose answer `answers_` takes as text.
+  Resolver::Request Ask(const std::string& name) {
+    return resolver_->Resolve(name, [this, name](Result<ResolvedAddresses> result) {
+      answers_.push_back(TextOf(result));
+      last_ = std::move(result);
+    });
+  }
+
+  static std::string TextOf(const Result<ResolvedAddresses>& result) {
+    if (!result) {
+      EXPECT_EQ(result.error().kind(), ErrorKind::kUpstreamUnresolved);
+      return "error " + result.error().detail();
+    }
+    std::vector<std::string> texts;
+    for (const SocketAddress& address : result->addresses) {
+      texts.push_back(SockaddrToString(address.get(), address.length));
+    }
+    std::ranges::sort(texts);
+    std::string all;
+    for (const std::string& text : texts) {
+      all += (all.empty() ? "" : " ") + text;
+    }
+    return all;
+  }
+
+  std::string AskAndWait(const std::string& name) {
+    answers_.clear();
+    Resolver::Request request = Ask(name);
+    EXPECT_TRUE(TurnUntil([&] { return !answers_.empty(); }));
+    return answers_.empty() ? "nothing" : answers_.front();
+  }
+
+  Loop loop_;
+  DnsServer server_;
+  std::optional<Resolver> resolver_;
+  std::vector<std::string> answers_;
+  std::optional<Result<ResolvedAddresses>> last_;
+};
+
+TEST_F(ResolverTest, FindsBothFamilies) {
+  server_.names["app.test"] = {{"192.0.2.1"}, {"192.0.2.2"}, {"2001:db8::1"}};
+  EXPECT_EQ(AskAndWait("app.test"), "192.0.2.1:0 192.0.2.2:0 [2001:db8::1]:0");
+  EXPECT_EQ((*last_)->ttl, std::chrono::seconds(60));
+}
+
+TEST_F(ResolverTest, FindsNamesOfOneFamily) {
+  server_.names["four.test"] = {{"192.0.2.1"}};
+  server_.names["six.test"] = {{"2001:db8::1"}};
+  EXPECT_EQ(AskAndWait("four.test"), "192.0.2.1:0");
+  EXPECT_EQ(AskAndWait("six.test"), "[2001:db8::1]:0");
+}
+
+TEST_F(ResolverTest, BoundsTheTimeToLive) {
+  server_.names["short.test"] = {{"192.0.2.1", 0}};
+  server_.names["long.test"] = {{"192.0.2.1", 86400}};
+  server_.names["mixed.test"] = {{"192.0.2.1", 200}, {"192.0.2.2", 30}, {"2001:db8::1", 90}};
+  AskAndWait("short.test");
+  EXPECT_EQ((*last_)->ttl, Resolver::kMinTtl);
+  AskAndWait("long.test");
+  EXPECT_EQ((*last_)->ttl, Resolver::kMaxTtl);
+  AskAndWait("mixed.test");
+  EXPECT_EQ((*last_)->ttl, std::chrono::seconds(30));
+}
+
+TEST_F(ResolverTest, SaysWhyThereIsNoAddress) {
+  EXPECT_EQ(AskAndWait("absent.test"), "error absent.test: Domain name not found");
+  server_.names["empty.test"] = {};
+  EXPECT_TRUE(AskAndWait("empty.test").starts_with("error empty.test: ")) << answers_.front();
+  EXPECT_TRUE(AskAndWait("..bad..").starts_with("error ..bad..: ")) << answers_.front();
+  EXPECT_TRUE(AskAndWait("").starts_with("error ")) << answers_.front();
+}
+
+TEST_F(ResolverTest, AnswersAddressesAtOnce) {
+  Resolver::Request ipv4 = Ask("192.0.2.7");
+  Resolver::Request ipv6 = Ask("2001:db8::7");
+  EXPECT_EQ(answers_, (std::vector<std::string>{"192.0.2.7:0", "[2001:db8::7]:0"}));
+  EXPECT_EQ(server_.queries, 0);
+}
+
+TEST_F(ResolverTest, AsksNobodyForLocalhost) {
+  std::string answer = AskAndWait("localhost");
+  EXPECT_NE(answer.find("127.0.0.1:0"), std::string::npos) << answer;
+  EXPECT_EQ(server_.queries, 0);
+}
+
+TEST_F(ResolverTest, AsksAgainEachTime) {
+  server_.names["app.test"] = {{"192.0.2.1"}};
+  EXPECT_EQ(AskAndWait("app.test"), "192.0.2.1:0");
+  server_.names["app.test"] = {{"192.0.2.2"}};
+  EXPECT_EQ(AskAndWait("app.test"), "192.0.2.2:0");
+}
+
+TEST_F(ResolverTest, Rule1EndsWhenTheServersAreSilent) {
+  server_.silent = true;
+  TimePoint start = uv_hrtime() / 1000000;
+  std::string answer = AskAndWait("app.test");
+  TimePoint took = uv_hrtime() / 1000000 - start;
+  EXPECT_TRUE(answer.starts_with("error app.test: ")) << answer;
+  EXPECT_LT(took, static_cast<TimePoint>(Resolver::kResolveLimit.count()) + 500);
+  EXPECT_GT(server_.queries, 2) << "no second try";
+
+  server_.silent = false;
+  server_.names["app.test"] = {{"192.0.2.1"}};
+  EXPECT_EQ(AskAndWait("app.test"), "192.0.2.1:0");
+}
+
+TEST_F(ResolverTest, Rule2AsksOnceForManyWhoWait) {
+  server_.names["app.test"] = {{"192.0.2.1"}};
+  std::vector<Resolver::Request> requests;
+  for (int i = 0; i < 5; ++i) {
+    requests.push_back(Ask("app.test"));
+  }
+  EXPECT_TRUE(TurnUntil([&] { return answers_.size() == 5; }));
+  EXPECT_EQ(answers_, std::vector<std::string>(5, "192.0.2.1:0"));
+  EXPECT_EQ(server_.queries, 2);  // A and AAAA
+}
+
+TEST_F(ResolverTest, Rule3CallsNobodyWhoHasLeft) {
+  server_.names["app.test"] = {{"192.0.2.1"}};
+  Resolver::Request first = Ask("app.test");
+  {
+    Resolver::Request cancelled = Ask("app.test");
+    Resolver::Request moved = std::move(cancelled);
+  }
+  Resolver::Request last = Ask("app.test");
+  first = Resolver::Request();
+  EXPECT_TRUE(TurnUntil([&] { return !answers_.empty(); }));
+  EXPECT_EQ(answers_.size(), 1u);
+}
+
+TEST_F(ResolverTest, Rule3LetsACallbackCancelThoseBehindItAndAskAgain) {
+  server_.names["app.test"] = {{"192.0.2.1"}};
+  Resolver::Request second;
+  Resolver::Request again;
+  Resolver::Request first = resolver_->Resolve("app.test", [&](Result<ResolvedAddresses> result) {
+    EXPECT_TRUE(result);
+    second = Resolver::Request();
+    first = Resolver::Request();
+    again = Ask("app.test");
+  });
+  second = resolver_->Resolve("app.test", [](Result<ResolvedAddresses>) { ADD_FAILURE(); });
+  EXPECT_TRUE(TurnUntil([&] { return !answers_.empty(); }));
+  EXPECT_EQ(answers_, std::vector<std::string>{"192.0.2.1:0"});
+  EXPECT_EQ(server_.queries, 4);
+}
+
+TEST_F(ResolverTest, EndsInTheMiddleOfLookups) {
+  server_.silent = true;
+  Resolver::Request request = Ask("app.test");
+  Resolver::Request forgotten = Ask("other.test");
+  EXPECT_TRUE(TurnUntil([&] { return server_.queries > 0; }));
+  request = Resolver::Request();
+  forgotten = Resolver::Request();
+  resolver_.reset();
+  EXPECT_EQ(answers_.size(), 0u);
+}
+
+}  // namespace
+}  // namespace tidegate
