@@ -1,0 +1,84 @@
+#pragma once
+
+// The memory of the counters (common/counters.h), the rows in use, and the totals. Row 0 is the
+// supervisor's own; it also holds what finished workers counted. The memory outlives this process:
+// workers have it, and a successor takes it.
+//
+// A successor with other counters than its predecessor makes new memory and carries totals over by
+// name; old workers go on counting in the old memory until they end.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/control_messages.h"
+#include "common/counters.h"
+#include "common/result.h"
+#include "common/unique_fd.h"
+
+namespace tidegate {
+
+// Where a worker counts.
+struct CountersRow {
+  // Which memory; new workers get the newest.
+  std::uint64_t memory_id = 0;
+  unsigned row = 0;
+};
+
+class CountersOwner {
+ public:
+  CountersOwner() = default;
+  ~CountersOwner();
+  CountersOwner(const CountersOwner&) = delete;
+  CountersOwner& operator=(const CountersOwner&) = delete;
+
+  // Fresh memory, all zero. Error: kSystem.
+  Result<> Create();
+  // What a worker maps.
+  int memfd() const { return memories_.back().fd.get(); }
+
+  // A row of zeros. Error: kInternal if all are in use.
+  Result<CountersRow> Allocate();
+  // Its writer is gone: totals are kept, gauges are forgotten, the row is free.
+  void Fold(CountersRow row);
+  // The supervisor's own row.
+  void Add(CounterId id, std::uint64_t n = 1);
+
+  std::uint64_t Get(CountersRow row, CounterId id) const;
+  // The sum of all rows, by name.
+  std::map<std::string, std::uint64_t> Sums() const;
+
+  nlohmann::json Save(std::vector<int>& fds) const;
+  // `state` came from Save of this or another version. Error: kSystem, kProtocol.
+  Result<> Restore(const nlohmann::json& state);
+  // The memory that an orphaned worker counts in row `row` of. Rows of workers that are not adopted
+  // are folded by FoldUnclaimed.
+  Result<CountersRow> Adopt(UniqueFd memfd, unsigned row);
+  void FoldUnclaimed();
+
+ private:
+  struct Memory {
+    std::uint64_t id = 0;
+    UniqueFd fd;
+    char* base = nullptr;
+    std::size_t size = 0;
+    CountersHeader header{};
+    std::vector<bool> used;
+  };
+
+  static Result<Memory> MapMemory(UniqueFd fd);
+  static std::uint64_t& Slot(const Memory& memory, unsigned row, std::size_t slot);
+  static const CounterName& NameOf(const Memory& memory, std::size_t slot);
+  static bool HasOurLayout(const Memory& memory);
+  static void FoldRow(const Memory& memory, unsigned row);
+  const Memory* Find(std::uint64_t id) const;
+  // Makes the newest memory one of our layout.
+  Result<> Modernize();
+
+  // Oldest first, never empty after Create or Restore.
+  std::vector<Memory> memories_;
+  std::uint64_t next_id_ = 1;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,390 @@
+#include "supervisor/listeners.h"
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+
+#include "supervisor/event_log.h"
+
+namespace tidegate {
+namespace {
+
+using nlohmann::json;
+
+// The kernel cuts it to net.core.somaxconn.
+constexpr int kBacklog = 65535;
+
+std::string BoundAddress(int fd) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof(address);
+  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) != 0) {
+    return {};
+  }
+  return SockaddrToString(reinterpret_cast<const sockaddr*>(&address), length);
+}
+
+std::string KeyOf(const ListenerConfig& config) {
+  std::string key = config.bind.ToString();
+  // Two listeners may both leave the port to the kernel.
+  bool any_port = config.bind.kind == Address::Kind::kTcp && config.bind.port == 0;
+  return any_port ? key + " " + config.name : key;
+}
+
+struct BindAddress {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+};
+
+Result<BindAddress> Resolve(const Address& address) {
+  BindAddress result;
+  if (address.ToSockaddr(result.storage, result.length)) {
+    return result;
+  }
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  int fault =
+      ::getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
+  if (fault != 0) {
+    return Fail(ErrorKind::kConfig,
+                "listen on " + address.ToString() + ": " + ::gai_strerror(fault));
+  }
+  result.length = found->ai_addrlen;
+  std::copy_n(reinterpret_cast<const char*>(found->ai_addr), found->ai_addrlen,
+              reinterpret_cast<char*>(&result.storage));
+  ::freeaddrinfo(found);
+  return result;
+}
+
+// A socket file that nobody listens behind is what a dead process left.
+void RemoveStaleSocket(const BindAddress& address, const std::string& path) {
+  UniqueFd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) !=
+          0 &&
+      errno == ECONNREFUSED) {
+    ::unlink(path.c_str());
+  }
+}
+
+Result<UniqueFd> BindSocket(const BindAddress& address, const Address& shown, bool reuse_port) {
+  int family = address.storage.ss_family;
+  UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) {
+    return Fail(Error::System(errno, "make a socket for " + shown.ToString()));
+  }
+  int on = 1;
+  int off = 0;
+  if (family != AF_UNIX) {
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    // Accepted sockets inherit it: no system call a connection.
+    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  }
+  if (family == AF_INET6) {
+    ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, shown.host.empty() ? &off : &on, sizeof(on));
+  }
+  if (reuse_port && ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) {
+    return Fail(Error::System(errno, "set SO_REUSEPORT for " + shown.ToString()));
+  }
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) != 0) {
+    return Fail(Error::System(errno, "listen on " + shown.ToString()));
+  }
+  return fd;
+}
+
+// A machine without IPv6 has no dual stack; any address then means any IPv4 address.
+BindAddress OnlyIpv4(const BindAddress& address) {
+  BindAddress result;
+  auto* ipv4 = reinterpret_cast<sockaddr_in*>(&result.storage);
+  ipv4->sin_family = AF_INET;
+  ipv4->sin_port = reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_port;
+  result.length = sizeof(sockaddr_in);
+  return result;
+}
+
+}  // namespace
+
+std::vector<GivenSocket> TakeGivenSockets() {
+  auto number = [](const char* name) {
+    const char* text = std::getenv(name);
+    return text == nullptr ? 0L : std::strtol(text, nullptr, 10);
+  };
+  std::vector<GivenSocket> given;
+  long count = number("LISTEN_PID") == ::getpid() ? number("LISTEN_FDS") : 0;
+  const char* names_text = std::getenv("LISTEN_FDNAMES");
+  std::string names = names_text == nullptr ? "" : names_text;
+  for (int fd = 3; fd < 3 + count; ++fd) {
+    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+    std::size_t colon = std::min(names.find(':'), names.size());
+    given.push_back(
+        GivenSocket{.name = names.substr(0, colon), .bound = BoundAddress(fd), .fd = UniqueFd(fd)});
+    names.erase(0, colon + 1);
+  }
+  for (const char* name : {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"}) {
+    ::unsetenv(name);
+  }
+  return given;
+}
+
+Listeners::~Listeners() {
+  for (const ListenerSockets& sockets : sockets_) {
+    constexpr std::string_view kUnix = "unix:";
+    if (!leave_paths_ && sockets.bound.starts_with(kUnix) && !sockets.repeated) {
+      ::unlink(sockets.bound.substr(kUnix.size()).c_str());
+    }
+  }
+}
+
+ListenerSockets* Listeners::FindByKey(const std::string& key) {
+  auto found = std::find_if(sockets_.begin(), sockets_.end(),
+                            [&](const ListenerSockets& held) { return held.key == key; });
+  return found == sockets_.end() ? nullptr : &*found;
+}
+
+const ListenerSockets* Listeners::Find(std::uint64_t id) const {
+  auto found = std::find_if(sockets_.begin(), sockets_.end(),
+                            [&](const ListenerSockets& held) { return held.id == id; });
+  return found == sockets_.end() ? nullptr : &*found;
+}
+
+Result<> Listeners::Open(ListenerSockets& sockets, const ListenerConfig& config, unsigned workers) {
+  if (sockets.slots.empty()) {
+    for (GivenSocket& given : given_) {
+      bool named = config.bind.kind == Address::Kind::kSystemd && given.name == config.bind.name;
+      if (given.fd && (named || given.bound == config.bind.ToString())) {
+        sockets.bound = given.bound;
+        sockets.slots.push_back(std::move(given.fd));
+        sockets.repeated = true;
+        return {};
+      }
+    }
+    if (config.bind.kind == Address::Kind::kSystemd) {
+      return Fail(ErrorKind::kConfig,
+                  "listen on " + config.bind.ToString() + ": systemd gave no socket of that name");
+    }
+  }
+  if (sockets.repeated) {
+    return {};
+  }
+  Result<BindAddress> address = Resolve(config.bind);
+  if (!address) {
+    return Fail(address.error());
+  }
+  if (config.bind.kind == Address::Kind::kUnix && sockets.slots.empty()) {
+    RemoveStaleSocket(*address, config.bind.path);
+  }
+  bool reuse_port = sockets.accept == AcceptMode::kReusePort;
+  std::size_t wanted = reuse_port ? workers : 1;
+  if (!sockets.slots.empty()) {
+    // The port that the kernel chose, and the family that worked.
+    address->length = sizeof(address->storage);
+    ::getsockname(sockets.slots.front().get(), reinterpret_cast<sockaddr*>(&address->storage),
+                  &address->length);
+  }
+  while (sockets.slots.size() < wanted) {
+    Result<UniqueFd> fd = BindSocket(*address, config.bind, reuse_port);
+    if (!fd && fd.error().system_errno() == EAFNOSUPPORT && config.bind.host.empty()) {
+      *address = OnlyIpv4(*address);
+      fd = BindSocket(*address, config.bind, reuse_port);
+    }
+    if (!fd) {
+      return Fail(fd.error());
+    }
+    sockets.slots.push_back(std::move(*fd));
+    address->length = sizeof(address->storage);
+    ::getsockname(sockets.slots.front().get(), reinterpret_cast<sockaddr*>(&address->storage),
+                  &address->length);
+  }
+  sockets.bound = BoundAddress(sockets.slots.front().get());
+  return {};
+}
+
+Result<> Listeners::Prepare(const Config& config, unsigned workers) {
+  Abandon();
+  for (const ListenerConfig& listener : config.listeners) {
+    std::string key = KeyOf(listener);
+    ListenerSockets* sockets = FindByKey(key);
+    if (sockets == nullptr) {
+      sockets_.push_back(ListenerSockets{.id = next_id_++, .key = key, .accept = listener.accept});
+      sockets = &sockets_.back();
+    }
+    Result<> opened = Open(*sockets, listener, workers);
+    if (!opened) {
+      Abandon();
+      return opened;
+    }
+    prepared_.push_back(ListenerInForce{.name = listener.name, .id = sockets->id});
+  }
+  slots_ = std::max(slots_, workers);
+  return {};
+}
+
+void Listeners::Abandon() {
+  prepared_.clear();
+  for (ListenerSockets& sockets : sockets_) {
+    if (sockets.listening == 0 && sockets.repeated && !sockets.slots.empty()) {
+      given_.push_back(
+          GivenSocket{.name = {}, .bound = sockets.bound, .fd = std::move(sockets.slots.front())});
+      constexpr std::string_view kSystemd = "systemd:";
+      if (sockets.key.starts_with(kSystemd)) {
+        given_.back().name = sockets.key.substr(kSystemd.size());
+      }
+    }
+    sockets.slots.resize(sockets.listening);
+    if (sockets.slots.empty() && sockets.bound.starts_with("unix:") && !sockets.repeated) {
+      ::unlink(sockets.bound.substr(5).c_str());
+    }
+  }
+  std::erase_if(sockets_, [](const ListenerSockets& sockets) { return sockets.slots.empty(); });
+}
+
+Result<> Listeners::Listen() {
+  for (ListenerSockets& sockets : sockets_) {
+    for (std::size_t slot = sockets.listening; slot < sockets.slots.size(); ++slot) {
+      if (::listen(sockets.slots[slot].get(), kBacklog) != 0) {
+        return Fail(Error::System(errno, "listen on " + sockets.bound));
+      }
+    }
+  }
+  for (ListenerSockets& sockets : sockets_) {
+    sockets.listening = sockets.slots.size();
+  }
+  return {};
+}
+
+std::vector<std::uint64_t> Listeners::Commit() {
+  before_ = std::exchange(in_force_, std::exchange(prepared_, {}));
+  std::vector<std::uint64_t> dropped;
+  for (const ListenerInForce& old : before_) {
+    bool kept = std::any_of(in_force_.begin(), in_force_.end(),
+                            [&](const ListenerInForce& now) { return now.id == old.id; });
+    if (!kept) {
+      dropped.push_back(old.id);
+    }
+  }
+  return dropped;
+}
+
+void Listeners::Revert() {
+  std::swap(in_force_, before_);
+}
+
+void Listeners::Close(const std::vector<std::uint64_t>& ids) {
+  for (std::uint64_t id : ids) {
+    const ListenerSockets* sockets = Find(id);
+    if (sockets != nullptr && sockets->bound.starts_with("unix:") && !sockets->repeated) {
+      ::unlink(sockets->bound.substr(5).c_str());
+    }
+  }
+  std::erase_if(sockets_, [&](const ListenerSockets& sockets) {
+    return std::find(ids.begin(), ids.end(), sockets.id) != ids.end();
+  });
+}
+
+unsigned Listeners::SlotCount() const {
+  std::size_t count = slots_;
+  for (const ListenerSockets& sockets : sockets_) {
+    count = std::max(count, sockets.slots.size());
+  }
+  return static_cast<unsigned>(count);
+}
+
+unsigned Listeners::SlotsToSend(const ListenerSockets& sockets) const {
+  bool for_all = sockets.repeated && sockets.accept == AcceptMode::kReusePort;
+  return for_all ? SlotCount() : static_cast<unsigned>(sockets.slots.size());
+}
+
+int Listeners::SlotFd(const ListenerSockets& sockets, unsigned slot) const {
+  return sockets.slots[std::min<std::size_t>(slot, sockets.slots.size() - 1)].get();
+}
+
+json Listeners::Save(std::vector<int>& fds) const {
+  json state = {{"next_id", next_id_}, {"slots", slots_}, {"sockets", json::array()}};
+  for (const ListenerSockets& sockets : sockets_) {
+    json numbers = json::array();
+    for (const UniqueFd& fd : sockets.slots) {
+      numbers.push_back(fd.get());
+      fds.push_back(fd.get());
+    }
+    state["sockets"].push_back({{"id", sockets.id},
+                                {"key", sockets.key},
+                                {"shared", sockets.accept == AcceptMode::kShared},
+                                {"bound", sockets.bound},
+                                {"repeated", sockets.repeated},
+                                {"listening", sockets.listening},
+                                {"fds", numbers}});
+  }
+  for (const auto& [name, list] : {std::pair("in_force", &in_force_), {"before", &before_}}) {
+    state[name] = json::array();
+    for (const ListenerInForce& entry : *list) {
+      state[name].push_back({{"name", entry.name}, {"id", entry.id}});
+    }
+  }
+  state["given"] = json::array();
+  for (const GivenSocket& given : given_) {
+    if (given.fd) {
+      state["given"].push_back(
+          {{"name", given.name}, {"bound", given.bound}, {"fd", given.fd.get()}});
+      fds.push_back(given.fd.get());
+    }
+  }
+  return state;
+}
+
+void Listeners::Restore(const json& state) {
+  next_id_ = state.at("next_id").get<std::uint64_t>();
+  slots_ = state.at("slots").get<unsigned>();
+  for (const json& entry : state.at("sockets")) {
+    ListenerSockets sockets;
+    sockets.id = entry.at("id").get<std::uint64_t>();
+    sockets.key = entry.at("key").get<std::string>();
+    sockets.accept = entry.at("shared").get<bool>() ? AcceptMode::kShared : AcceptMode::kReusePort;
+    sockets.bound = entry.at("bound").get<std::string>();
+    sockets.repeated = entry.at("repeated").get<bool>();
+    sockets.listening = entry.at("listening").get<std::size_t>();
+    for (const json& fd : entry.at("fds")) {
+      sockets.slots.emplace_back(fd.get<int>());
+    }
+    sockets_.push_back(std::move(sockets));
+  }
+  for (const auto& [name, list] : {std::pair("in_force", &in_force_), {"before", &before_}}) {
+    for (const json& entry : state.at(name)) {
+      list->push_back(ListenerInForce{.name = entry.at("name").get<std::string>(),
+                                      .id = entry.at("id").get<std::uint64_t>()});
+    }
+  }
+  for (const json& entry : state.at("given")) {
+    given_.push_back(GivenSocket{.name = entry.at("name").get<std::string>(),
+                                 .bound = entry.at("bound").get<std::string>(),
+                                 .fd = UniqueFd(entry.at("fd").get<int>())});
+  }
+}
+
+void Listeners::Adopt(const std::string& key, const std::string& name, const std::string& bound,
+                      std::uint64_t id, std::vector<UniqueFd> slots) {
+  if (Find(id) != nullptr || slots.empty()) {
+    return;
+  }
+  ListenerSockets sockets{.id = id, .key = key, .bound = bound};
+  int reuse_port = 0;
+  socklen_t size = sizeof(reuse_port);
+  ::getsockopt(slots.front().get(), SOL_SOCKET, SO_REUSEPORT, &reuse_port, &size);
+  sockets.accept = reuse_port != 0 ? AcceptMode::kReusePort : AcceptMode::kShared;
+  sockets.slots = std::move(slots);
+  sockets.listening = sockets.slots.size();
+  slots_ = std::max(slots_, static_cast<unsigned>(sockets.slots.size()));
+  next_id_ = std::max(next_id_, id + 1);
+  sockets_.push_back(std::move(sockets));
+  in_force_.push_back(ListenerInForce{.name = name, .id = id});
+}
+
+}  // namespace tidegate
