@@ -23,13 +23,13 @@
 //     draining   {left, tunnels, oldest_seconds} now and then during drain; then the worker exits with 0
 //     answer     {id, data} or {id, error}       answers query; data is any JSON
 //     pong       {id}
-//     adopted    {pid, version, generation, slot, workers, row, listeners:[{name,id,bound}]}
+//     adopted    {pid, version, generation, slot, workers, row, listeners:[{name,id,bound,key}]}
 //                                                answers takeover; +fds [counters]; then sockets
 //   from the supervisor
 //     init       {generation, slot, workers, row}
 //                                                +fds [counters, control listening socket, error log]
 //     sockets    {sockets:[{listener,slot}]}     +fds, one for each: sockets that are new to the worker
-//     prepare    {id, listeners:[{name,id,bound}], access_log:bool}
+//     prepare    {id, listeners:[{name,id,bound,key}], access_log:bool}
 //                                                +fds [configuration memfd, access log if there is one]
 //     commit     {id}
 //     abandon    {id}

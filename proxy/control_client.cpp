@@ -206,7 +206,8 @@ class ControlClient::Body final : public ControlChannel::Handler {
     for (const json& entry : message.body.value("listeners", json::array())) {
       request.listeners.push_back(PreparedListener{.name = TextOf(entry, "name"),
                                                    .listener_id = NumberOf(entry, "id"),
-                                                   .bound = TextOf(entry, "bound")});
+                                                   .bound = TextOf(entry, "bound"),
+                                                   .key = TextOf(entry, "key")});
     }
     std::vector<PreparedListener> listeners = request.listeners;
     request.sockets = std::exchange(arrived_, {});
@@ -363,8 +364,10 @@ class ControlClient::Body final : public ControlChannel::Handler {
     answer["sockets"] = sockets_.size();
     answer["listeners"] = json::array();
     for (const PreparedListener& listener : listeners_) {
-      answer["listeners"].push_back(
-          {{"name", listener.name}, {"id", listener.listener_id}, {"bound", listener.bound}});
+      answer["listeners"].push_back({{"name", listener.name},
+                                     {"id", listener.listener_id},
+                                     {"bound", listener.bound},
+                                     {"key", listener.key}});
     }
     int counters[] = {counters_.get()};
     channel_->Send(answer, counters);

@@ -50,6 +50,8 @@ struct PreparedListener {
   std::uint64_t listener_id = 0;
   // Where it is bound, e.g. "127.0.0.1:8080" also when the configuration says port 0.
   std::string bound;
+  // For the supervisor's successor, should it die: what the listener is known by.
+  std::string key;
 };
 
 struct PrepareRequest {
