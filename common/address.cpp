@@ -239,6 +239,13 @@ Result<Address> ParseAddress(std::string_view text) {
   return ParseTcp(text);
 }
 
+bool IsHost(std::string_view text) {
+  if (text.starts_with('[')) {
+    return text.ends_with(']') && IsIpv6(text.substr(1, text.size() - 2));
+  }
+  return IsIpv4(text) || IsHostName(text);
+}
+
 std::string Address::ToString() const {
   switch (kind) {
     case Kind::kUnix:

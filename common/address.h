@@ -43,6 +43,10 @@ struct Address {
 // wrong with it.
 Result<Address> ParseAddress(std::string_view text);
 
+// True for what may stand before `:port`: a name, an IPv4 address, an IPv6 address in brackets. No
+// port, not empty.
+bool IsHost(std::string_view text);
+
 // The text of a socket address: `127.0.0.1:80`, `[::1]:80`, `unix:/path`, `unix` for a unix socket
 // without a name. An IPv4-mapped IPv6 address is shown as IPv4. Empty if the family is another.
 std::string SockaddrToString(const sockaddr* address, socklen_t length);

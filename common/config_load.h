@@ -40,7 +40,7 @@ struct Diagnostic {
   std::string suggestion;
 };
 
-// A variable of the environment, or nothing.
+// A variable of the environment, or nothing. An empty function: there are none.
 using Environment = std::function<std::optional<std::string>(std::string_view name)>;
 // The environment of this process.
 Environment ProcessEnvironment();

@@ -339,7 +339,7 @@ Result<std::string> ExpandVariables(std::string_view text, const Environment& en
           fmt::format("\"{}\" is not the name of a variable; write ${{NAME}} or ${{NAME:-default}}",
                       name));
     }
-    std::optional<std::string> value = environment(name);
+    std::optional<std::string> value = environment ? environment(name) : std::nullopt;
     if (mark != std::string_view::npos && (!value || value->empty())) {
       value = inside.substr(mark + 2);
     }

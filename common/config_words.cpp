@@ -44,12 +44,6 @@ bool IsAscii(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return static_cast<unsigned char>(c) < 0x80; });
 }
 
-// What ParseAddress takes as the host of a TCP address.
-bool IsHost(std::string_view text) {
-  auto address = ParseAddress(fmt::format("{}:1", text));
-  return !text.empty() && address && address->kind == Address::Kind::kTcp;
-}
-
 Result<std::string> CheckLog(std::string_view text, std::span<const std::string_view> streams) {
   if (std::ranges::find(streams, text) != streams.end()) {
     return std::string(text);

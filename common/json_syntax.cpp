@@ -69,6 +69,9 @@ std::size_t NumberEnd(std::string_view text, std::size_t offset) {
     return i;
   };
   std::size_t i = offset + (at(offset) == '-' ? 1 : 0);
+  if (!IsDigit(at(i))) {
+    return std::max(i, offset + 1);
+  }
   i = at(i) == '0' ? i + 1 : digits(i);
   if (at(i) == '.' && IsDigit(at(i + 1))) {
     i = digits(i + 1);
@@ -77,7 +80,7 @@ std::size_t NumberEnd(std::string_view text, std::size_t offset) {
   if (ToLower(at(i)) == 'e' && IsDigit(at(i + 1 + sign))) {
     i = digits(i + 1 + sign);
   }
-  return std::max(i, offset + 1);
+  return i;
 }
 
 std::size_t LineOf(std::string_view text, std::size_t offset) {

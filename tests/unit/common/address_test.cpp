@@ -79,6 +79,15 @@ TEST(Address, BecomesASocketAddressAndBack) {
   EXPECT_EQ(SockaddrToString(reinterpret_cast<sockaddr*>(&unnamed), sizeof(sa_family_t)), "unix");
 }
 
+TEST(Address, AHostIsWhatStandsBeforeThePort) {
+  for (const char* text : {"a", "example.org", "systemd", "unix", "192.0.2.1", "[::1]", "a_b"}) {
+    EXPECT_TRUE(IsHost(text)) << text;
+  }
+  for (const char* text : {"", "a:80", "::1", "[", "[]", "[::1", "[::1]:80", "1.2.3", "a b", "a.", "-a"}) {
+    EXPECT_FALSE(IsHost(text)) << text;
+  }
+}
+
 TEST(Address, NamesAndSystemdAreNotLiteral) {
   sockaddr_storage storage{};
   socklen_t length = 0;
