@@ -500,7 +500,7 @@ def test_an_http_1_0_request_without_host_is_served(tidegate, origin):
     with tidegate.connect() as client:
         client.send(b"GET /old HTTP/1.0\r\n\r\n")
         assert client.response().status == 200
-    assert origin.requests[0].get("host"), "an HTTP/1.1 request must carry Host"
+    assert "host" in origin.requests[0].names(), "an HTTP/1.1 request must carry Host, if only an empty one"
 
 
 # Real clients.

@@ -57,8 +57,12 @@ def test_respond_answers_with_status_body_and_headers(launch):
         client.send(request("HEAD"))
         assert client.response("HEAD").get("content-length") == "16"
         client.send(request("POST", "/", body=b"x" * 100000))
-        assert client.response("POST").status == 418
-        assert client.get("/").status == 418, "the body was read and the connection kept, or it was closed openly"
+        response = client.response("POST")
+        assert response.status == 418
+        if response.get("connection") == "close":
+            client.expect_end()
+        else:
+            assert client.get("/").status == 418, "the connection was kept: the body must have been read"
     assert tidegate.logged(route="r")["status"] == 418
 
 
@@ -86,7 +90,7 @@ def test_strip_prefix_takes_the_prefix_from_the_path(launch, origin):
         for target in ("/v1/users?x=/v1/", "/v1/", "/v1/v1/x"):
             assert client.get(target).status == 200
     assert [one.target for one in origin.requests] == ["/users?x=/v1/", "/", "/v1/x"]
-    assert tidegate.logged(path="/v1/users")["route"] == "api", "the log names what the client asked for"
+    assert tidegate.logged(path="/v1/users?x=/v1/")["route"] == "api", "the log names what the client asked for"
 
 
 def test_a_route_that_can_never_match_is_a_warning(launch):

@@ -225,7 +225,7 @@ def test_waiting_too_long_in_the_queue_is_503(launch, origin):
 def test_a_client_that_leaves_the_queue_frees_its_place(launch, origin):
     go = threading.Event()
     origin.handler = lambda peer, got: (peer.wait(go) if got.target == "/1" else None, peer.answer(200, got.target))
-    tidegate = launch(upstream(basic(origin.address), max_connections_per_endpoint=1, queue={"size": 1, "timeout": "10s"}))
+    tidegate = launch(upstream(basic(origin.address), max_connections_per_endpoint=1, queue={"size": 1, "timeout": "1h"}))
     with tidegate.connect() as first, tidegate.connect() as third:
         first.send(request("GET", "/1"))
         origin.wait_requests(1)
