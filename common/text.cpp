@@ -1,11 +1,26 @@
 #include "common/text.h"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include <fmt/format.h>
 
 namespace tidegate {
+namespace {
+
+constexpr auto kTokenOctets = [] {
+  std::array<bool, 256> is_token{};
+  constexpr std::string_view kOctets =
+      "!#$%&'*+-.^_`|~0123456789"
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+  for (const char octet : kOctets) {
+    is_token[static_cast<unsigned char>(octet)] = true;
+  }
+  return is_token;
+}();
+
+}  // namespace
 
 std::string ToLower(std::string_view text) {
   std::string lower(text);
@@ -14,13 +29,13 @@ std::string ToLower(std::string_view text) {
 }
 
 bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, [](char x, char y) { return ToLower(x) == ToLower(y); });
+  return a.size() == b.size() &&
+         std::ranges::equal(a, b, [](char x, char y) { return ToLower(x) == ToLower(y); });
 }
 
 bool IsToken(std::string_view text) {
-  constexpr std::string_view kMarks = "!#$%&'*+-.^_`|~";
-  return !text.empty() && std::ranges::all_of(text, [&](char c) {
-    return IsAlnum(c) || kMarks.find(c) != std::string_view::npos;
+  return !text.empty() && std::ranges::all_of(text, [](char c) {
+    return kTokenOctets[static_cast<unsigned char>(c)];
   });
 }
 

@@ -8,7 +8,8 @@
 
 namespace tidegate {
 
-// Coroutines that wait in line, first come, first woken, each with its own timeout. Must outlive those that wait.
+// Coroutines that wait in line, first come, first woken, each with its own timeout. Must outlive
+// those that wait.
 class WaitList {
  public:
   WaitList() = default;

@@ -78,17 +78,6 @@ FieldId Lookup(std::string_view name) {
   return FieldId::kOther;
 }
 
-constexpr auto kTokenOctets = [] {
-  std::array<bool, 256> is_token{};
-  constexpr std::string_view kOctets =
-      "!#$%&'*+-.^_`|~0123456789"
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-  for (const char octet : kOctets) {
-    is_token[static_cast<unsigned char>(octet)] = true;
-  }
-  return is_token;
-}();
-
 std::string_view TrimWhiteSpace(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) {
     text.remove_prefix(1);
@@ -109,11 +98,6 @@ bool PassesForKnownField(std::string_view name) {
   return name.contains('_') && Lookup<LowerHyphen>(name) != FieldId::kOther;
 }
 
-bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
-  return a.size() == b.size() &&
-         std::ranges::equal(a, b, [](char x, char y) { return Lower(x) == Lower(y); });
-}
-
 bool ListHasToken(std::string_view list, std::string_view token) {
   while (!list.empty()) {
     const std::size_t comma = std::min(list.find(','), list.size());
@@ -125,12 +109,6 @@ bool ListHasToken(std::string_view list, std::string_view token) {
     list.remove_prefix(std::min(comma + 1, list.size()));
   }
   return false;
-}
-
-bool IsToken(std::string_view text) {
-  return !text.empty() && std::ranges::all_of(text, [](char octet) {
-    return kTokenOctets[static_cast<unsigned char>(octet)];
-  });
 }
 
 std::string_view Arena::Move(std::string_view text, std::string_view more) {

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "common/text.h"
+
 namespace tidegate {
 
 // The fields that Tidegate itself looks at. Everything else is kOther.
@@ -38,15 +40,9 @@ enum class FieldId : std::uint8_t {
 // Case-insensitive; kOther for what has no row.
 FieldId FieldIdOf(std::string_view name);
 
-bool EqualsIgnoringCase(std::string_view a, std::string_view b);
-
 // True if `list`, a comma-separated list of tokens (RFC 9110 section 5.6.1), has `token`; empty
 // elements are skipped, case does not count, parameters after ';' are not part of the token.
 bool ListHasToken(std::string_view list, std::string_view token);
-
-// True for what may stand in a field name or a method (RFC 9110 section 5.6.2). An empty text is no
-// token.
-bool IsToken(std::string_view text);
 
 // True if a peer that reads `_` as `-` (CGI and its descendants do) would take `name` for a field
 // that has a row above although it is none: `X_Forwarded_For`. Such a field must not reach an

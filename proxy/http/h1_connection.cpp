@@ -346,10 +346,39 @@ void H1ServerConnection::BeginRequest(RequestHead& head, const DecoderLimits& li
   decoder_.BeginRequest(head);
 }
 
+void H1ServerConnection::EndRequest() {
+  client_wants_close_ = phase_ == Phase::kComplete && !request_->keep_alive && write_complete_;
+  request_ = nullptr;
+  octets_in_ = octets_out_ = 0;
+  ReleaseChunk();
+}
+
+void H1ServerConnection::BeginLinger() {
+  read_failure_.reset();
+  phase_ = Phase::kBetween;
+  BecomeTunnel();
+  stream_->ShutdownWrite();
+}
+
+bool H1ServerConnection::client_closed_cleanly() const {
+  bool nothing_unread = stream_->readable().size() == held_;
+  bool ended = stream_->read_state() != Stream::ReadState::kOpen;
+  return nothing_unread && (ended || client_wants_close_ || tunnel_);
+}
+
 bool H1ServerConnection::reusable() const {
   return phase_ == Phase::kComplete && write_complete_ && !close_after_ && !tunnel_ && !failure_ &&
          !read_failure_ && request_->keep_alive && framing_ != Framing::kRaw &&
          !stream_->write_error();
+}
+
+void H1ServerConnection::OnReadable() {
+  bool broken = stream_->read_state() == Stream::ReadState::kFailed;
+  if (broken && !reader_.waiting() && on_reset_.function != nullptr) {
+    std::exchange(on_reset_, {})();
+    return;
+  }
+  H1Connection::OnReadable();
 }
 
 Stream::WriteStatus H1ServerConnection::StartInterim(const ResponseHead& head) {
@@ -392,7 +421,7 @@ Stream::WriteStatus H1ServerConnection::StartHead(ResponseHead& head, std::span<
   out_.clear();
   EncodeResponseHead(head, option, out_);
   BeginWrite(head.body, head.content_length, bodiless);
-  std::size_t split = Frame(data, last, nullptr);
+  std::size_t split = Frame(data, last, &head.trailers);
   head_sent_ = true;
   return Send(split, data);
 }
@@ -424,7 +453,7 @@ Stream::WriteStatus H1ClientConnection::StartHead(const RequestHead& head,
   EncodeRequestHead(
       head, head.upgrade.empty() ? ConnectionOption::kNone : ConnectionOption::kUpgrade, out_);
   BeginWrite(head.body, head.content_length, false);
-  std::size_t split = Frame(data, last, nullptr);
+  std::size_t split = Frame(data, last, &head.trailers);
   return Send(split, data);
 }
 

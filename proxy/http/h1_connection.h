@@ -24,9 +24,8 @@ class H1Connection : public Role, protected StreamOwner {
   std::size_t unwritten() const override { return stream_->unwritten(); }
   void BecomeTunnel() override;
 
-  // Octets of the current exchange, heads and framing included.
-  std::uint64_t octets_in() const { return octets_in_; }
-  std::uint64_t octets_out() const { return octets_out_; }
+  std::uint64_t octets_in() const override { return octets_in_; }
+  std::uint64_t octets_out() const override { return octets_out_; }
   bool aborted() const { return failure_.has_value(); }
   Stream& stream() { return *stream_; }
 
@@ -115,20 +114,34 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   bool head_sent() const override { return head_sent_; }
   void CloseAfter() override { close_after_ = true; }
 
+  // The exchange is over: its head may go. Counts start again.
+  void EndRequest();
+  // For the lingering close: ends our side; from now on ReadBody gives whatever still comes,
+  // whatever happened before.
+  void BeginLinger();
+  // Nothing is on its way to us: the client has ended its side and every octet of it was read, or
+  // it asked for the close itself and its request was complete. Closing at once takes nothing away
+  // from it.
+  bool client_closed_cleanly() const;
+
   // After the exchange: the request was read to its end, the answer written to its end, and both
   // sides keep the connection.
   bool reusable() const;
-  // The request was read to its end.
-  bool request_complete() const { return phase_ == Phase::kComplete; }
+  bool request_complete() const override { return phase_ == Phase::kComplete; }
+  void WatchReset(Callback on_reset) override { on_reset_ = on_reset; }
   bool answer_complete() const { return write_complete_; }
 
  private:
   Stream::WriteStatus StartInterim(const ResponseHead& head) override;
   Stream::WriteStatus StartHead(ResponseHead& head, std::span<const char> data, bool last) override;
+  void OnReadable() override;
 
   RequestHead* request_ = nullptr;
+  Callback on_reset_;
   bool head_sent_ = false;
   bool close_after_ = false;
+  // The last request asked for the close, and was complete.
+  bool client_wants_close_ = false;
 };
 
 // Upstream. A pool owns it between exchanges.

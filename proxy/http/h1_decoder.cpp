@@ -8,6 +8,7 @@
 #include <llhttp.h>
 
 #include "common/check.h"
+#include "common/units.h"
 #include "proxy/http/h1_fault.h"
 #include "proxy/http/h1_rules.h"
 
@@ -37,6 +38,11 @@ enum class Phase : std::uint8_t {
   kDone,
   kFailed,
 };
+
+// A limit may be kUnlimited.
+constexpr std::uint64_t Sum(std::uint64_t offset, std::uint64_t limit) {
+  return limit > kUnlimited - offset ? kUnlimited : offset + limit;
+}
 
 std::string_view TrimEnd(std::string_view text) {
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) {
@@ -95,8 +101,8 @@ struct H1Decoder::State {
   static const llhttp_settings_t kForRequests;
   static const llhttp_settings_t kForResponses;
 
-  RequestHead& request() { return static_cast<RequestHead&>(*head); }
-  ResponseHead& response() { return static_cast<ResponseHead&>(*head); }
+  RequestHead& request() const { return static_cast<RequestHead&>(*head); }
+  ResponseHead& response() const { return static_cast<ResponseHead&>(*head); }
   bool is_request() const { return type == HTTP_REQUEST; }
   // Of `at`, which llhttp names, within the message.
   std::uint64_t OffsetOf(const char* at) const {
@@ -126,7 +132,6 @@ struct H1Decoder::State {
   Method request_method = Method::kOther;
   // CR and LF before the request line.
   std::uint8_t empty_line_octets = 0;
-  bool target_complete = false;
   bool version_seen = false;
 };
 
@@ -172,7 +177,6 @@ void H1Decoder::State::Begin(Head& new_head, Phase first_phase) {
   fault.reset();
   phase = first_phase;
   empty_line_octets = 0;
-  target_complete = false;
   version_seen = false;
 }
 
@@ -326,19 +330,19 @@ bool H1Decoder::State::EndChunkLine() {
 std::uint64_t H1Decoder::State::PhaseLimit() const {
   switch (phase) {
     case Phase::kHead: {
-      if (!is_request() || target_complete) {
-        return limits.max_head_bytes;
-      }
-      // The octet after the target shows that the target is over.
-      const std::size_t method = static_cast<const RequestHead*>(head)->method_name.size();
-      return std::min(limits.max_head_bytes, method + 1 + limits.max_url_bytes + 1);
+      // llhttp stops at the first octet that the target may not have: OnUrl then sees its length
+      // whatever follows.
+      const std::uint64_t target_end =
+          is_request() ? Sum(request().method_name.size() + 2, limits.max_url_bytes) : 0;
+      return offset < target_end ? std::min(limits.max_head_bytes, target_end)
+                                 : limits.max_head_bytes;
     }
     case Phase::kTrailers:
-      return section_start + limits.max_head_bytes;
+      return Sum(section_start, limits.max_head_bytes);
     case Phase::kChunkLine:
       return section_start + kMaxChunkExcess + kChunkAllowance - chunk_excess;
     default:
-      return ~std::uint64_t{0};
+      return kUnlimited;
   }
 }
 
@@ -348,9 +352,6 @@ bool H1Decoder::State::RefuseLength() {
   }
   if (phase == Phase::kTrailers) {
     return Refuse({ErrorKind::kHeadTooLarge, "trailers are too large"});
-  }
-  if (is_request() && !target_complete && offset < limits.max_head_bytes) {
-    return Refuse({ErrorKind::kUrlTooLong, "request target is too long"});
   }
   return Refuse({ErrorKind::kHeadTooLarge, "head is too large"});
 }
@@ -379,18 +380,17 @@ int H1Decoder::State::OnUrl(std::string_view piece) {
   }
   request().target = head->arena.Extend(request().target, piece);
   piece_end = OffsetOf(piece.data()) + piece.size();
+  if (request().target.size() > limits.max_url_bytes) {
+    Refuse({ErrorKind::kUrlTooLong, "request target is too long"});
+    return HPE_USER;
+  }
   return HPE_OK;
 }
 
 int H1Decoder::State::OnUrlComplete() {
-  target_complete = true;
   if (parser.http_minor == 9) {
     // No version followed: llhttp takes it for HTTP/0.9.
     Refuse({ErrorKind::kBadRequest, "request line without a version"});
-    return HPE_USER;
-  }
-  if (request().target.size() > limits.max_url_bytes) {
-    Refuse({ErrorKind::kUrlTooLong, "request target is too long"});
     return HPE_USER;
   }
   if (auto refused = JudgeTarget(request())) {

@@ -23,6 +23,7 @@
 #include "common/result.h"
 #include "common/stream.h"
 #include "common/task.h"
+#include "common/timers.h"
 #include "proxy/http/message.h"
 
 namespace tidegate {
@@ -86,6 +87,12 @@ class MessageStream {
   virtual void Abort(Error error) noexcept = 0;
   // Octets of the write in progress that the kernel has not taken.
   virtual std::size_t unwritten() const = 0;
+  // Octets of this exchange, heads and framing included.
+  virtual std::uint64_t octets_in() const = 0;
+  virtual std::uint64_t octets_out() const = 0;
+  // ReadBody would complete at once; ReadBodyNow does then, outside a coroutine's wait.
+  bool HasBodyNow() { return PollBody(); }
+  Result<BodyChunk> ReadBodyNow() { return TakeBody(); }
   // From now on the octets of both directions are passed as they are; `last` is a half-close. After
   // a 101 was read or written.
   virtual void BecomeTunnel() = 0;
@@ -111,6 +118,11 @@ class MessageStream {
 class ServerStream : public MessageStream {
  public:
   virtual RequestHead& request() = 0;
+  // The request was read to its end.
+  virtual bool request_complete() const = 0;
+  // `on_reset` is called when the connection breaks while nobody reads. A client that only ends its
+  // side may still want its answer.
+  virtual void WatchReset(Callback on_reset) = 0;
 
   // A 1xx answer, passed on (RFC 9110 section 15.2). Not to HTTP/1.0 clients: completes at once
   // then.

@@ -1,0 +1,603 @@
+// THE STORY of one request and its answer:
+//
+//   Run      prepare (route, limits, header rules), then forward or answer ourselves, then log and
+//   count Forward  for each attempt: take a lease, make the attempt, decide whether to try again
+//   Attempt  send the request, read the final head, relay the answer; upload and answer run beside
+//   each other
+//
+//   1. Every exchange ends with an answer that is complete, or with a connection that visibly
+//   broke.
+//   2. Whatever waits has one named deadline, armed only while it waits.
+//   3. The first failure is the reason; what fails because of it is not.
+//   4. Nothing is tried again after an octet of the answer, and only what retry.h allows before.
+
+#include "proxy/exchange.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "proxy/error_page.h"
+#include "proxy/retry.h"
+
+namespace tidegate {
+namespace {
+
+using enum Stream::WriteStatus;
+
+// How much of an unread body is thrown away to keep a connection: more than that and closing is
+// cheaper.
+constexpr std::uint64_t kMaxDiscard = 256 * 1024;
+
+std::chrono::milliseconds WallClock() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return std::chrono::seconds(now.tv_sec) + std::chrono::milliseconds(now.tv_nsec / 1'000'000);
+}
+
+}  // namespace
+
+Exchange::Exchange(Services& services)
+    : services_(services),
+      answer_deadline_(services.loop.timers(), Bind<&Exchange::OnAnswerTimeout>(this)),
+      body_deadline_(services.loop.timers(), Bind<&Exchange::OnBodyTimeout>(this)),
+      write_deadline_(services.loop.timers(), Bind<&Exchange::OnWriteTimeout>(this)),
+      upload_deadline_(services.loop.timers(), Bind<&Exchange::OnUploadTimeout>(this)),
+      tunnel_deadline_(services.loop.timers(), Bind<&Exchange::OnTunnelTimeout>(this)) {}
+
+Task<void> Exchange::Run(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
+                         const ClientInfo& client) {
+  Begin(std::move(snapshot), downstream, client);
+  Result<> prepared = Prepare();
+  if (!prepared) {
+    FailWith(std::move(prepared).error());
+  } else if (std::holds_alternative<ForwardAction>(route_->action) && !answer_options_) {
+    co_await Forward();
+  } else {
+    co_await AnswerLocally();
+  }
+  if (failure_) {
+    co_await AnswerFailure();
+  }
+  Finish();
+}
+
+Task<void> Exchange::Reject(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
+                            const ClientInfo& client, Error why) {
+  Begin(std::move(snapshot), downstream, client);
+  FailWith(std::move(why));
+  co_await AnswerFailure();
+  Finish();
+}
+
+// Who asks, what for, and whether we serve that: everything that needs no upstream.
+Result<> Exchange::Prepare() {
+  Router::Match match = snapshot_->router().Find(request_);
+  if (match.route == nullptr) {
+    if (match.method_mismatch) {
+      allow_ = std::move(match.allow);
+      return Fail(ErrorKind::kMethodNotAllowed, "the route takes " + allow_);
+    }
+    return Fail(ErrorKind::kNoRoute, "no route matches");
+  }
+  route_ = match.route;
+  timeouts_ = &route_->timeouts;
+  if (request_.body == BodyKind::kLength && request_.content_length > route_->max_body) {
+    return Fail(ErrorKind::kBodyTooLarge, "content-length is over max_body");
+  }
+  // In HTTP/1.1 no framing means no body (RFC 9112 section 6.3); in HTTP/1.0 it means that we
+  // cannot know.
+  bool carries_body = request_.method == Method::kPost || request_.method == Method::kPut ||
+                      request_.method == Method::kPatch;
+  if (request_.minor_version == 0 && carries_body && request_.body == BodyKind::kNone) {
+    return Fail(ErrorKind::kLengthRequired, "an HTTP/1.0 body needs a content-length");
+  }
+  auto hop = CountHop(request_, *route_);
+  if (!hop) {
+    return Fail(std::move(hop).error());
+  }
+  answer_options_ = *hop == HopDecision::kAnswer;
+  if (HasRequestBody()) {
+    request_.upgrade = {};
+  }
+  RewriteRequest(request_, *route_, snapshot_->config().forwarded, *client_, record_.id);
+  return {};
+}
+
+Task<void> Exchange::Forward() {
+  Upstream& upstream = snapshot_->UpstreamOf(*route_);
+  lease_request_ = LeaseRequest{.connect_timeout = timeouts_->upstream_connect};
+  while (true) {
+    ++record_.attempts;
+    lease_ = upstream.TryAcquire(lease_request_);
+    if (!lease_) {
+      auto acquired = co_await upstream.Acquire(lease_request_);
+      if (acquired) {
+        lease_ = std::move(*acquired);
+      } else {
+        FailWith(std::move(acquired).error());
+      }
+    }
+    // The client may have gone while we waited for the lease.
+    if (lease_ && !failure_) {
+      co_await Attempt();
+      upstream_ = nullptr;
+    }
+    if (!failure_ || !MayRetry(record_.attempts)) {
+      break;
+    }
+    failure_.reset();
+    lease_.GiveBack();
+    services_.counters.Add(CounterId::kRetries);
+  }
+  lease_.GiveBack();
+}
+
+Task<void> Exchange::Attempt() {
+  upstream_ = &lease_.stream();
+  record_.reused = lease_.reused();
+  lease_.stream().BeginExchange(response_);
+  TaskScope scope;
+  if (HasRequestBody()) {
+    upload_running_ = true;
+    scope.Start(SendBody());
+  } else {
+    auto sending = upstream_->WriteHead(request_, {}, true);
+    upload_mark_ = upstream_->unwritten();
+    upload_deadline_.Arm(timeouts_->write_idle);
+    auto sent = co_await sending;
+    upload_deadline_.Disarm();
+    if (!sent) {
+      FailWith(std::move(sent).error());
+    }
+  }
+  if (!failure_) {
+    co_await ReadFinalHead();
+  }
+  if (!failure_ && response_.status == 101) {
+    co_await RunTunnel(scope);
+  } else if (!failure_) {
+    co_await RelayAnswer();
+  }
+  if (upload_running_) {
+    StopUpload();
+  }
+  co_await scope.Join();
+}
+
+// The request upwards, head and body. Ends when the body does, or when nobody wants it any more.
+Task<void> Exchange::SendBody() {
+  bool head_sent = false;
+  BodyChunk chunk;
+  while (!chunk.last && !upload_stopped_) {
+    chunk = {};
+    if (head_sent || downstream_->HasBodyNow()) {
+      // A client that waits for 100 (Continue) has nothing to send yet: the origin's deadline is
+      // running.
+      if (body_invited_) {
+        body_deadline_.Arm(timeouts_->body_idle);
+      }
+      auto read = co_await downstream_->ReadBody();
+      body_deadline_.Disarm();
+      if (!read) {
+        if (!upload_stopped_) {
+          FailWith(std::move(read).error());
+        }
+        break;
+      }
+      body_invited_ = true;
+      chunk = *read;
+      body_octets_ += chunk.data.size();
+      if (body_octets_ > route_->max_body) {
+        FailWith(Error(ErrorKind::kBodyTooLarge, "the body is over max_body"));
+        break;
+      }
+    }
+    auto writing = head_sent ? upstream_->WriteBody(chunk.data, chunk.last, &request_.trailers)
+                             : upstream_->WriteHead(request_, chunk.data, chunk.last);
+    head_sent = true;
+    upload_mark_ = upstream_->unwritten();
+    upload_deadline_.Arm(timeouts_->write_idle);
+    auto written = co_await writing;
+    upload_deadline_.Disarm();
+    if (!written) {
+      // The endpoint stopped reading. It may have said why before it did: the reading side will
+      // see.
+      break;
+    }
+    if (!body_invited_) {
+      answer_deadline_.Arm(timeouts_->upstream_response);
+    }
+  }
+  upload_running_ = false;
+  if (!upload_stopped_ && !failure_ && !downstream_->head_sent()) {
+    answer_deadline_.Arm(timeouts_->upstream_response);
+  }
+}
+
+// Reads heads until the final one; passes the interim ones on (RFC 9110 section 15.2).
+Task<void> Exchange::ReadFinalHead() {
+  if (!HasRequestBody()) {
+    answer_deadline_.Arm(timeouts_->upstream_response);
+  }
+  while (true) {
+    auto head = co_await upstream_->ReadHead();
+    if (!head) {
+      FailWith(std::move(head).error());
+      break;
+    }
+    if (!response_.IsInterim()) {
+      break;
+    }
+    RewriteResponse(response_, *route_, snapshot_->config().forwarded, {});
+    auto passing = downstream_->WriteInterim(response_);
+    write_mark_ = downstream_->unwritten();
+    write_deadline_.Arm(timeouts_->write_idle);
+    auto passed = co_await passing;
+    write_deadline_.Disarm();
+    if (!passed) {
+      FailWith(std::move(passed).error());
+      break;
+    }
+    if (request_.minor_version > 0) {
+      services_.counters.Add(CounterId::kResponses1xx);
+    }
+    if (response_.status == 100 && !body_invited_) {
+      body_invited_ = true;
+      answer_deadline_.Disarm();
+      if (upload_running_) {
+        body_deadline_.Arm(timeouts_->body_idle);
+      }
+    }
+  }
+  answer_deadline_.Disarm();
+  if (failure_) {
+    co_return;
+  }
+  record_.time_first_byte = Duration(services_.loop.now() - started_);
+  record_.upstream_status = response_.status;
+  if (response_.status == 101 && request_.upgrade.empty()) {
+    FailWith(Error(ErrorKind::kUpstreamUpgradeFailed, "a 101 that nobody asked for"));
+  }
+}
+
+// The final answer downwards. The head waits for no body, but takes what is there along in the same
+// write.
+Task<void> Exchange::RelayAnswer() {
+  RewriteResponse(response_, *route_, snapshot_->config().forwarded, Date());
+  bool head_written = false;
+  BodyChunk chunk{{}, AnswerHasNoBody()};
+  while (true) {
+    if (!chunk.last && (head_written || upstream_->HasBodyNow())) {
+      answer_deadline_.Arm(timeouts_->upstream_response);
+      auto read = co_await upstream_->ReadBody();
+      answer_deadline_.Disarm();
+      if (!read) {
+        FailWith(std::move(read).error());
+        co_return;
+      }
+      chunk = *read;
+    }
+    if (!head_written) {
+      record_.status = response_.status;
+      if (chunk.last && upload_running_ && !downstream_->request_complete()) {
+        // The answer is whole before the request is: what the client still sends goes nowhere.
+        downstream_->CloseAfter();
+      }
+    }
+    auto writing = head_written
+                       ? downstream_->WriteBody(chunk.data, chunk.last, &response_.trailers)
+                       : downstream_->WriteHead(response_, chunk.data, chunk.last);
+    head_written = true;
+    write_mark_ = downstream_->unwritten();
+    write_deadline_.Arm(timeouts_->write_idle);
+    auto written = co_await writing;
+    write_deadline_.Disarm();
+    if (!written) {
+      FailWith(std::move(written).error());
+      co_return;
+    }
+    if (chunk.last) {
+      co_return;
+    }
+  }
+}
+
+// After a 101: octets both ways until both sides have ended (RFC 9110 section 7.8).
+Task<void> Exchange::RunTunnel(TaskScope& scope) {
+  RewriteResponse(response_, *route_, snapshot_->config().forwarded, Date());
+  record_.status = 101;
+  auto written = co_await downstream_->WriteHead(response_, {}, true);
+  if (!written) {
+    FailWith(std::move(written).error());
+    co_return;
+  }
+  state_ = State::kTunnel;
+  services_.counters.Add(CounterId::kTunnelsActive);
+  downstream_->BecomeTunnel();
+  upstream_->BecomeTunnel();
+  tunnel_deadline_.Arm(timeouts_->tunnel_idle);
+  scope.Start(RelayTunnel(*downstream_, *upstream_));
+  co_await RelayTunnel(*upstream_, *downstream_);
+  co_await scope.Join();
+  tunnel_deadline_.Disarm();
+  services_.counters.Subtract(CounterId::kTunnelsActive);
+}
+
+Task<void> Exchange::RelayTunnel(MessageStream& from, MessageStream& to) {
+  while (true) {
+    auto read = co_await from.ReadBody();
+    if (!read) {
+      FailWith(std::move(read).error());
+      co_return;
+    }
+    tunnel_deadline_.Arm(timeouts_->tunnel_idle);
+    auto written = co_await to.WriteBody(read->data, read->last);
+    if (!written) {
+      FailWith(std::move(written).error());
+      co_return;
+    }
+    if (read->last) {
+      co_return;
+    }
+  }
+}
+
+Task<void> Exchange::AnswerLocally() {
+  AnswerContext context{.request_id = record_.id, .date = Date()};
+  std::string body;
+  if (answer_options_) {
+    body = MakeOptionsAnswer({}, context, response_);
+  } else if (const auto* respond = std::get_if<RespondAction>(&route_->action)) {
+    body = MakeRespondAnswer(*respond, context, response_);
+  } else {
+    const auto& redirect = std::get<RedirectAction>(route_->action);
+    body = MakeRedirectAnswer(redirect, record_.target, context, response_);
+  }
+  RewriteResponse(response_, *route_, snapshot_->config().forwarded, context.date);
+  co_await WriteAnswer(body);
+}
+
+// A status from the error table while there is still somebody to tell; a broken connection
+// otherwise.
+Task<void> Exchange::AnswerFailure() {
+  if (RowOf(failure_->kind()).status == 0 || downstream_->head_sent()) {
+    downstream_->Abort(*failure_);
+    co_return;
+  }
+  AnswerContext context{.request_id = record_.id, .date = Date()};
+  std::string body = MakeErrorAnswer(failure_->kind(), allow_, context, response_);
+  co_await WriteAnswer(body);
+}
+
+Task<void> Exchange::WriteAnswer(const std::string& body) {
+  DiscardBodyAtHand();
+  if (!downstream_->request_complete()) {
+    downstream_->CloseAfter();
+  }
+  record_.status = response_.status;
+  std::span<const char> octets(body);
+  auto writing =
+      downstream_->WriteHead(response_, AnswerHasNoBody() ? octets.first(0) : octets, true);
+  write_mark_ = downstream_->unwritten();
+  write_deadline_.Arm(timeouts_->write_idle);
+  auto written = co_await writing;
+  write_deadline_.Disarm();
+  if (!written) {
+    FailWith(written.error());
+    downstream_->Abort(std::move(written).error());
+  }
+}
+
+// --- below the story
+
+void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
+                     const ClientInfo& client) {
+  snapshot_ = std::move(snapshot);
+  downstream_ = &downstream;
+  client_ = &client;
+  route_ = nullptr;
+  timeouts_ = &snapshot_->config().timeouts;
+  upstream_ = nullptr;
+  failure_.reset();
+  state_ = State::kRunning;
+  upload_running_ = upload_stopped_ = answer_options_ = false;
+  body_invited_ = !request_.expects_continue;
+  allow_.clear();
+  lease_request_ = {};
+  body_octets_ = 0;
+  started_ = services_.loop.now();
+  downstream.WatchReset(Bind<&Exchange::OnClientReset>(this));
+
+  std::vector<std::string_view> headers = std::move(record_.request_headers);
+  headers.clear();
+  record_ = {};
+  record_.request_headers = std::move(headers);
+  record_.id = ChooseRequestId(request_, client, services_.request_ids);
+  if (services_.access_log == nullptr) {
+    record_.target = request_.target;
+    return;
+  }
+  record_.timestamp = WallClock();
+  record_.client = &client;
+  record_.client_ip = ClientIpOf(request_, client, snapshot_->config().trusted_proxies);
+  record_.method = request_.method_name;
+  record_.host = request_.host();
+  record_.target = request_.target;
+  if (!request_.method_name.empty()) {
+    record_.protocol = request_.minor_version == 0 ? "HTTP/1.0" : "HTTP/1.1";
+  }
+  if (AccessFormatter* formatter = snapshot_->access_formatter(); formatter != nullptr) {
+    formatter->CaptureHeaders(request_, record_);
+  }
+}
+
+void Exchange::Finish() {
+  Counters& counters = services_.counters;
+  counters.Add(CounterId::kRequests);
+  counters.Add(CounterId::kBytesIn, downstream_->octets_in());
+  counters.Add(CounterId::kBytesOut, downstream_->octets_out());
+  if (record_.status != 0) {
+    counters.Add(CounterOfStatus(record_.status));
+  }
+  if (failure_) {
+    counters.Add(CounterOf(failure_->kind()));
+  }
+  if (AccessFormatter* formatter = snapshot_->access_formatter();
+      formatter != nullptr && services_.access_log != nullptr) {
+    FillRecord();
+    services_.log_line.clear();
+    formatter->Format(record_, services_.log_line);
+    services_.access_log->Append(services_.log_line);
+  }
+  downstream_->WatchReset({});
+  downstream_ = nullptr;
+  state_ = State::kIdle;
+  snapshot_.reset();
+}
+
+void Exchange::FillRecord() {
+  record_.bytes_in = downstream_->octets_in();
+  record_.bytes_out = downstream_->octets_out();
+  if (route_ != nullptr) {
+    record_.route = route_->name;
+  }
+  if (record_.attempts > 0) {
+    Upstream& upstream = snapshot_->UpstreamOf(*route_);
+    record_.upstream = upstream.config().name;
+    if (lease_request_.endpoint) {
+      record_.endpoint = upstream.endpoint_name(*lease_request_.endpoint);
+    }
+    record_.time_queue = lease_request_.queued;
+    if (!record_.reused) {
+      record_.time_connect = lease_request_.connecting;
+    }
+  }
+  record_.time_total = Duration(services_.loop.now() - started_);
+  record_.error = failure_ ? &*failure_ : nullptr;
+  record_.generation = services_.generation;
+}
+
+std::string_view Exchange::Date() {
+  return services_.date.At(std::chrono::floor<std::chrono::seconds>(WallClock()).count());
+}
+
+bool Exchange::MayRetry(std::uint64_t attempts_made) {
+  AttemptFailure attempt{.error = failure_->kind(), .method = request_.method, .reused = false};
+  if (lease_) {
+    H1ClientConnection& stream = lease_.stream();
+    attempt.reused = lease_.reused();
+    attempt.request_octets_sent = stream.octets_out();
+    attempt.body_octets_gone = body_octets_;
+    attempt.response_octets = stream.octets_in();
+  }
+  if (downstream_->head_sent() || upload_stopped_) {
+    return false;
+  }
+  const RetryConfig& config = snapshot_->UpstreamOf(*route_).config().retry;
+  RetryDecision decision = DecideRetry(attempt, config, attempts_made);
+  if (decision == RetryDecision::kFinal) {
+    return false;
+  }
+  lease_request_.fresh = lease_request_.fresh || decision == RetryDecision::kStaleConnection;
+  if (decision == RetryDecision::kConnect && lease_request_.endpoint) {
+    lease_request_.tried.push_back(*lease_request_.endpoint);
+  }
+  return true;
+}
+
+void Exchange::FailWith(Error error) {
+  if (failure_) {
+    return;
+  }
+  failure_ = std::move(error);
+  if (upload_running_) {
+    StopUpload();
+  }
+  if (upstream_ != nullptr) {
+    upstream_->Abort(*failure_);
+  }
+  if (state_ == State::kTunnel) {
+    downstream_->Abort(*failure_);
+  }
+}
+
+void Exchange::StopUpload() {
+  if (upload_stopped_) {
+    return;
+  }
+  upload_stopped_ = true;
+  Error stopped(ErrorKind::kCancelled, "the answer ended before the upload did");
+  downstream_->InterruptRead(stopped);
+  upstream_->Abort(std::move(stopped));
+}
+
+void Exchange::DiscardBodyAtHand() {
+  std::uint64_t discarded = 0;
+  while (!downstream_->request_complete() && discarded < kMaxDiscard && !upload_stopped_ &&
+         downstream_->HasBodyNow()) {
+    Result<BodyChunk> chunk = downstream_->ReadBodyNow();
+    if (!chunk || chunk->last) {
+      return;
+    }
+    discarded += chunk->data.size();
+  }
+}
+
+bool Exchange::AnswerHasNoBody() const {
+  return request_.method == Method::kHead || response_.status < 200 || response_.status == 204 ||
+         response_.status == 304 || response_.body == BodyKind::kNone;
+}
+
+void Exchange::ForceEnd(Error why) {
+  if (state_ == State::kIdle) {
+    return;
+  }
+  // Reading and writing the client must end too: nothing may be answered any more.
+  FailWith(why);
+  downstream_->Abort(std::move(why));
+}
+
+void Exchange::OnClientReset() {
+  FailWith(Error(ErrorKind::kClientClosed, "the client reset the connection"));
+  downstream_->Abort(*failure_);
+}
+
+void Exchange::OnAnswerTimeout() {
+  FailWith(Error(ErrorKind::kUpstreamResponseTimeout,
+                 downstream_->head_sent() ? "the endpoint stopped in the middle of the answer"
+                                          : "no answer within upstream_response"));
+}
+
+void Exchange::OnBodyTimeout() {
+  FailWith(Error(ErrorKind::kBodyIdleTimeout, "nothing of the body within body_idle"));
+}
+
+void Exchange::OnWriteTimeout() {
+  std::size_t unwritten = downstream_->unwritten();
+  if (unwritten < write_mark_) {
+    write_mark_ = unwritten;
+    write_deadline_.Arm(timeouts_->write_idle);
+    return;
+  }
+  FailWith(Error(ErrorKind::kWriteIdleTimeout, "the client took nothing within write_idle"));
+  downstream_->Abort(*failure_);
+}
+
+void Exchange::OnUploadTimeout() {
+  std::size_t unwritten = upstream_->unwritten();
+  if (unwritten < upload_mark_) {
+    upload_mark_ = unwritten;
+    upload_deadline_.Arm(timeouts_->write_idle);
+    return;
+  }
+  FailWith(Error(ErrorKind::kUpstreamWriteTimeout, "the endpoint took nothing within write_idle"));
+}
+
+void Exchange::OnTunnelTimeout() {
+  FailWith(Error(ErrorKind::kTunnelIdleTimeout, "nothing either way within tunnel_idle"));
+}
+
+}  // namespace tidegate

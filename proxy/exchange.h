@@ -1,0 +1,119 @@
+#pragma once
+
+// One request and its one answer. Story and rules are in exchange.cpp.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "proxy/access_log.h"
+#include "proxy/http/stream.h"
+#include "proxy/services.h"
+
+namespace tidegate {
+
+class Exchange {
+ public:
+  explicit Exchange(Services& services);
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  // Where the connection reads the next request into, before Run or Reject. The object can be used
+  // again after either.
+  RequestHead& request() { return request_; }
+
+  // Serves the request that was read. `snapshot` is kept until the end; the others outlive the
+  // task. After it the downstream has got an answer, or was aborted; never neither.
+  Task<void> Run(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
+                 const ClientInfo& client);
+  // Answers a request that could not be read: `why` is of the client's side. What was read of it is
+  // in request().
+  Task<void> Reject(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
+                    const ClientInfo& client, Error why);
+
+  // Ends what is running, with `why` as the reason: a deadline of a drain, the operator. The task
+  // ends soon after.
+  void ForceEnd(Error why);
+
+  enum class State : std::uint8_t { kIdle, kRunning, kTunnel };
+  State state() const { return state_; }
+
+ private:
+  void Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
+             const ClientInfo& client);
+  Result<> Prepare();
+  Task<void> Forward();
+  Task<void> Attempt();
+  Task<void> SendBody();
+  Task<void> ReadFinalHead();
+  Task<void> RelayAnswer();
+  Task<void> RunTunnel(TaskScope& scope);
+  Task<void> RelayTunnel(MessageStream& from, MessageStream& to);
+  Task<void> AnswerLocally();
+  // Writes response_ with `body`; a failure goes to FailWith.
+  Task<void> WriteAnswer(const std::string& body);
+  Task<void> AnswerFailure();
+  void Finish();
+  void FillRecord();
+  std::string_view Date();
+
+  bool MayRetry(std::uint64_t attempts_made);
+  // Records the first failure and stops everything else of the attempt.
+  void FailWith(Error error);
+  void StopUpload();
+  // Octets of the request body that are there already are read and forgotten, so that the
+  // connection can be kept.
+  void DiscardBodyAtHand();
+  bool HasRequestBody() const { return request_.body != BodyKind::kNone; }
+  bool AnswerHasNoBody() const;
+
+  void OnAnswerTimeout();
+  void OnBodyTimeout();
+  void OnWriteTimeout();
+  void OnUploadTimeout();
+  void OnTunnelTimeout();
+  void OnClientReset();
+
+  Services& services_;
+  RequestHead request_;
+  ResponseHead response_;
+  std::shared_ptr<const Snapshot> snapshot_;
+  ServerStream* downstream_ = nullptr;
+  const ClientInfo* client_ = nullptr;
+  const RouteConfig* route_ = nullptr;
+  const TimeoutsConfig* timeouts_ = nullptr;
+  ClientStream* upstream_ = nullptr;  // of the running attempt
+  Lease lease_;
+  LeaseRequest lease_request_;
+  std::optional<Error> failure_;
+
+  // One for each phase that waits. Armed while its operation is pending only.
+  Deadline answer_deadline_;  // head and body of the answer: from the endpoint
+  Deadline body_deadline_;    // body of the request: from the client
+  Deadline write_deadline_;   // answer: to the client
+  Deadline upload_deadline_;  // request: to the endpoint
+  Deadline tunnel_deadline_;
+  // What was unwritten when write_deadline_, upload_deadline_ were armed: a smaller figure later is
+  // progress.
+  std::size_t write_mark_ = 0;
+  std::size_t upload_mark_ = 0;
+
+  State state_ = State::kIdle;
+  bool upload_running_ = false;
+  bool upload_stopped_ = false;
+  // 100 was passed on, or an octet of the body came: the client is not waiting for us any more.
+  bool body_invited_ = false;
+  // OPTIONS that ends here (Max-Forwards).
+  bool answer_options_ = false;
+
+  // For the log; kept for its capacity. Text lives in the request's arena, the client or the
+  // snapshot.
+  AccessRecord record_;
+  TimePoint started_ = 0;
+  // For 405: the methods that would do.
+  std::string allow_;
+  std::uint64_t body_octets_ = 0;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <uv.h>
+
+#include "common/config.h"
+#include "common/loop.h"
+#include "common/unique_fd.h"
+#include "proxy/services.h"
+#include "proxy/session.h"
+
+namespace tidegate {
+
+// How many connections this worker may have, and whether it has them: while the gate is shut nobody
+// accepts, and what comes waits in the accept queues of the kernel or is taken by another worker.
+class AcceptGate {
+ public:
+  // `on_change` is called when the gate opens or shuts.
+  AcceptGate(Loop& loop, Callback on_change);
+
+  // The share of this worker in `max_connections` (nothing: what the descriptor limit allows),
+  // whatever that limit allows.
+  void Configure(std::optional<std::uint64_t> max_connections, unsigned workers);
+  bool open() const { return !full_ && !pausing_; }
+  // After every accept and every end of a session.
+  void Count(std::size_t sessions);
+  // accept(2) found no descriptor or no memory: shuts for 100 ms. `error` is its errno.
+  void Pause(int error);
+
+ private:
+  void OnPauseOver();
+  Callback on_change_;
+  Deadline pause_;
+  std::uint64_t limit_;
+  std::size_t sessions_ = 0;
+  bool full_ = false;
+  bool pausing_ = false;
+};
+
+// Starts a session for a connection: what the worker does with what a listener accepts.
+class SessionStarter {
+ public:
+  virtual void StartSession(UniqueFd fd, ClientInfo client) = 0;
+
+ protected:
+  ~SessionStarter() = default;
+};
+
+// One accepting socket of a listener: accepts while it is told to and the gate is open. The socket
+// is shared with other processes: nothing is ever set on it, and closing it closes only our
+// descriptor.
+class AcceptingSocket {
+ public:
+  AcceptingSocket(Loop& loop, AcceptGate& gate, SessionStarter& starter, UniqueFd fd,
+                  unsigned slot);
+  AcceptingSocket(const AcceptingSocket&) = delete;
+  AcceptingSocket& operator=(const AcceptingSocket&) = delete;
+  ~AcceptingSocket();
+
+  unsigned slot() const { return slot_; }
+  // What connections belong to, from now on. Must be called before the first Update(true);
+  // `listener` outlives this or is replaced.
+  void SetListener(const ListenerConfig& listener);
+  // Whether to accept, if the gate is open. Called again when the gate changes.
+  void Update(bool wanted);
+  // When a connection came last; 0: never.
+  TimePoint last_accept() const { return last_accept_; }
+
+ private:
+  struct Handle {
+    uv_poll_t poll;
+    AcceptingSocket* socket;
+    UniqueFd fd;
+  };
+  static void OnPoll(uv_poll_t* handle, int status, int events);
+  void AcceptAll();
+
+  Loop& loop_;
+  AcceptGate& gate_;
+  SessionStarter& starter_;
+  // Lives until the close callback: the descriptor must leave the epoll set before it is closed.
+  Handle* handle_;
+  unsigned slot_;
+  // A copy: a reload replaces the configuration while a connection is being accepted.
+  ListenerConfig listener_;
+  TimePoint last_accept_ = 0;
+  bool wanted_ = false;
+  bool polling_ = false;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,103 @@
+// tidegate-worker: one loop that serves what its supervisor tells it to. Started by the supervisor
+// only, with the channel as descriptor 3; or with --check FD to say whether it takes the
+// configuration behind that descriptor.
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include <uv.h>
+
+#include "common/config_load.h"
+#include "common/log.h"
+#include "common/test_fault.h"
+#include "proxy/worker.h"
+
+namespace tidegate {
+namespace {
+
+// Every descriptor that the system lets us have: connections are what we have them for.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+  }
+}
+
+// Signals of a terminal reach the whole group: the supervisor decides what they mean.
+void IgnoreSignals() {
+  for (int number : {SIGINT, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE}) {
+    std::signal(number, SIG_IGN);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+int Check(int fd) {
+  if (FaultAt("worker", "check") != Fault::kNone) {
+    std::fputs("refused by a test\n", stderr);
+    return 1;
+  }
+  std::string text;
+  char buffer[65536];
+  off_t offset = 0;
+  ssize_t size = 0;
+  while ((size = ::pread(fd, buffer, sizeof(buffer), offset)) > 0) {
+    text.append(buffer, static_cast<std::size_t>(size));
+    offset += size;
+  }
+  auto config = ParseEffectiveConfig(text);
+  if (!config) {
+    std::fprintf(stderr, "%s\n", config.error().ToString().c_str());
+    return 78;
+  }
+  return 0;
+}
+
+int Serve() {
+  IgnoreSignals();
+  RaiseDescriptorLimit();
+  // Outlives the loop, whose destructor runs its close callback.
+  uv_signal_t terminate;
+  Loop loop;
+  Worker worker(loop, UniqueFd(kWorkerChannelFd));
+  uv_signal_init(loop.uv(), &terminate);
+  terminate.data = &worker;
+  uv_signal_start(
+      &terminate,
+      [](uv_signal_t* handle, int) { static_cast<Worker*>(handle->data)->DrainBySignal(); },
+      SIGTERM);
+  int status = worker.Run();
+  uv_close(reinterpret_cast<uv_handle_t*>(&terminate), nullptr);
+  CloseErrorLog();
+  return status;
+}
+
+}  // namespace
+}  // namespace tidegate
+
+int main(int argc, char** argv) {
+  using namespace std::string_view_literals;
+  if (argc == 3 && argv[1] == "--check"sv) {
+    return tidegate::Check(std::atoi(argv[2]));
+  }
+  if (argc == 2 && argv[1] == "--version"sv) {
+    std::puts("tidegate-worker " TIDEGATE_VERSION);
+    return 0;
+  }
+  struct stat channel;
+  if (argc != 1 || fstat(tidegate::kWorkerChannelFd, &channel) != 0 || !S_ISSOCK(channel.st_mode)) {
+    std::fputs("tidegate-worker is started by tidegate; use \"tidegate run\"\n", stderr);
+    return 2;
+  }
+  return tidegate::Serve();
+}

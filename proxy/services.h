@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "common/buffer_pool.h"
+#include "common/counters.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "proxy/client_info.h"
+#include "proxy/header_rules.h"
+#include "proxy/snapshot.h"
+
+namespace tidegate {
+
+// What a worker gives to its sessions and exchanges. Outlives them all.
+struct Services {
+  Loop& loop;
+  BufferPool& buffers;
+  Counters& counters;
+  // The configuration in force; never null while something is accepted.
+  std::shared_ptr<const Snapshot> snapshot;
+  // Null: no access log.
+  std::unique_ptr<LogSink> access_log;
+  // Where a line is made before it goes to the log; kept for its capacity.
+  std::string log_line;
+  std::uint64_t generation = 0;
+  RequestIds request_ids;
+  HttpDate date;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "common/unique_fd.h"
+#include "proxy/exchange.h"
+#include "proxy/http/h1_connection.h"
+#include "proxy/services.h"
+
+namespace tidegate {
+
+class SessionList;
+
+// One downstream connection: one request after the other until one side has enough. Between
+// requests it holds no buffer and no exchange. Its own deadlines are the head of a request,
+// keep-alive, and the lingering close.
+class Session {
+ public:
+  // `fd` is a connected, non-blocking socket. Part of `list` while it lives.
+  Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo client);
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+  ~Session();
+
+  // Serves the connection to its end; then the session may go.
+  Task<void> Run();
+
+  // The answer to the next request, or to the running one if its head is not written yet, ends the
+  // connection.
+  void CloseAfterExchange();
+  // Ends it now: an idle connection with a clean close, a running exchange visibly. The task ends
+  // soon after.
+  void ForceEnd(Error why);
+
+  enum class State : std::uint8_t { kIdle, kRequest, kResponse, kTunnel, kClosing };
+  State state() const;
+  std::uint64_t id() const { return id_; }
+  const ClientInfo& client() const { return client_; }
+  TimePoint opened() const { return opened_; }
+  std::uint64_t octets_in() const { return octets_in_ + connection_.octets_in(); }
+  std::uint64_t octets_out() const { return octets_out_ + connection_.octets_out(); }
+
+ private:
+  friend class SessionList;
+  Task<void> ServeRequests();
+  Task<void> Linger();
+  void OnDeadline();
+
+  Services& services_;
+  SessionList& list_;
+  ClientInfo client_;
+  H1ServerConnection connection_;
+  Deadline deadline_;
+  std::unique_ptr<Exchange> exchange_;
+  std::uint64_t id_ = 0;
+  TimePoint opened_;
+  // Of the exchanges that ended.
+  std::uint64_t octets_in_ = 0;
+  std::uint64_t octets_out_ = 0;
+  State state_ = State::kIdle;
+  bool closing_ = false;
+  Session* next_ = nullptr;
+  Session* previous_ = nullptr;
+};
+
+// Every session of a worker, and the exchanges that they take turns in using.
+class SessionList {
+ public:
+  explicit SessionList(Services& services) : services_(services) {}
+  SessionList(const SessionList&) = delete;
+  SessionList& operator=(const SessionList&) = delete;
+  ~SessionList() { TG_CHECK(first_ == nullptr); }
+
+  std::size_t size() const { return size_; }
+  // `visit` must not end sessions itself; ForceEnd only posts.
+  template <class Visit>
+  void ForEach(Visit visit) {
+    for (Session* each = first_; each != nullptr; each = each->next_) {
+      visit(*each);
+    }
+  }
+  // From now on every session is told to end after its exchange, also those to come.
+  void CloseAfterExchange();
+  bool closing() const { return closing_; }
+
+ private:
+  friend class Session;
+  void Add(Session& session);
+  void Remove(Session& session);
+  std::unique_ptr<Exchange> TakeExchange();
+  void GiveExchange(std::unique_ptr<Exchange> exchange);
+
+  Services& services_;
+  Session* first_ = nullptr;
+  std::size_t size_ = 0;
+  std::uint64_t next_id_ = 1;
+  std::vector<std::unique_ptr<Exchange>> unused_;
+  bool closing_ = false;
+};
+
+}  // namespace tidegate

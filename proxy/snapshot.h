@@ -1,0 +1,55 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "common/config.h"
+#include "proxy/access_log.h"
+#include "proxy/http/h1_decoder.h"
+#include "proxy/router.h"
+#include "proxy/upstream/upstream.h"
+
+namespace tidegate {
+
+// Everything that one configuration means to a worker. Built by prepare, in force from commit on;
+// an exchange keeps the one that it began with, and the last exchange ends it. Never changed after
+// it was built.
+class Snapshot {
+ public:
+  // What building takes from the worker, besides the configuration.
+  struct Parts {
+    Loop& loop;
+    BufferPool& buffers;
+    Resolver& resolver;
+    Counters& counters;
+    unsigned workers = 1;
+  };
+
+  // Upstreams of `previous` (may be null) whose configuration is the same are taken over with their
+  // connections.
+  Snapshot(const Parts& parts, Config config, const Snapshot* previous);
+
+  const Config& config() const { return config_; }
+  const Router& router() const { return router_; }
+  const DecoderLimits& limits() const { return limits_; }
+  // The upstream of a route whose action is ForwardAction; `route` is one of config().
+  Upstream& UpstreamOf(const RouteConfig& route) const;
+  // Null: the configuration has no access log.
+  AccessFormatter* access_formatter() const { return access_formatter_.get(); }
+  // Gives the upstreams what this configuration says about their connections: at commit.
+  void PutInForce() const;
+
+ private:
+  Config config_;
+  Router router_;
+  DecoderLimits limits_;
+  unsigned workers_;
+  std::unique_ptr<AccessFormatter> access_formatter_;
+  std::unordered_map<std::string, std::shared_ptr<Upstream>> upstreams_;
+  // By the index of the route; null where it does not forward.
+  std::vector<Upstream*> upstream_of_route_;
+};
+
+}  // namespace tidegate

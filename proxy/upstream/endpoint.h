@@ -1,0 +1,54 @@
+#pragma once
+
+#include <sys/socket.h>
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "common/config.h"
+#include "common/loop.h"
+#include "common/wait_list.h"
+#include "proxy/net/resolver.h"
+
+namespace tidegate {
+
+// Where an endpoint is: its addresses, kept fresh. A name is resolved from the start on, again when
+// its time to live has passed and somebody asks, and as long as that fails the last good addresses
+// stay.
+class Endpoint {
+ public:
+  Endpoint(Loop& loop, Resolver& resolver, const EndpointConfig& config);
+  Endpoint(const Endpoint&) = delete;
+  Endpoint& operator=(const Endpoint&) = delete;
+
+  // As configured: "app.internal:9000", "unix:/run/app.sock".
+  const std::string& name() const { return name_; }
+
+  // Known addresses, perhaps none; starts a refresh in the background when they are stale.
+  std::span<const SocketAddress> Addresses();
+  // The first resolution is under way: Resolved() will tell.
+  bool resolving() const { return resolving_; }
+  // Waits for the resolution that is under way, at most `timeout`. True: it has ended, well or not.
+  WaitList::Awaiter Resolved(Duration timeout) { return waiting_.Wait(loop_.timers(), timeout); }
+  // Why there are no addresses.
+  const std::string& failure() const { return failure_; }
+
+ private:
+  void Resolve();
+  void OnResolved(Result<ResolvedAddresses> result);
+
+  Loop& loop_;
+  Resolver& resolver_;
+  Address address_;
+  std::string name_;
+  std::vector<SocketAddress> addresses_;
+  std::string failure_;
+  WaitList waiting_;
+  Resolver::Request request_;
+  TimePoint fresh_until_ = 0;
+  bool resolving_ = false;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,164 @@
+#include "proxy/upstream/pool.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "common/socket.h"
+
+namespace tidegate {
+namespace {
+
+// One connect(2), with a deadline.
+class ConnectOperation {
+ public:
+  ConnectOperation(Loop& loop, BufferPool& buffers, const SocketAddress& address, Duration timeout)
+      : connector_(loop, buffers, Bind<&ConnectOperation::OnDone>(this)),
+        deadline_(loop.timers(), Bind<&ConnectOperation::OnTimeout>(this)),
+        address_(address),
+        timeout_(timeout) {}
+
+  bool await_ready() { return connector_->Start(address_.get(), address_.length); }
+  void await_suspend(std::coroutine_handle<> waiter) {
+    waiter_ = waiter;
+    deadline_.Arm(timeout_);
+  }
+  Result<std::unique_ptr<SocketStream>> await_resume() {
+    if (timed_out_) {
+      return Fail(ErrorKind::kUpstreamConnectTimeout, "no answer to connect");
+    }
+    return connector_->Take();
+  }
+
+ private:
+  void OnDone() {
+    deadline_.Disarm();
+    ReadyQueue::Post(waiter_);
+  }
+  void OnTimeout() {
+    timed_out_ = true;
+    connector_.Cancel();
+    ReadyQueue::Post(waiter_);
+  }
+
+  struct Cancellable {
+    Cancellable(Loop& loop, BufferPool& buffers, Callback done)
+        : value(std::in_place, loop, buffers, done) {}
+    SocketConnector* operator->() { return &*value; }
+    void Cancel() { value.reset(); }
+    std::optional<SocketConnector> value;
+  };
+  Cancellable connector_;
+  Deadline deadline_;
+  const SocketAddress& address_;
+  Duration timeout_;
+  std::coroutine_handle<> waiter_;
+  bool timed_out_ = false;
+};
+
+Error ConnectError(const Error& error) {
+  switch (error.system_errno()) {
+    case ECONNREFUSED:
+      return error.As(ErrorKind::kUpstreamRefused);
+    case EMFILE:
+    case ENFILE:
+      return error.As(ErrorKind::kOutOfDescriptors);
+    case 0:
+      return error;
+    default:
+      return error.As(ErrorKind::kUpstreamConnectFailed);
+  }
+}
+
+}  // namespace
+
+PooledConnection::PooledConnection(Pool& owner, std::unique_ptr<Stream> stream,
+                                   const DecoderLimits& limits, TimerWheel& wheel)
+    : pool(owner),
+      http(std::move(stream), limits),
+      idle_deadline(wheel, Bind<&PooledConnection::OnUseless>(this)) {}
+
+void PooledConnection::OnUseless() {
+  pool.Forget(*this);
+}
+
+Pool::Pool(Loop& loop, BufferPool& buffers, Resolver& resolver, Counters& counters,
+           const EndpointConfig& config)
+    : loop_(loop), buffers_(buffers), counters_(counters), endpoint_(loop, resolver, config) {}
+
+Pool::~Pool() {
+  TG_CHECK(in_use_ == 0);
+}
+
+std::unique_ptr<PooledConnection> Pool::TakeIdle() {
+  if (idle_.empty()) {
+    return nullptr;
+  }
+  std::unique_ptr<PooledConnection> connection = std::move(idle_.back());
+  idle_.pop_back();
+  connection->idle_deadline.Disarm();
+  ++in_use_;
+  return connection;
+}
+
+Task<Result<std::unique_ptr<PooledConnection>>> Pool::Open(Duration timeout) {
+  ++in_use_;
+  TimePoint start = loop_.now();
+  auto left = [&] { return timeout == kNever ? kNever : timeout - Duration(loop_.now() - start); };
+  if (endpoint_.Addresses().empty() && endpoint_.resolving()) {
+    auto resolved = co_await endpoint_.Resolved(timeout);
+    if (!resolved) {
+      co_return Fail(ErrorKind::kUpstreamUnresolved,
+                     "no answer yet for the name of " + endpoint_.name());
+    }
+  }
+  // A copy: a refresh may replace the addresses while we wait for one of them.
+  std::span<const SocketAddress> known = endpoint_.Addresses();
+  std::vector<SocketAddress> addresses(known.begin(), known.end());
+  if (addresses.empty()) {
+    co_return Fail(ErrorKind::kUpstreamUnresolved, endpoint_.name() + ": " + endpoint_.failure());
+  }
+  std::size_t first = next_address_++;
+  std::optional<Error> last_error;
+  for (std::size_t i = 0; i < addresses.size(); ++i) {
+    Duration wait = left();
+    if (wait <= Duration::zero()) {
+      break;
+    }
+    const SocketAddress& address = addresses[(first + i) % addresses.size()];
+    auto stream = co_await ConnectOperation(loop_, buffers_, address, wait);
+    if (stream) {
+      counters_.Add(CounterId::kUpstreamConnects);
+      co_return std::make_unique<PooledConnection>(*this, std::move(*stream), settings_.limits,
+                                                   loop_.timers());
+    }
+    last_error = ConnectError(stream.error());
+  }
+  if (!last_error) {
+    last_error = Error(ErrorKind::kUpstreamConnectTimeout, "no answer to connect");
+  }
+  co_return Fail(Error(*last_error));
+}
+
+void Pool::GiveBack(std::unique_ptr<PooledConnection> connection) {
+  TG_CHECK(in_use_ > 0);
+  --in_use_;
+  if (connection == nullptr || !connection->http.reusable() || settings_.idle <= Duration::zero() ||
+      in_use_ + idle_.size() >= settings_.max_connections) {
+    return;
+  }
+  connection->http.SetIdle(Bind<&PooledConnection::OnUseless>(connection.get()));
+  connection->idle_deadline.Arm(settings_.idle);
+  idle_.push_back(std::move(connection));
+}
+
+void Pool::Forget(PooledConnection& connection) {
+  auto same = [&](const auto& each) { return each.get() == &connection; };
+  auto found = std::find_if(idle_.begin(), idle_.end(), same);
+  TG_CHECK(found != idle_.end());
+  // Moved out first: the destructor must not run inside the vector's erase.
+  std::unique_ptr<PooledConnection> gone = std::move(*found);
+  idle_.erase(found);
+}
+
+}  // namespace tidegate

@@ -1,0 +1,127 @@
+#include "proxy/upstream/upstream.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace tidegate {
+
+void Lease::GiveBack() {
+  if (connection_ != nullptr) {
+    upstream_->GiveBack(endpoint_, std::move(connection_));
+  }
+}
+
+Upstream::Upstream(Loop& loop, BufferPool& buffers, Resolver& resolver, Counters& counters,
+                   UpstreamConfig config)
+    : loop_(loop), counters_(counters), config_(std::move(config)) {
+  for (const EndpointConfig& endpoint : config_.endpoints) {
+    pools_.push_back(std::make_unique<Pool>(loop, buffers, resolver, counters, endpoint));
+  }
+  loads_.resize(pools_.size());
+}
+
+void Upstream::Configure(const DecoderLimits& limits, Duration idle, unsigned workers) {
+  std::uint64_t limit = config_.max_connections_per_endpoint;
+  PoolSettings settings{.limits = limits, .idle = idle};
+  settings.max_connections = limit == kUnlimited ? kUnlimited : (limit + workers - 1) / workers;
+  for (auto& pool : pools_) {
+    pool->Configure(settings);
+  }
+}
+
+bool Upstream::HasRoom() const {
+  return std::any_of(pools_.begin(), pools_.end(),
+                     [](const auto& pool) { return pool->has_room(); });
+}
+
+std::optional<std::size_t> Upstream::Pick(const LeaseRequest& request) {
+  for (std::size_t i = 0; i < pools_.size(); ++i) {
+    Pool& pool = *pools_[i];
+    Endpoint& endpoint = pool.endpoint();
+    bool known = !endpoint.Addresses().empty() || endpoint.resolving();
+    loads_[i] = {.in_flight = pool.in_use(), .usable = pool.has_room() && known, .tried = false};
+  }
+  for (std::size_t tried : request.tried) {
+    loads_[tried].tried = true;
+  }
+  auto picked = PickEndpoint(config_.balance, loads_, next_);
+  if (picked) {
+    return picked;
+  }
+  // None has an address: whoever is asked will say which name does not resolve.
+  for (std::size_t i = 0; i < pools_.size(); ++i) {
+    loads_[i].usable = pools_[i]->has_room();
+  }
+  return PickEndpoint(config_.balance, loads_, next_);
+}
+
+Lease Upstream::TryAcquire(LeaseRequest& request) {
+  if (queue_.size() > 0 || request.fresh) {
+    return {};
+  }
+  auto picked = Pick(request);
+  if (!picked) {
+    return {};
+  }
+  std::unique_ptr<PooledConnection> connection = pools_[*picked]->TakeIdle();
+  request.endpoint = picked;
+  if (connection == nullptr) {
+    return {};
+  }
+  counters_.Add(CounterId::kUpstreamReused);
+  return {*this, *picked, std::move(connection), true};
+}
+
+Task<Result<Lease>> Upstream::Acquire(LeaseRequest& request) {
+  // TryAcquire has picked already, unless nothing could be picked.
+  auto picked = std::exchange(request.endpoint, std::nullopt);
+  TimePoint start = loop_.now();
+  while (!picked || !pools_[*picked]->has_room() || queue_.size() > 0) {
+    if (queue_.size() == 0 && HasRoom()) {
+      picked = Pick(request);
+      break;
+    }
+    Duration waited(loop_.now() - start);
+    if (queue_.size() >= config_.queue.size) {
+      co_return Fail(ErrorKind::kQueueFull, "every connection is in use and the queue is full");
+    }
+    Duration timeout = config_.queue.timeout == kNever ? kNever : config_.queue.timeout - waited;
+    bool woken = co_await queue_.Wait(loop_.timers(), timeout);
+    request.queued = Duration(loop_.now() - start);
+    if (!woken) {
+      co_return Fail(ErrorKind::kQueueTimeout, "every connection is in use");
+    }
+    // Whoever was woken is first in line: those that came later still see a queue.
+    picked = HasRoom() ? Pick(request) : std::nullopt;
+    if (picked) {
+      break;
+    }
+  }
+  if (!picked) {
+    co_return Fail(ErrorKind::kUpstreamUnavailable, "no endpoint can be used");
+  }
+  request.endpoint = picked;
+  Pool& pool = *pools_[*picked];
+  if (!request.fresh) {
+    std::unique_ptr<PooledConnection> idle = pool.TakeIdle();
+    if (idle != nullptr) {
+      counters_.Add(CounterId::kUpstreamReused);
+      co_return Lease(*this, *picked, std::move(idle), true);
+    }
+  }
+  TimePoint connect_start = loop_.now();
+  auto opened = co_await pool.Open(request.connect_timeout);
+  request.connecting = Duration(loop_.now() - connect_start);
+  if (!opened) {
+    GiveBack(*picked, nullptr);
+    co_return Fail(std::move(opened).error());
+  }
+  co_return Lease(*this, *picked, std::move(*opened), false);
+}
+
+void Upstream::GiveBack(std::size_t endpoint, std::unique_ptr<PooledConnection> connection) {
+  pools_[endpoint]->GiveBack(std::move(connection));
+  queue_.WakeOne();
+}
+
+}  // namespace tidegate

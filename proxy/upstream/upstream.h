@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "common/config.h"
+#include "common/wait_list.h"
+#include "proxy/upstream/balancer.h"
+#include "proxy/upstream/pool.h"
+
+namespace tidegate {
+
+class Upstream;
+
+// The right to use one connection now. Gives it back when destroyed: kept if it can be used again,
+// closed otherwise. The exchange on it must have ended by then.
+class Lease {
+ public:
+  Lease() = default;
+  Lease(Upstream& upstream, std::size_t endpoint, std::unique_ptr<PooledConnection> connection,
+        bool reused)
+      : upstream_(&upstream),
+        endpoint_(endpoint),
+        connection_(std::move(connection)),
+        reused_(reused) {}
+  Lease(Lease&& other) noexcept = default;
+  Lease& operator=(Lease&& other) noexcept {
+    GiveBack();
+    upstream_ = other.upstream_;
+    endpoint_ = other.endpoint_;
+    connection_ = std::move(other.connection_);
+    reused_ = other.reused_;
+    return *this;
+  }
+  ~Lease() { GiveBack(); }
+
+  explicit operator bool() const { return connection_ != nullptr; }
+  H1ClientConnection& stream() { return connection_->http; }
+  // The index among the endpoints of the upstream.
+  std::size_t endpoint() const { return endpoint_; }
+  // It had been used before: it may turn out stale.
+  bool reused() const { return reused_; }
+  void GiveBack();
+
+ private:
+  Upstream* upstream_ = nullptr;
+  std::size_t endpoint_ = 0;
+  std::unique_ptr<PooledConnection> connection_;
+  bool reused_ = false;
+};
+
+// What an exchange wants of its upstream, and what it learns.
+struct LeaseRequest {
+  // Endpoints that earlier attempts of the exchange failed at.
+  std::vector<std::size_t> tried;
+  // No connection from the pool: an earlier attempt met a stale one.
+  bool fresh = false;
+  Duration connect_timeout = std::chrono::seconds(3);
+  // Out: the endpoint that was chosen, also when connecting to it failed.
+  std::optional<std::size_t> endpoint;
+  Duration queued = Duration::zero();
+  Duration connecting = Duration::zero();
+};
+
+// A named group of endpoints with their pools: chooses one, and lets exchanges wait in a bounded
+// queue while all are full.
+class Upstream {
+ public:
+  // `config` without the limits that Configure gives is what makes an upstream the same across a
+  // reload.
+  Upstream(Loop& loop, BufferPool& buffers, Resolver& resolver, Counters& counters,
+           UpstreamConfig config);
+  Upstream(const Upstream&) = delete;
+  Upstream& operator=(const Upstream&) = delete;
+
+  const UpstreamConfig& config() const { return config_; }
+  // max_connections is set here from the configuration and `workers`: each has its share.
+  void Configure(const DecoderLimits& limits, Duration idle, unsigned workers);
+  const std::string& endpoint_name(std::size_t index) { return pools_[index]->endpoint().name(); }
+
+  // A lease on an idle connection, at once; empty if it takes Acquire to get one.
+  Lease TryAcquire(LeaseRequest& request);
+  // Waits for a place in the queue, a name, a connection: whatever it takes. Errors: kQueueFull,
+  // kQueueTimeout, kUpstreamUnavailable and those of Pool::Open. `request` outlives the task.
+  Task<Result<Lease>> Acquire(LeaseRequest& request);
+
+ private:
+  friend class Lease;
+  void GiveBack(std::size_t endpoint, std::unique_ptr<PooledConnection> connection);
+  bool HasRoom() const;
+  std::optional<std::size_t> Pick(const LeaseRequest& request);
+
+  Loop& loop_;
+  Counters& counters_;
+  UpstreamConfig config_;
+  std::vector<std::unique_ptr<Pool>> pools_;
+  WaitList queue_;
+  std::size_t next_ = 0;
+  // Filled by each Pick; kept for its capacity.
+  std::vector<EndpointLoad> loads_;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,369 @@
+#include "proxy/worker.h"
+
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "common/config_load.h"
+#include "common/log.h"
+#include "common/test_fault.h"
+
+namespace tidegate {
+namespace {
+
+// A dropped listener is closed when nobody came for so long; at the latest after the second time.
+constexpr Duration kDropQuiet = std::chrono::milliseconds(200);
+constexpr Duration kDropLimit = std::chrono::seconds(2);
+constexpr Duration kDrainTick = std::chrono::milliseconds(500);
+
+std::string_view NameOf(Session::State state) {
+  switch (state) {
+    case Session::State::kIdle:
+      return "idle";
+    case Session::State::kRequest:
+      return "request";
+    case Session::State::kResponse:
+      return "response";
+    case Session::State::kTunnel:
+      return "tunnel";
+    case Session::State::kClosing:
+      return "closing";
+  }
+  return "idle";
+}
+
+}  // namespace
+
+Worker::Worker(Loop& loop, UniqueFd channel)
+    : loop_(loop),
+      resolver_(loop),
+      services_{.loop = loop, .buffers = buffers_, .counters = counters_},
+      sessions_(services_),
+      gate_(loop, Bind<&Worker::UpdateAccepting>(this)),
+      control_(loop, std::move(channel), *this),
+      drop_tick_(loop.timers(), Bind<&Worker::CheckDropped>(this)),
+      drain_tick_(loop.timers(), Bind<&Worker::OnDrainTick>(this)),
+      drain_deadline_(loop.timers(), Bind<&Worker::OnDrainDeadline>(this)),
+      tunnel_deadline_(loop.timers(), Bind<&Worker::OnTunnelDeadline>(this)),
+      log_level_deadline_(loop.timers(), Bind<&Worker::OnLogLevelOver>(this)) {}
+
+Worker::~Worker() = default;
+
+int Worker::Run() {
+  control_.Start();
+  loop_.Run();
+  listeners_.clear();
+  prepared_.reset();
+  control_.Close();
+  services_.access_log.reset();
+  services_.snapshot.reset();
+  return 0;
+}
+
+Result<> Worker::Init(WorkerInit init) {
+  slot_ = init.slot;
+  workers_ = std::max(1U, init.workers);
+  services_.generation = init.generation;
+  if (init.error_log) {
+    SetErrorLog(loop_, std::move(init.error_log));
+  }
+  auto counters = Counters::Map(init.counters.get(), init.row);
+  if (!counters) {
+    return Fail(std::move(counters).error());
+  }
+  counters_ = std::move(*counters);
+  return {};
+}
+
+Result<> Worker::Prepare(PrepareRequest request) {
+  if (FaultAt("worker", "prepare") == Fault::kFail) {
+    return Fail(ErrorKind::kConfig, "refused by a test");
+  }
+  auto config = ParseEffectiveConfig(request.config);
+  if (!config) {
+    return Fail(std::move(config).error());
+  }
+  if (config->listeners.size() != request.listeners.size()) {
+    return Fail(ErrorKind::kProtocol, "the number of listeners differs from the configuration's");
+  }
+  Snapshot::Parts parts{.loop = loop_,
+                        .buffers = buffers_,
+                        .resolver = resolver_,
+                        .counters = counters_,
+                        .workers = workers_};
+  Prepared prepared;
+  prepared.id = request.id;
+  prepared.snapshot =
+      std::make_shared<const Snapshot>(parts, std::move(*config), services_.snapshot.get());
+  prepared.listeners = std::move(request.listeners);
+  prepared.access_log = std::move(request.access_log);
+  for (ListenerSocket& socket : request.sockets) {
+    listeners_[socket.listener_id].sockets.push_back(
+        std::make_unique<AcceptingSocket>(loop_, gate_, *this, std::move(socket.fd), socket.slot));
+  }
+  prepared_ = std::move(prepared);
+  return {};
+}
+
+void Worker::Commit(std::uint64_t id) {
+  if (!prepared_ || prepared_->id != id) {
+    LogError("commit {} without its prepare", id);
+    return;
+  }
+  FaultAt("worker", "commit");
+  Prepared prepared = std::move(*prepared_);
+  prepared_.reset();
+  services_.snapshot = std::move(prepared.snapshot);
+  const Config& config = services_.snapshot->config();
+  services_.snapshot->PutInForce();
+  SetErrorLogLevel(config.logging.level);
+  log_level_deadline_.Disarm();
+  if (!config.logging.access) {
+    services_.access_log.reset();
+  } else if (services_.access_log == nullptr) {
+    services_.access_log =
+        std::make_unique<LogSink>(loop_, std::move(prepared.access_log), "access log");
+  } else {
+    services_.access_log->Replace(std::move(prepared.access_log));
+  }
+  for (std::size_t i = 0; i < prepared.listeners.size(); ++i) {
+    Listener& listener = listeners_[prepared.listeners[i].listener_id];
+    listener.shared = config.listeners[i].accept == AcceptMode::kShared;
+    listener.in_force = true;
+    listener.dropped_at.reset();
+    for (auto& socket : listener.sockets) {
+      socket->SetListener(config.listeners[i]);
+    }
+  }
+  gate_.Configure(config.limits.max_connections, workers_);
+  UpdateAccepting();
+  FaultAt("worker", "serving");
+}
+
+void Worker::Abandon(std::uint64_t id) {
+  if (!prepared_ || prepared_->id != id) {
+    return;
+  }
+  // Its new sockets go too: the supervisor sends them again if it tries again.
+  for (const PreparedListener& prepared : prepared_->listeners) {
+    auto listener = listeners_.find(prepared.listener_id);
+    bool in_force = listener != listeners_.end() && listener->second.in_force;
+    if (listener != listeners_.end() && !in_force) {
+      listeners_.erase(listener);
+    }
+  }
+  prepared_.reset();
+}
+
+void Worker::Accept(const std::vector<unsigned>& slots) {
+  if (!draining_) {
+    slots_ = slots;
+    UpdateAccepting();
+  }
+}
+
+bool Worker::ShouldAccept(const Listener& listener, const AcceptingSocket& socket) const {
+  if (!listener.in_force || services_.snapshot == nullptr) {
+    return false;
+  }
+  if (listener.dropped_at) {
+    return true;
+  }
+  if (listener.shared) {
+    return !slots_.empty();
+  }
+  return std::find(slots_.begin(), slots_.end(), socket.slot()) != slots_.end();
+}
+
+void Worker::UpdateAccepting() {
+  for (auto& [id, listener] : listeners_) {
+    for (auto& socket : listener.sockets) {
+      socket->Update(ShouldAccept(listener, *socket));
+    }
+  }
+}
+
+void Worker::DropListeners(const std::vector<std::uint64_t>& listener_ids) {
+  for (std::uint64_t id : listener_ids) {
+    auto listener = listeners_.find(id);
+    if (listener != listeners_.end()) {
+      listener->second.dropped_at = loop_.now();
+    }
+  }
+  UpdateAccepting();
+  drop_tick_.Arm(kDropQuiet);
+}
+
+void Worker::CheckDropped() {
+  std::vector<std::uint64_t> released;
+  bool waiting = false;
+  for (auto& [id, listener] : listeners_) {
+    if (!listener.dropped_at) {
+      continue;
+    }
+    TimePoint last = *listener.dropped_at;
+    for (auto& socket : listener.sockets) {
+      last = std::max(last, socket->last_accept());
+    }
+    bool quiet = loop_.now() >= last + static_cast<TimePoint>(kDropQuiet.count());
+    bool over = loop_.now() >= *listener.dropped_at + static_cast<TimePoint>(kDropLimit.count());
+    if (quiet || over) {
+      released.push_back(id);
+    } else {
+      waiting = true;
+    }
+  }
+  for (std::uint64_t id : released) {
+    listeners_.erase(id);
+  }
+  if (!released.empty()) {
+    control_.Released(released);
+  }
+  if (waiting) {
+    drop_tick_.Arm(kDropQuiet);
+  }
+}
+
+void Worker::StartSession(UniqueFd fd, ClientInfo client) {
+  scope_.Start(RunSession(
+      std::make_unique<Session>(services_, sessions_, std::move(fd), std::move(client))));
+  gate_.Count(sessions_.size());
+}
+
+Task<void> Worker::RunSession(std::unique_ptr<Session> session) {
+  co_await session->Run();
+  session.reset();
+  gate_.Count(sessions_.size());
+  if (draining_) {
+    CheckDrained();
+  }
+}
+
+void Worker::Drain(DrainLimits limits) {
+  FaultAt("worker", "drain");
+  if (!draining_) {
+    draining_ = true;
+    slots_.clear();
+    // The descriptors go now: connections that wait in the queues belong to whoever else holds
+    // them.
+    listeners_.clear();
+    sessions_.CloseAfterExchange();
+    drain_tick_.Arm(kDrainTick);
+  }
+  drain_deadline_.Arm(limits.drain);
+  tunnel_deadline_.Arm(limits.drain_tunnels);
+  tunnels_may_stay_ = limits.drain_tunnels > limits.drain;
+  CheckDrained();
+}
+
+void Worker::DrainBySignal() {
+  DrainLimits limits{.drain = std::chrono::seconds(30), .drain_tunnels = std::chrono::seconds(30)};
+  if (services_.snapshot != nullptr) {
+    const Config& config = services_.snapshot->config();
+    limits = {.drain = config.shutdown.timeout, .drain_tunnels = config.shutdown.timeout};
+  }
+  Drain(limits);
+}
+
+void Worker::CheckDrained() {
+  if (sessions_.size() == 0) {
+    loop_.Stop();
+  }
+}
+
+void Worker::OnDrainDeadline() {
+  sessions_.ForEach([&](Session& session) {
+    if (session.state() != Session::State::kTunnel || !tunnels_may_stay_) {
+      session.ForceEnd(Error(ErrorKind::kDrainDeadline, "the drain took longer than allowed"));
+    }
+  });
+}
+
+void Worker::OnTunnelDeadline() {
+  tunnels_may_stay_ = false;
+  OnDrainDeadline();
+}
+
+void Worker::OnDrainTick() {
+  std::uint64_t tunnels = 0;
+  TimePoint oldest = loop_.now();
+  sessions_.ForEach([&](Session& session) {
+    tunnels += session.state() == Session::State::kTunnel ? 1 : 0;
+    oldest = std::min(oldest, session.opened());
+  });
+  control_.ReportDraining(sessions_.size(), tunnels, Duration(loop_.now() - oldest));
+  drain_tick_.Arm(kDrainTick);
+}
+
+void Worker::ReopenLogs(UniqueFd error_log, UniqueFd access_log) {
+  if (error_log) {
+    SetErrorLog(loop_, std::move(error_log));
+  }
+  if (services_.access_log != nullptr && access_log) {
+    services_.access_log->Replace(std::move(access_log));
+  }
+}
+
+void Worker::SetLogLevel(LogLevel level, Duration duration) {
+  SetErrorLogLevel(level);
+  if (duration > Duration::zero()) {
+    log_level_deadline_.Arm(duration);
+  } else {
+    log_level_deadline_.Disarm();
+  }
+}
+
+void Worker::OnLogLevelOver() {
+  if (services_.snapshot != nullptr) {
+    SetErrorLogLevel(services_.snapshot->config().logging.level);
+  }
+}
+
+Result<std::string> Worker::Query(std::string_view what, std::string_view argument) {
+  if (what == "connections") {
+    return ConnectionsJson();
+  }
+  if (what == "kill_connection") {
+    std::uint64_t id = 0;
+    std::from_chars(argument.data(), argument.data() + argument.size(), id);
+    bool killed = false;
+    sessions_.ForEach([&](Session& session) {
+      if (session.id() == id) {
+        session.ForceEnd(Error(ErrorKind::kCancelled, "ended by the operator"));
+        killed = true;
+      }
+    });
+    return fmt::format("{{\"killed\":{}}}", killed);
+  }
+  return Fail(ErrorKind::kProtocol, fmt::format("unknown query \"{}\"", what));
+}
+
+std::string Worker::ConnectionsJson() {
+  std::string out = "[";
+  sessions_.ForEach([&](Session& session) {
+    if (out.size() > 1) {
+      out += ',';
+    }
+    double age = static_cast<double>(loop_.now() - session.opened()) / 1000.0;
+    out += fmt::format("{{\"id\":{},\"state\":\"{}\",\"client\":", session.id(),
+                       NameOf(session.state()));
+    AppendJsonString(session.client().peer, out);
+    out += ",\"listener\":";
+    AppendJsonString(session.client().listener, out);
+    out += fmt::format(",\"age_seconds\":{:.3f},\"bytes_in\":{},\"bytes_out\":{}}}", age,
+                       session.octets_in(), session.octets_out());
+  });
+  return out + "]";
+}
+
+void Worker::OnOrphaned() {
+  LogWarn("the supervisor is gone: serving on, waiting for another");
+}
+
+void Worker::OnAdopted() {
+  LogInfo("a new supervisor has taken over");
+}
+
+}  // namespace tidegate

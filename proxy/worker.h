@@ -1,0 +1,105 @@
+#pragma once
+
+// A worker: what the supervisor tells it, done. Its states are Starting (nothing in force),
+// Serving, Draining.
+//
+//   1. Nothing is accepted before the first commit, and nothing after drain.
+//   2. A prepare that fails changes nothing; a prepare that succeeds changes nothing either, until
+//   commit.
+//   3. What a session runs keeps the snapshot that it began with.
+//   4. It ends by itself only when it is drained; the last session ends the drain.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/control_client.h"
+#include "proxy/listener.h"
+#include "proxy/net/resolver.h"
+#include "proxy/services.h"
+#include "proxy/session.h"
+
+namespace tidegate {
+
+class Worker final : public WorkerHandler, public SessionStarter {
+ public:
+  Worker(Loop& loop, UniqueFd channel);
+  ~Worker();
+
+  // Says hello and serves until it is drained. The exit status.
+  int Run();
+  // The signal TERM: as if the supervisor had said drain, with the limits of the configuration.
+  void DrainBySignal();
+
+ private:
+  using ListenerId = std::uint64_t;
+  // The sockets of one listener, of every slot.
+  struct Listener {
+    std::vector<std::unique_ptr<AcceptingSocket>> sockets;
+    bool shared = false;
+    // Some commit named it; before that it accepts nothing.
+    bool in_force = false;
+    // Dropped from the configuration: accepts until it is quiet, at most until then.
+    std::optional<TimePoint> dropped_at;
+  };
+  struct Prepared {
+    std::uint64_t id = 0;
+    std::shared_ptr<const Snapshot> snapshot;
+    std::vector<PreparedListener> listeners;
+    UniqueFd access_log;
+  };
+
+  Result<> Init(WorkerInit init) override;
+  Result<> Prepare(PrepareRequest request) override;
+  void Commit(std::uint64_t id) override;
+  void Abandon(std::uint64_t id) override;
+  void Accept(const std::vector<unsigned>& slots) override;
+  void DropListeners(const std::vector<std::uint64_t>& listener_ids) override;
+  void Drain(DrainLimits limits) override;
+  void ReopenLogs(UniqueFd error_log, UniqueFd access_log) override;
+  void SetLogLevel(LogLevel level, Duration duration) override;
+  Result<std::string> Query(std::string_view what, std::string_view argument) override;
+  void OnOrphaned() override;
+  void OnAdopted() override;
+
+  void StartSession(UniqueFd fd, ClientInfo client) override;
+  Task<void> RunSession(std::unique_ptr<Session> session);
+  void UpdateAccepting();
+  bool ShouldAccept(const Listener& listener, const AcceptingSocket& socket) const;
+  void CheckDropped();
+  void CheckDrained();
+  void OnDrainDeadline();
+  void OnTunnelDeadline();
+  void OnDrainTick();
+  void OnLogLevelOver();
+  std::string ConnectionsJson();
+
+  Loop& loop_;
+  BufferPool buffers_;
+  Counters counters_;
+  Resolver resolver_;
+  Services services_;
+  SessionList sessions_;
+  TaskScope scope_;
+  AcceptGate gate_;
+  ControlClient control_;
+  Deadline drop_tick_;
+  Deadline drain_tick_;
+  Deadline drain_deadline_;
+  Deadline tunnel_deadline_;
+  Deadline log_level_deadline_;
+
+  std::map<ListenerId, Listener> listeners_;
+  std::optional<Prepared> prepared_;
+  std::vector<unsigned> slots_;
+  unsigned slot_ = 0;
+  unsigned workers_ = 1;
+  bool draining_ = false;
+  bool tunnels_may_stay_ = false;
+};
+
+}  // namespace tidegate
