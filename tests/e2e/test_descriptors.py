@@ -29,8 +29,8 @@ def test_out_of_descriptors_stops_accepting_before_the_limit_and_resumes(launch,
     def full():
         return tidegate.counters()["connections_active"] >= FEW // 4
     until(full, "the worker to be full")
-    said = "descriptors"
-    until(lambda: said in tidegate.stderr, "a word about descriptors in the log")
+    said = "not accepting"
+    until(lambda: said in tidegate.stderr, "a word about it in the log")
     assert first[0].get("/again").status == 200, "who is in is still served"
     for client in first:
         client.close()
