@@ -53,12 +53,8 @@ constexpr auto kFirstOfLength = [] {
 static_assert(std::ranges::is_sorted(kKnownFields, {},
                                      [](const KnownField& row) { return row.name.size(); }));
 
-constexpr char Lower(char octet) {
-  return octet >= 'A' && octet <= 'Z' ? static_cast<char>(octet | 0x20) : octet;
-}
-
-constexpr char LowerHyphen(char octet) {
-  return octet == '_' ? '-' : Lower(octet);
+constexpr char ToLowerHyphen(char octet) {
+  return octet == '_' ? '-' : ToLower(octet);
 }
 
 template <char (*Fold)(char)>
@@ -66,7 +62,7 @@ FieldId Lookup(std::string_view name) {
   if (name.empty() || name.size() > kLongestName) {
     return FieldId::kOther;
   }
-  const char first = Lower(name[0]);
+  const char first = ToLower(name[0]);
   for (std::size_t row = kFirstOfLength[name.size()]; row < kFirstOfLength[name.size() + 1];
        ++row) {
     const KnownField& known = kKnownFields[row];
@@ -91,11 +87,11 @@ std::string_view TrimWhiteSpace(std::string_view text) {
 }  // namespace
 
 FieldId FieldIdOf(std::string_view name) {
-  return Lookup<Lower>(name);
+  return Lookup<ToLower>(name);
 }
 
 bool PassesForKnownField(std::string_view name) {
-  return name.contains('_') && Lookup<LowerHyphen>(name) != FieldId::kOther;
+  return name.contains('_') && Lookup<ToLowerHyphen>(name) != FieldId::kOther;
 }
 
 bool ListHasToken(std::string_view list, std::string_view token) {

@@ -42,9 +42,6 @@ constexpr std::array kMethods = {
 // --- Target and authority
 // --------------------------------------------------------------------------------------------
 
-constexpr bool IsDigit(char octet) {
-  return octet >= '0' && octet <= '9';
-}
 constexpr bool IsHexDigit(char octet) {
   return IsDigit(octet) || (octet >= 'a' && octet <= 'f') || (octet >= 'A' && octet <= 'F');
 }

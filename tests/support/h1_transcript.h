@@ -125,7 +125,6 @@ class Reader {
       if (!step) {
         transcript_.error = RowOf(step.error().kind()).log_name;
         transcript_.error_detail = step.error().detail();
-        transcript_.partial.clear();
         over_ = true;
         return piece.size();
       }
@@ -146,22 +145,12 @@ class Reader {
       head_text_ = HeadText(head_);
     }
     body_.append(step.body.begin(), step.body.end());
-    std::string text = head_text_;
-    if (!head_text_.empty()) {
-      text += "[" + body_ + "]\n";
-      for (const Field& field : head_.trailers) {
-        // Complete only at the end.
-        text += step.end ? "  +" + std::string(field.name) + ": " + std::string(field.value) + "\n"
-                         : "";
-      }
-    }
     if (!step.end) {
-      transcript_.partial = text;
       return;
     }
     Check(!head_text_.empty());
-    transcript_.complete += text;
-    transcript_.partial.clear();
+    transcript_.complete += MessageText();
+    head_text_.clear();
     if constexpr (!kIsRequest) {
       finals_ += head_.IsInterim() ? 0 : 1;
       over_ = head_.status == 101;
@@ -171,7 +160,21 @@ class Reader {
     }
   }
 
+  // What has come of the message; its trailers are complete only at the end.
+  std::string MessageText() const {
+    if (head_text_.empty()) {
+      return {};
+    }
+    std::string text = head_text_ + "[" + body_ + "]\n";
+    for (const Field& field : head_.trailers) {
+      text += "  +" + std::string(field.name) + ": " + std::string(field.value) + "\n";
+    }
+    return text;
+  }
+
   void Finish() {
+    head_.trailers.Clear();
+    transcript_.partial = MessageText();
     const bool started = decoder_.started();
     auto step = decoder_.Finish();
     if (step) {
