@@ -35,7 +35,7 @@
 //     abandon    {id}
 //     accept     {slots:[n]}                     accept on these slots of every listener; empty: on none
 //     drop_listeners {listeners:[id]}            accept until none has come for a linger time, close, say released
-//     drain      {drain_seconds, drain_tunnels_seconds}   null: no limit
+//     drain      {drain_seconds, drain_tunnels_seconds, close_idle}   null: no limit; close_idle at a stop
 //     query      {id, what, argument}            what: "connections", "kill_connection"
 //     ping       {id}
 //     reopen_logs {access_log:bool}              +fds [error log, access log if there is one]
@@ -118,14 +118,6 @@ inline constexpr std::size_t kControlMaxFds = 253;
 // What a peer may make us read: a configuration of this size is refused when it is loaded.
 inline constexpr std::size_t kControlMaxPayload = 64 * 1024 * 1024;
 
-struct ControlMessage {
-  // An object with a `type`.
-  nlohmann::json body;
-  std::vector<UniqueFd> fds;
-
-  std::string type() const { return body.value("type", std::string()); }
-};
-
 // {"v":1,"type":type}, to be filled.
 nlohmann::json MakeControlMessage(std::string_view type);
 
@@ -134,5 +126,15 @@ std::uint64_t NumberOf(const nlohmann::json& object, const char* name, std::uint
 double SecondsOf(const nlohmann::json& object, const char* name, double fallback = 0);
 std::string TextOf(const nlohmann::json& object, const char* name);
 bool FlagOf(const nlohmann::json& object, const char* name, bool fallback = false);
+// The numbers of a list; what is none is left out.
+std::vector<std::uint64_t> NumbersOf(const nlohmann::json& object, const char* name);
+
+struct ControlMessage {
+  // An object with a `type`.
+  nlohmann::json body;
+  std::vector<UniqueFd> fds;
+
+  std::string type() const { return TextOf(body, "type"); }
+};
 
 }  // namespace tidegate

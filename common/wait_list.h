@@ -27,6 +27,12 @@ class WaitList {
       list_.Append(*this);
       deadline_.Arm(timeout_);
     }
+    bool woken() const { return woken_; }
+    // Ends the wait as if the timeout had come. Only while it lasts.
+    void Cancel() {
+      deadline_.Disarm();
+      OnTimeout();
+    }
     // True: woken; false: the timeout came first.
     bool await_resume() {
       list_.woken_ -= woken_ ? 1 : 0;

@@ -42,8 +42,9 @@ bool IsPlain(std::uint64_t word) {
   return marks == 0;
 }
 
-std::uint64_t LoadWord(const char* from) {
-  std::uint64_t word = 0;
+template <class Word>
+Word Load(const char* from) {
+  Word word = 0;
   std::memcpy(&word, from, sizeof(word));
   return word;
 }
@@ -91,20 +92,47 @@ char* EscapeOne(std::string_view text, std::size_t& offset, char* out) {
   return out;
 }
 
-char* WriteEscaped(std::string_view text, char* out) {
+char* WriteEscapedSlowly(std::string_view text, char* out) {
   std::size_t offset = 0;
-  for (; text.size() - offset >= sizeof(std::uint64_t); offset += sizeof(std::uint64_t)) {
-    std::uint64_t word = LoadWord(text.data() + offset);
-    if (!IsPlain(word)) {
-      break;
-    }
-    std::memcpy(out, &word, sizeof(word));
-    out += sizeof(word);
-  }
   while (offset < text.size()) {
     out = EscapeOne(text, offset, out);
   }
   return out;
+}
+
+// Plain text is copied while it is looked at, eight octets at a time; the last eight may overlap
+// those before.
+char* WriteEscaped(std::string_view text, char* out) {
+  constexpr std::size_t kWord = sizeof(std::uint64_t);
+  constexpr std::size_t kHalf = sizeof(std::uint32_t);
+  const char* from = text.data();
+  std::size_t size = text.size();
+  if (size >= kWord) [[likely]] {
+    std::size_t offset = 0;
+    for (; offset + kWord < size; offset += kWord) {
+      auto word = Load<std::uint64_t>(from + offset);
+      if (!IsPlain(word)) [[unlikely]] {
+        return WriteEscapedSlowly(text, out);
+      }
+      std::memcpy(out + offset, &word, kWord);
+    }
+    auto last = Load<std::uint64_t>(from + size - kWord);
+    if (!IsPlain(last)) [[unlikely]] {
+      return WriteEscapedSlowly(text, out);
+    }
+    std::memcpy(out + size - kWord, &last, kWord);
+    return out + size;
+  }
+  if (size >= kHalf) {
+    std::uint64_t word =
+        Load<std::uint32_t>(from) | std::uint64_t{Load<std::uint32_t>(from + size - kHalf)} << 32;
+    if (IsPlain(word)) [[likely]] {
+      std::memcpy(out, from, kHalf);
+      std::memcpy(out + size - kHalf, from + size - kHalf, kHalf);
+      return out + size;
+    }
+  }
+  return WriteEscapedSlowly(text, out);
 }
 
 template <class Integer>

@@ -70,6 +70,17 @@ bool IsSaneId(std::string_view id) {
   });
 }
 
+// "00", "01", ... "ff" after one another.
+constexpr std::array<char, 512> kHexPairs = [] {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::array<char, 512> pairs{};
+  for (std::size_t octet = 0; octet < 256; ++octet) {
+    pairs[2 * octet] = kDigits[octet >> 4];
+    pairs[2 * octet + 1] = kDigits[octet & 15];
+  }
+  return pairs;
+}();
+
 void FillRandom(std::span<unsigned char> out) {
   std::size_t filled = 0;
   while (filled < out.size()) {
@@ -134,16 +145,13 @@ std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
 }
 
 std::string_view RequestIds::Next(Arena& arena) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
   if (used_ == random_.size()) {
     FillRandom(random_);
     used_ = 0;
   }
   char* out = arena.Allocate(2 * kIdBytes);
   for (std::size_t i = 0; i < kIdBytes; ++i) {
-    unsigned char octet = random_[used_ + i];
-    out[2 * i] = kDigits[octet >> 4];
-    out[2 * i + 1] = kDigits[octet & 15];
+    std::memcpy(out + 2 * i, &kHexPairs[std::size_t{2} * random_[used_ + i]], 2);
   }
   used_ += kIdBytes;
   return {out, 2 * kIdBytes};

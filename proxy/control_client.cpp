@@ -259,7 +259,8 @@ class ControlClient::Body final : public ControlChannel::Handler {
   void OnDrain(ControlMessage& message) {
     Inject("drain");
     handler_.Drain(DrainLimits{.drain = LimitOf(message.body, "drain_seconds"),
-                               .drain_tunnels = LimitOf(message.body, "drain_tunnels_seconds")});
+                               .drain_tunnels = LimitOf(message.body, "drain_tunnels_seconds"),
+                               .close_idle = FlagOf(message.body, "close_idle")});
   }
 
   void OnQuery(ControlMessage& message) {

@@ -72,6 +72,9 @@ struct DrainLimits {
   // From now; kNever: no limit.
   Duration drain{};
   Duration drain_tunnels{};
+  // Idle connections end at once: at a stop, where nobody takes over from us. Otherwise they stay
+  // until their next answer or the deadline, because a request may be on its way.
+  bool close_idle = false;
 };
 
 // What the worker does. All are called from the loop, none from within a call of ControlClient.

@@ -189,6 +189,9 @@ Task<void> Exchange::SendBody() {
       }
       body_invited_ = true;
       chunk = *read;
+      if (chunk.last) {
+        StripTrailers(request_.trailers);
+      }
       body_octets_ += chunk.data.size();
       if (body_octets_ > route_->max_body) {
         FailWith(Error(ErrorKind::kBodyTooLarge, "the body is over max_body"));
@@ -279,6 +282,9 @@ Task<void> Exchange::RelayAnswer() {
         co_return;
       }
       chunk = *read;
+      if (chunk.last) {
+        StripTrailers(response_.trailers);
+      }
     }
     if (!head_written) {
       record_.status = response_.status;
@@ -409,7 +415,7 @@ void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& dow
   lease_request_ = {};
   body_octets_ = 0;
   started_ = services_.loop.now();
-  downstream.WatchReset(Bind<&Exchange::OnClientReset>(this));
+  downstream.WatchGone(Bind<&Exchange::OnClientGone>(this));
 
   std::vector<std::string_view> headers = std::move(record_.request_headers);
   headers.clear();
@@ -452,7 +458,7 @@ void Exchange::Finish() {
     formatter->Format(record_, services_.log_line);
     services_.access_log->Append(services_.log_line);
   }
-  downstream_->WatchReset({});
+  downstream_->WatchGone({});
   downstream_ = nullptr;
   state_ = State::kIdle;
   snapshot_.reset();
@@ -557,11 +563,20 @@ void Exchange::ForceEnd(Error why) {
   }
   // Reading and writing the client must end too: nothing may be answered any more.
   FailWith(why);
+  Upstream::LeaveQueue(lease_request_);
   downstream_->Abort(std::move(why));
 }
 
-void Exchange::OnClientReset() {
-  FailWith(Error(ErrorKind::kClientClosed, "the client reset the connection"));
+// A client that only ended its side may want its answer, if the request is with the origin. In the
+// queue it holds a place that others wait for.
+void Exchange::OnClientGone() {
+  bool queued = lease_request_.waiting != nullptr;
+  if (!queued && !downstream_->client_reset()) {
+    return;
+  }
+  FailWith(Error(ErrorKind::kClientClosed, queued ? "the client left while it waited in the queue"
+                                                  : "the client reset the connection"));
+  Upstream::LeaveQueue(lease_request_);
   downstream_->Abort(*failure_);
 }
 

@@ -73,7 +73,7 @@ class Exchange {
   void OnWriteTimeout();
   void OnUploadTimeout();
   void OnTunnelTimeout();
-  void OnClientReset();
+  void OnClientGone();
 
   Services& services_;
   RequestHead request_;

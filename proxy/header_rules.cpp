@@ -85,52 +85,59 @@ std::string_view Trimmed(std::string_view text) {
 
 // True for the usual values of Connection, which name nothing that has to be looked for.
 bool NamesNothing(std::string_view value) {
-  return EqualsIgnoringCase(value, "keep-alive") || EqualsIgnoringCase(value, "close") ||
+  return value == "keep-alive" || value == "close" || value == "Upgrade" ||
+         EqualsIgnoringCase(value, "keep-alive") || EqualsIgnoringCase(value, "close") ||
          EqualsIgnoringCase(value, "upgrade");
 }
 
-// Removes what the Connection fields name (rule 2).
-void RemoveNominated(Fields& fields) {
-  std::vector<std::string_view> lists;
-  for (const Field& field : fields) {
-    if (field.id == FieldId::kConnection) {
-      lists.push_back(field.value);
-    }
-  }
-  for (std::string_view rest : lists) {
-    while (!rest.empty()) {
-      std::size_t comma = rest.find(',');
-      std::string_view option = Trimmed(rest.substr(0, comma));
-      rest = comma == std::string_view::npos ? "" : rest.substr(comma + 1);
-      bool ours = IsIn(kHopByHop | kNeverNominated, FieldIdOf(option)) ||
-                  LikenessOf(option) == Likeness::kXForwarded;
-      if (!option.empty() && !ours) {
-        fields.Remove(option);
-      }
+// Removes the fields that `list`, the value of a Connection field, names (rule 2).
+void RemoveNominated(std::string_view list, Fields& fields) {
+  while (!list.empty()) {
+    std::size_t comma = list.find(',');
+    std::string_view option = Trimmed(list.substr(0, comma));
+    list = comma == std::string_view::npos ? "" : list.substr(comma + 1);
+    bool ours = IsIn(kHopByHop | kNeverNominated, FieldIdOf(option)) ||
+                LikenessOf(option) == Likeness::kXForwarded;
+    if (!option.empty() && !ours) {
+      fields.Remove(option);
     }
   }
 }
 
-// Removes the fields whose id is in `dropped` and the others whose name `drop_other` picks.
+// Removes the fields whose id is in `dropped`, which has Connection in it and what that names, and
+// the others whose name `drop_other` picks. Returns the ids that are left, as bits.
 template <class DropOther>
-void Strip(Fields& fields, std::uint32_t dropped, DropOther drop_other) {
+std::uint32_t Strip(Fields& fields, std::uint32_t dropped, DropOther drop_other) {
+  std::vector<std::string_view> lists;
   std::vector<Field>& items = fields.items();
-  bool nominates = false;
-  for (const Field& field : items) {
-    nominates |= field.id == FieldId::kConnection && !NamesNothing(field.value);
+  std::uint32_t seen = 0;
+  auto kept = items.begin();
+  for (auto field = items.begin(); field != items.end(); ++field) {
+    if (field->id == FieldId::kOther ? drop_other(field->name) : IsIn(dropped, field->id)) {
+      if (field->id == FieldId::kConnection && !NamesNothing(field->value)) [[unlikely]] {
+        lists.push_back(field->value);
+      }
+      continue;
+    }
+    seen |= Bit(field->id);
+    if (kept != field) {
+      *kept = *field;
+    }
+    ++kept;
   }
-  if (nominates) [[unlikely]] {
-    RemoveNominated(fields);
+  items.erase(kept, items.end());
+  for (std::string_view list : lists) {
+    // What has an id and may be named away is looked for by nobody: `seen` need not be exact.
+    RemoveNominated(list, fields);
   }
-  std::erase_if(items, [&](const Field& field) {
-    return field.id == FieldId::kOther ? drop_other(field.name) : IsIn(dropped, field.id);
-  });
+  return seen;
 }
 
 // Adds `element` to the list that the fields of `id` make up: one field with all of it remains.
-// Origins that look only at the first or at the last field see the whole.
-void AppendToList(Head& head, FieldId id, std::string_view name, std::string_view element) {
-  if (!head.fields.Has(id)) [[likely]] {
+// Origins that look only at the first or at the last field see the whole. `seen`: Strip's result.
+void AppendToList(Head& head, std::uint32_t seen, FieldId id, std::string_view name,
+                  std::string_view element) {
+  if (!IsIn(seen, id)) [[likely]] {
     head.fields.Add(Field{name, element, id});
     return;
   }
@@ -155,9 +162,9 @@ void AddIfMissing(Fields& fields, FieldId id, std::string_view name, std::string
   }
 }
 
-void AddXForwarded(RequestHead& head, const ClientInfo& client) {
+void AddXForwarded(RequestHead& head, std::uint32_t seen, const ClientInfo& client) {
   if (client.has_ip) {
-    AppendToList(head, FieldId::kXForwardedFor, "X-Forwarded-For", client.ip);
+    AppendToList(head, seen, FieldId::kXForwardedFor, "X-Forwarded-For", client.ip);
   }
   if (!client.trusted) [[likely]] {
     // Strip has made room: there are none.
@@ -177,7 +184,7 @@ void AddXForwarded(RequestHead& head, const ClientInfo& client) {
 
 // RFC 7239 section 4: IPv6 addresses and ports need quotes, so everything but an IPv4 address gets
 // them.
-void AddForwarded(RequestHead& head, const ClientInfo& client) {
+void AddForwarded(RequestHead& head, std::uint32_t seen, const ClientInfo& client) {
   Arena& arena = head.arena;
   bool ipv6 = client.ip.find(':') != std::string::npos;
   std::string_view text = arena.Copy("for=");
@@ -194,11 +201,11 @@ void AddForwarded(RequestHead& head, const ClientInfo& client) {
   }
   text = arena.Extend(text, ";proto=");
   text = arena.Extend(text, client.proto);
-  AppendToList(head, FieldId::kForwarded, "Forwarded", text);
+  AppendToList(head, seen, FieldId::kForwarded, "Forwarded", text);
 }
 
-void AddVia(Head& head) {
-  AppendToList(head, FieldId::kVia, "Via",
+void AddVia(Head& head, std::uint32_t seen) {
+  AppendToList(head, seen, FieldId::kVia, "Via",
                head.minor_version == 0 ? "1.0 tidegate" : "1.1 tidegate");
 }
 
@@ -258,7 +265,7 @@ void RewriteRequest(RequestHead& head, const RouteConfig& route, const Forwarded
   if (!client.trusted) {
     dropped |= kForwardedFields;
   }
-  Strip(head.fields, dropped, [&client](std::string_view name) {
+  std::uint32_t seen = Strip(head.fields, dropped, [&client](std::string_view name) {
     Likeness likeness = LikenessOf(name);
     return likeness == Likeness::kImpostor ||
            (likeness == Likeness::kXForwarded && !client.trusted);
@@ -268,13 +275,13 @@ void RewriteRequest(RequestHead& head, const RouteConfig& route, const Forwarded
   }
 
   if (forwarded.x_forwarded) {
-    AddXForwarded(head, client);
+    AddXForwarded(head, seen, client);
   }
   if (forwarded.rfc7239) {
-    AddForwarded(head, client);
+    AddForwarded(head, seen, client);
   }
   if (forwarded.via) {
-    AddVia(head);
+    AddVia(head, seen);
   }
   head.fields.Add(Field{"X-Request-Id", request_id, FieldId::kXRequestId});
 
@@ -285,14 +292,14 @@ void RewriteRequest(RequestHead& head, const RouteConfig& route, const Forwarded
 
 void RewriteResponse(ResponseHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
                      std::string_view date) {
-  Strip(head.fields, kHopByHop, [](std::string_view) { return false; });
+  std::uint32_t seen = Strip(head.fields, kHopByHop, [](std::string_view) { return false; });
   if (forwarded.via) {
-    AddVia(head);
+    AddVia(head, seen);
   }
   if (head.IsInterim()) {
     return;
   }
-  if (!head.fields.Has(FieldId::kDate)) {
+  if (!IsIn(seen, FieldId::kDate)) {
     head.fields.Add(Field{"Date", head.arena.Copy(date), FieldId::kDate});
   }
   Edit(head.fields, route.headers.response);

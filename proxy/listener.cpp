@@ -19,28 +19,34 @@ constexpr std::uint64_t kOwnDescriptors = 32;
 // there.
 constexpr int kMaxAcceptsATurn = 64;
 constexpr Duration kPause = std::chrono::milliseconds(100);
+// Milliseconds between two log lines about a shut gate.
+constexpr TimePoint kSayEvery = 60'000;
 
-// Of the descriptors that are left, a quarter is kept for connections to upstreams.
+// Every connection may need another one to an upstream: half of what is left.
 std::uint64_t LimitByDescriptors() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
     return kUnlimited;
   }
   std::uint64_t all = limit.rlim_cur;
-  return std::max<std::uint64_t>(1, all > kOwnDescriptors ? (all - kOwnDescriptors) / 4 * 3 : 1);
+  return std::max<std::uint64_t>(1, all > kOwnDescriptors ? (all - kOwnDescriptors) / 2 : 1);
 }
 
 }  // namespace
 
 AcceptGate::AcceptGate(Loop& loop, Callback on_change)
-    : on_change_(on_change),
+    : loop_(loop),
+      on_change_(on_change),
       pause_(loop.timers(), Bind<&AcceptGate::OnPauseOver>(this)),
       limit_(LimitByDescriptors()) {}
 
 void AcceptGate::Configure(std::optional<std::uint64_t> max_connections, unsigned workers) {
   limit_ = LimitByDescriptors();
+  limited_by_descriptors_ = true;
   if (max_connections && *max_connections != kUnlimited) {
-    limit_ = std::min(limit_, (*max_connections + workers - 1) / workers);
+    std::uint64_t share = (*max_connections + workers - 1) / workers;
+    limited_by_descriptors_ = limit_ < share;
+    limit_ = std::min(limit_, share);
   }
   Count(sessions_);
 }
@@ -56,17 +62,31 @@ void AcceptGate::Count(std::size_t sessions) {
     return;
   }
   full_ = full;
-  if (full) {
-    LogWarn("not accepting: {} connections, the limit of this worker", sessions);
-  } else {
-    LogInfo("accepting again: {} connections", sessions);
-  }
+  Say(full);
   on_change_();
+}
+
+void AcceptGate::Say(bool full) {
+  if (!full) {
+    LogDebug("accepting again: {} connections", sessions_);
+    return;
+  }
+  if (said_ && loop_.now() < *said_ + kSayEvery) {
+    return;
+  }
+  said_ = loop_.now();
+  LogWarn("not accepting while this worker has {} connections: {}", sessions_,
+          limited_by_descriptors_
+              ? "half of its descriptors (RLIMIT_NOFILE), the others are for upstreams"
+              : "its share of limits.max_connections");
 }
 
 void AcceptGate::Pause(int error) {
   if (!pausing_) {
-    LogWarn("not accepting for a moment: {}", std::strerror(error));
+    if (!said_ || loop_.now() >= *said_ + kSayEvery) {
+      said_ = loop_.now();
+      LogWarn("not accepting for a moment: {}", std::strerror(error));
+    }
     pausing_ = true;
     on_change_();
   }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <uv.h>
@@ -32,10 +33,16 @@ class AcceptGate {
 
  private:
   void OnPauseOver();
+  void Say(bool full);
+
+  Loop& loop_;
   Callback on_change_;
   Deadline pause_;
   std::uint64_t limit_;
   std::size_t sessions_ = 0;
+  // When the shutting of the gate was logged last; once a minute is enough.
+  std::optional<TimePoint> said_;
+  bool limited_by_descriptors_ = true;
   bool full_ = false;
   bool pausing_ = false;
 };

@@ -85,8 +85,7 @@ Router::Router(const Config& config) {
 Router::Match Router::Find(const RequestHead& request) const {
   Match match;
   std::string_view path = RoutedPath(request);
-  std::string_view host = request.host();
-  WalkHosts(host, [&](const PathTable& table) {
+  WalkHosts(request, [&](const PathTable& table) {
     match.route = table.Find(path, request);
     return match.route != nullptr;
   });
@@ -94,7 +93,7 @@ Router::Match Router::Find(const RequestHead& request) const {
     return match;
   }
   std::vector<std::string_view> methods;
-  WalkHosts(host, [&](const PathTable& table) {
+  WalkHosts(request, [&](const PathTable& table) {
     table.CollectMethods(path, methods, match.method_mismatch);
     return false;
   });
@@ -105,10 +104,10 @@ Router::Match Router::Find(const RequestHead& request) const {
 }
 
 template <class Visit>
-void Router::WalkHosts(std::string_view host, Visit visit) const {
-  host = WithoutTrailingDot(host);
+void Router::WalkHosts(const RequestHead& request, Visit visit) const {
   bool named = !(exact_.empty() && wildcards_.empty());
-  if (named && !host.empty() && host.size() <= kMaxHostOctets) {
+  std::string_view host = named ? WithoutTrailingDot(request.host()) : std::string_view();
+  if (!host.empty() && host.size() <= kMaxHostOctets) {
     std::array<char, kMaxHostOctets> buffer;
     for (std::size_t i = 0; i < host.size(); ++i) {
       char c = host[i];

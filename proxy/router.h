@@ -94,10 +94,10 @@ class Router {
   using HostTable = std::unordered_map<std::string, PathTable, HashText, std::equal_to<>>;
 
   static bool Takes(const Entry& entry, const RequestHead& request);
-  // Calls `visit` with each table that `host` (as received) selects, the most specific first, until
-  // it returns true.
+  // Calls `visit` with each table that the host selects, the most specific first, until it returns
+  // true.
   template <class Visit>
-  void WalkHosts(std::string_view host, Visit visit) const;
+  void WalkHosts(const RequestHead& request, Visit visit) const;
 
   HostTable exact_;
   // By suffix: "example.org" for "*.example.org".

@@ -65,7 +65,7 @@ Task<void> Session::ServeRequests() {
     auto head = co_await connection_.ReadHead();
     deadline_.Disarm();
     if (closing_) {
-      connection_.CloseAfter();
+      connection_.CloseWhenQuiet();
     }
     state_ = State::kResponse;
     if (head) {
@@ -129,7 +129,7 @@ Session::State Session::state() const {
 void Session::CloseAfterExchange() {
   closing_ = true;
   if (state_ == State::kResponse) {
-    connection_.CloseAfter();
+    connection_.CloseWhenQuiet();
   }
 }
 

@@ -252,6 +252,13 @@ void Worker::Drain(DrainLimits limits) {
     sessions_.CloseAfterExchange();
     drain_tick_.Arm(kDrainTick);
   }
+  if (limits.close_idle) {
+    sessions_.ForEach([](Session& session) {
+      if (session.state() == Session::State::kIdle) {
+        session.ForceEnd(Error(ErrorKind::kShutdown));
+      }
+    });
+  }
   drain_deadline_.Arm(limits.drain);
   tunnel_deadline_.Arm(limits.drain_tunnels);
   tunnels_may_stay_ = limits.drain_tunnels > limits.drain;
@@ -259,10 +266,12 @@ void Worker::Drain(DrainLimits limits) {
 }
 
 void Worker::DrainBySignal() {
-  DrainLimits limits{.drain = std::chrono::seconds(30), .drain_tunnels = std::chrono::seconds(30)};
+  DrainLimits limits{.drain = std::chrono::seconds(30),
+                     .drain_tunnels = std::chrono::seconds(30),
+                     .close_idle = true};
   if (services_.snapshot != nullptr) {
     const Config& config = services_.snapshot->config();
-    limits = {.drain = config.shutdown.timeout, .drain_tunnels = config.shutdown.timeout};
+    limits.drain = limits.drain_tunnels = config.shutdown.timeout;
   }
   Drain(limits);
 }

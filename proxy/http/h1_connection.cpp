@@ -373,9 +373,8 @@ bool H1ServerConnection::reusable() const {
 }
 
 void H1ServerConnection::OnReadable() {
-  bool broken = stream_->read_state() == Stream::ReadState::kFailed;
-  if (broken && !reader_.waiting() && on_reset_.function != nullptr) {
-    std::exchange(on_reset_, {})();
+  if (client_ended() && !reader_.waiting() && on_gone_.function != nullptr) {
+    on_gone_();
     return;
   }
   H1Connection::OnReadable();
@@ -409,6 +408,8 @@ Stream::WriteStatus H1ServerConnection::StartHead(ResponseHead& head, std::span<
   if (head.body == BodyKind::kUntilClose && !bodiless) {
     close_after_ = true;
   }
+  bool quiet = phase_ == Phase::kComplete && stream_->readable().size() == held_;
+  close_after_ = close_after_ || (close_when_quiet_ && quiet);
   ConnectionOption option = ConnectionOption::kNone;
   if (head.status == 101) {
     option = ConnectionOption::kUpgrade;

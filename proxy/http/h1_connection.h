@@ -113,6 +113,9 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   RequestHead& request() override { return *request_; }
   bool head_sent() const override { return head_sent_; }
   void CloseAfter() override { close_after_ = true; }
+  // Like CloseAfter, but requests that have come already are answered first: the last of them ends
+  // the connection.
+  void CloseWhenQuiet() { close_when_quiet_ = true; }
 
   // The exchange is over: its head may go. Counts start again.
   void EndRequest();
@@ -128,7 +131,9 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   // sides keep the connection.
   bool reusable() const;
   bool request_complete() const override { return phase_ == Phase::kComplete; }
-  void WatchReset(Callback on_reset) override { on_reset_ = on_reset; }
+  void WatchGone(Callback on_gone) override { on_gone_ = on_gone; }
+  bool client_ended() const override { return stream_->read_state() != Stream::ReadState::kOpen; }
+  bool client_reset() const override { return stream_->read_state() == Stream::ReadState::kFailed; }
   bool answer_complete() const { return write_complete_; }
 
  private:
@@ -137,9 +142,10 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   void OnReadable() override;
 
   RequestHead* request_ = nullptr;
-  Callback on_reset_;
+  Callback on_gone_;
   bool head_sent_ = false;
   bool close_after_ = false;
+  bool close_when_quiet_ = false;
   // The last request asked for the close, and was complete.
   bool client_wants_close_ = false;
 };

@@ -120,9 +120,11 @@ class ServerStream : public MessageStream {
   virtual RequestHead& request() = 0;
   // The request was read to its end.
   virtual bool request_complete() const = 0;
-  // `on_reset` is called when the connection breaks while nobody reads. A client that only ends its
-  // side may still want its answer.
-  virtual void WatchReset(Callback on_reset) = 0;
+  // `on_gone` is called when the client ends or breaks the connection while nobody reads. Who only
+  // ended its side may still want the answer: client_reset() tells.
+  virtual void WatchGone(Callback on_gone) = 0;
+  virtual bool client_ended() const = 0;
+  virtual bool client_reset() const = 0;
 
   // A 1xx answer, passed on (RFC 9110 section 15.2). Not to HTTP/1.0 clients: completes at once
   // then.

@@ -86,7 +86,10 @@ Task<Result<Lease>> Upstream::Acquire(LeaseRequest& request) {
       co_return Fail(ErrorKind::kQueueFull, "every connection is in use and the queue is full");
     }
     Duration timeout = config_.queue.timeout == kNever ? kNever : config_.queue.timeout - waited;
-    bool woken = co_await queue_.Wait(loop_.timers(), timeout);
+    auto waiting = queue_.Wait(loop_.timers(), timeout);
+    request.waiting = &waiting;
+    bool woken = co_await waiting;
+    request.waiting = nullptr;
     request.queued = Duration(loop_.now() - start);
     if (!woken) {
       co_return Fail(ErrorKind::kQueueTimeout, "every connection is in use");
@@ -117,6 +120,12 @@ Task<Result<Lease>> Upstream::Acquire(LeaseRequest& request) {
     co_return Fail(std::move(opened).error());
   }
   co_return Lease(*this, *picked, std::move(*opened), false);
+}
+
+void Upstream::LeaveQueue(LeaseRequest& request) {
+  if (request.waiting != nullptr && !request.waiting->woken()) {
+    std::exchange(request.waiting, nullptr)->Cancel();
+  }
 }
 
 void Upstream::GiveBack(std::size_t endpoint, std::unique_ptr<PooledConnection> connection) {
