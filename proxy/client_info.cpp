@@ -144,6 +144,18 @@ std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
   return best;
 }
 
+std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
+                            const Config& config) {
+  if (!client.trusted) [[likely]] {
+    return client.ip;
+  }
+  // A reload may have taken the listener away; its connections go on.
+  auto listener = std::ranges::find(config.listeners, client.listener, &ListenerConfig::name);
+  return ClientIpOf(
+      head, client,
+      listener == config.listeners.end() ? config.trusted_proxies : listener->trusted_proxies);
+}
+
 std::string_view RequestIds::Next(Arena& arena) {
   if (used_ == random_.size()) {
     FillRandom(random_);

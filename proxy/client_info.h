@@ -46,6 +46,9 @@ ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, const soc
 // `head` as received. The view lives as long as `head` and `client`.
 std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
                             std::span<const Network> trusted_proxies);
+// The same with the list that `config` has for the client's listener, found only if it is needed.
+std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
+                            const Config& config);
 
 // Makes 128-bit random numbers in hex. The kernel is asked once for many.
 class RequestIds {

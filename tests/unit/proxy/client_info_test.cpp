@@ -138,6 +138,23 @@ TEST(ClientInfoTest, IgnoresWhatAnUntrustedPeerSays) {
   EXPECT_EQ(ClientIp({"192.0.2.7"}, "203.0.113.1", {}), "203.0.113.1");
 }
 
+TEST(ClientInfoTest, TrustsWhatTheListenerOfTheConnectionTrusts) {
+  Config config;
+  config.trusted_proxies = Networks({"198.51.100.0/24"});
+  config.listeners.resize(2);
+  config.listeners[0].name = "other";
+  config.listeners[1].name = "web";
+  config.listeners[1].trusted_proxies = Networks({"10.0.0.0/8"});
+  ClientInfo client = Info(Ip("10.0.0.1", 1), Ip("127.0.0.1", 80), Networks({"10.0.0.0/8"}));
+  RequestHead head;
+  head.fields.Add("X-Forwarded-For", "192.0.2.7, 198.51.100.1, 10.9.9.9");
+  EXPECT_EQ(ClientIpOf(head, client, config), "198.51.100.1");
+  config.listeners.pop_back();
+  EXPECT_EQ(ClientIpOf(head, client, config), "10.9.9.9");
+  client.trusted = false;
+  EXPECT_EQ(ClientIpOf(head, client, config), "10.0.0.1");
+}
+
 TEST(ClientInfoTest, MakesRequestIdsOf128RandomBits) {
   RequestIds ids;
   Arena arena;
