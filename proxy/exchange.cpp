@@ -428,7 +428,7 @@ void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& dow
   }
   record_.timestamp = WallClock();
   record_.client = &client;
-  record_.client_ip = ClientIpOf(request_, client, snapshot_->config().trusted_proxies);
+  record_.client_ip = ClientIpOf(request_, client, snapshot_->config());
   record_.method = request_.method_name;
   record_.host = request_.host();
   record_.target = request_.target;
