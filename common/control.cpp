@@ -137,6 +137,19 @@ bool FlagOf(const nlohmann::json& object, const char* name, bool fallback) {
   return found != object.end() && found->is_boolean() ? found->get<bool>() : fallback;
 }
 
+std::vector<std::uint64_t> NumbersOf(const nlohmann::json& object, const char* name) {
+  std::vector<std::uint64_t> numbers;
+  auto found = object.find(name);
+  if (found != object.end() && found->is_array()) {
+    for (const nlohmann::json& entry : *found) {
+      if (entry.is_number_unsigned()) {
+        numbers.push_back(entry.get<std::uint64_t>());
+      }
+    }
+  }
+  return numbers;
+}
+
 Result<std::pair<UniqueFd, UniqueFd>> MakeControlPair() {
   int ends[2];
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0) {

@@ -1,0 +1,148 @@
+#include "supervisor/control_server.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "common/check.h"
+#include "supervisor/event_log.h"
+
+namespace tidegate {
+namespace {
+
+using nlohmann::json;
+
+constexpr mode_t kSocketMode = 0660;
+
+}  // namespace
+
+ControlServer::ControlServer(Loop& loop, OnCommand on_command)
+    : loop_(loop),
+      on_command_(std::move(on_command)),
+      sweep_(loop.timers(), Bind<&ControlServer::Sweep>(this)) {}
+
+ControlServer::~ControlServer() {
+  if (poll_ != nullptr) {
+    StopListening();
+  }
+}
+
+Result<> ControlServer::Listen(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
+  Result<UniqueFd> listener = ListenControl(path, kSocketMode);
+  if (!listener) {
+    return Fail(listener.error());
+  }
+  Adopt(std::move(*listener), path);
+  return {};
+}
+
+void ControlServer::Adopt(UniqueFd listener, const std::string& path) {
+  listener_ = std::move(listener);
+  path_ = path;
+  poll_ = new uv_poll_t;
+  TG_CHECK(uv_poll_init(loop_.uv(), poll_, listener_.get()) == 0);
+  poll_->data = this;
+  uv_poll_start(poll_, UV_READABLE, [](uv_poll_t* handle, int, int) {
+    static_cast<ControlServer*>(handle->data)->Accept();
+  });
+}
+
+void ControlServer::StopListening() {
+  if (poll_ != nullptr) {
+    uv_close(reinterpret_cast<uv_handle_t*>(std::exchange(poll_, nullptr)),
+             [](uv_handle_t* handle) { delete reinterpret_cast<uv_poll_t*>(handle); });
+    ::unlink(path_.c_str());
+  }
+  listener_.Reset();
+}
+
+void ControlServer::Accept() {
+  UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!fd) {
+    return;
+  }
+  Result<PeerCredentials> peer = PeerOf(fd.get());
+  struct stat info{};
+  ::stat(path_.c_str(), &info);
+  // The mode of the socket lets in the owner and its group; the kernel has checked that on connect.
+  bool allowed = peer && (peer->uid == 0 || peer->uid == ::geteuid() || peer->gid == info.st_gid);
+  if (!allowed) {
+    LogEvent(LogLevel::kWarn, "the control socket refused a peer of another user");
+    return;
+  }
+  AdoptClient(std::move(fd));
+}
+
+ClientId ControlServer::AdoptClient(UniqueFd fd) {
+  ClientId id = next_id_++;
+  clients_[id] = std::make_unique<ControlChannel>(loop_, std::move(fd), *this);
+  return id;
+}
+
+ClientId ControlServer::IdOf(const ControlChannel& channel) const {
+  for (const auto& [id, held] : clients_) {
+    if (held.get() == &channel) {
+      return id;
+    }
+  }
+  return 0;
+}
+
+void ControlServer::OnControlMessage(ControlChannel& channel, ControlMessage message) {
+  ClientId id = IdOf(channel);
+  if (id != 0 && message.type() == "command") {
+    auto args = message.body.find("args");
+    bool has_args = args != message.body.end() && args->is_object();
+    on_command_(id, TextOf(message.body, "command"), has_args ? *args : json::object());
+  }
+}
+
+void ControlServer::OnControlClosed(ControlChannel& channel, const Error&) {
+  clients_.erase(IdOf(channel));
+  std::erase_if(leaving_, [&](const auto& held) { return held.get() == &channel; });
+}
+
+void ControlServer::Send(ClientId client, const json& message) {
+  auto found = clients_.find(client);
+  if (found != clients_.end()) {
+    found->second->Send(message);
+  }
+}
+
+void ControlServer::Finish(ClientId client, int exit_code, std::string_view message, json data,
+                           const json& more) {
+  json result = MakeControlMessage("result");
+  result["exit_code"] = exit_code;
+  result["message"] = message;
+  result["data"] = std::move(data);
+  result.update(more);
+  Send(client, result);
+  auto found = clients_.extract(client);
+  if (!found.empty()) {
+    // It closes when it has read; who does not read is closed by the sweep.
+    leaving_.push_back(std::move(found.mapped()));
+    sweep_.Arm(std::chrono::seconds(5));
+  }
+}
+
+void ControlServer::Sweep() {
+  leaving_.clear();
+}
+
+bool ControlServer::is_flushed() const {
+  return std::all_of(leaving_.begin(), leaving_.end(),
+                     [](const auto& channel) { return channel->is_flushed(); });
+}
+
+int ControlServer::FdOf(ClientId client) const {
+  auto found = clients_.find(client);
+  return found == clients_.end() ? -1 : found->second->fd();
+}
+
+}  // namespace tidegate

@@ -1,0 +1,117 @@
+// A generation as others see it: for `status`, and for the image that takes over.
+
+#include "common/check.h"
+#include "supervisor/event_log.h"
+#include "supervisor/generation.h"
+
+namespace tidegate {
+
+using nlohmann::json;
+
+json Generation::Status() const {
+  json workers = json::array();
+  for (const Slot& slot : slots_) {
+    if (!slot.worker) {
+      continue;
+    }
+    const WorkerProcess& worker = *slot.worker;
+    const CountersOwner& counters = surroundings_.counters;
+    json entry = {{"slot", worker.slot()},
+                  {"pid", worker.pid()},
+                  {"state", NameOf(worker.state())},
+                  {"restarts", slot.restarts},
+                  {"started", FormatTime(worker.started())},
+                  {"uptime_seconds", UnixTime() - worker.started()},
+                  {"requests", counters.Get(worker.row(), CounterId::kRequests)},
+                  {"connections", counters.Get(worker.row(), CounterId::kConnectionsActive)},
+                  {"tunnels", counters.Get(worker.row(), CounterId::kTunnelsActive)}};
+    if (worker.drain_report().known) {
+      entry["draining"] = {{"left", worker.drain_report().left},
+                           {"tunnels", worker.drain_report().tunnels},
+                           {"oldest_seconds", worker.drain_report().oldest_seconds}};
+    }
+    workers.push_back(entry);
+  }
+  return {{"number", number_},
+          {"state", NameOf(state_)},
+          {"version", version_},
+          {"since", FormatTime(since_)},
+          {"workers", workers}};
+}
+
+json Generation::Save(std::vector<int>& fds) const {
+  json state = {{"number", number_},
+                {"state", static_cast<int>(state_)},
+                {"since", since_},
+                {"version", version_},
+                {"worker_path", worker_program_.path},
+                {"worker_fd", worker_program_.fd.get()},
+                {"slots", json::array()},
+                {"accepting", accepting_},
+                {"forced", forced_},
+                {"drain_total", drain_total_},
+                {"drain_seconds", static_cast<double>(drain_limit_.count()) / 1000.0}};
+  fds.push_back(worker_program_.fd.get());
+  for (const Slot& slot : slots_) {
+    json entry = {{"restarts", slot.restarts}};
+    if (slot.worker) {
+      entry["worker"] = slot.worker->Save(fds);
+    }
+    state["slots"].push_back(entry);
+  }
+  return state;
+}
+
+void Generation::Restore(const json& state) {
+  state_ = static_cast<GenerationState>(state.at("state").get<int>());
+  since_ = state.at("since").get<double>();
+  accepting_ = state.at("accepting").get<bool>();
+  forced_ = state.at("forced").get<std::uint64_t>();
+  drain_total_ = state.at("drain_total").get<std::uint64_t>();
+  drain_limit_ =
+      Duration(static_cast<std::int64_t>(state.at("drain_seconds").get<double>() * 1000));
+  const json& slots = state.at("slots");
+  slots_.resize(slots.size());
+  for (unsigned number = 0; number < slots_.size(); ++number) {
+    Slot& slot = slots_[number];
+    slot.restarts = slots[number].at("restarts").get<std::uint64_t>();
+    if (!slots[number].contains("worker")) {
+      if (state_ == GenerationState::kServing) {
+        ScheduleRestart(number);
+      }
+      continue;
+    }
+    const json& saved = slots[number]["worker"];
+    CountersRow row{.memory_id = saved.at("memory").get<std::uint64_t>(),
+                    .row = saved.at("row").get<unsigned>()};
+    slot.worker = std::make_unique<WorkerProcess>(surroundings_, *this, number, row);
+    slot.worker->Adopt(saved.at("pid").get<pid_t>(), UniqueFd(saved.at("channel").get<int>()),
+                       UniqueFd(saved.at("output").get<int>()),
+                       static_cast<WorkerState>(saved.at("state").get<int>()),
+                       saved.at("started").get<double>(), saved.at("child").get<bool>());
+    slot.worker->RestoreSent(saved);
+    // Asked before, answered to us or to nobody: ask again.
+    if (slot.worker->state() < WorkerState::kServing) {
+      slot.worker->Kill();
+    }
+  }
+  if (state_ == GenerationState::kDraining) {
+    // The limits of a drain that is under way count anew.
+    drain_began_ = surroundings_.loop.now();
+    drain_tunnels_limit_ = config_->config.upgrade.drain_tunnels;
+    drain_deadline_.Arm(drain_limit_ + std::chrono::seconds(2));
+  }
+}
+
+void Generation::AdoptWorker(unsigned slot_number, pid_t pid, UniqueFd channel, CountersRow row) {
+  if (slot_number >= slots_.size()) {
+    slots_.resize(slot_number + 1);
+  }
+  Slot& slot = slots_[slot_number];
+  TG_CHECK(!slot.worker);
+  slot.worker = std::make_unique<WorkerProcess>(surroundings_, *this, slot_number, row);
+  slot.worker->Adopt(pid, std::move(channel), UniqueFd(), WorkerState::kServing, UnixTime(), false);
+  state_ = GenerationState::kServing;
+}
+
+}  // namespace tidegate

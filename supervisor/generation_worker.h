@@ -1,0 +1,156 @@
+#pragma once
+
+// One worker process, seen from the supervisor: its channel, its output, what it was told and what
+// it answered. Decides nothing; its generation does.
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/control.h"
+#include "common/log_level.h"
+#include "supervisor/counters_owner.h"
+#include "supervisor/listeners.h"
+#include "supervisor/log_files.h"
+#include "supervisor/process.h"
+
+namespace tidegate {
+
+// What every generation of one supervisor shares.
+struct WorkerSurroundings {
+  Loop& loop;
+  Children& children;
+  CountersOwner& counters;
+  Listeners& listeners;
+  LogFiles& logs;
+  // The control socket, for a worker that outlives us.
+  int control_listener = -1;
+};
+
+//   from       may become
+//   kStarting  kPrepared, kExited            started; hello may have come
+//   kPrepared  kServing, kExited             would take the configuration
+//   kServing   kDraining, kExited            committed
+//   kDraining  kExited
+//   kExited    -                             its process is gone
+enum class WorkerState : std::uint8_t { kStarting, kPrepared, kServing, kDraining, kExited };
+std::string_view NameOf(WorkerState state);
+
+struct DrainReport {
+  std::uint64_t left = 0;
+  std::uint64_t tunnels = 0;
+  double oldest_seconds = 0;
+  // A report has come.
+  bool known = false;
+};
+
+// One prepare, as it is sent to every worker of a generation.
+struct PrepareRound {
+  std::uint64_t id = 0;
+  int config_memfd = -1;
+  int access_fd = -1;
+  std::vector<ListenerInForce> listeners;
+  // Sockets that do not listen yet go along: the round is for what will be in force.
+  bool with_new_sockets = false;
+};
+
+class WorkerProcess final : public ControlChannel::Handler {
+ public:
+  // What the generation hears, from the loop. None may destroy the worker, but OnWorkerGone, as its
+  // last act.
+  class Owner {
+   public:
+    virtual void OnHello(WorkerProcess& worker) = 0;
+    virtual void OnPrepared(WorkerProcess& worker, std::uint64_t id) = 0;
+    virtual void OnRejected(WorkerProcess& worker, const std::string& diagnostics) = 0;
+    virtual void OnCommitted(WorkerProcess& worker, std::uint64_t id) = 0;
+    virtual void OnReleased(WorkerProcess& worker, const std::vector<std::uint64_t>& listeners) = 0;
+    virtual void OnDraining(WorkerProcess& worker) = 0;
+    // `how` completes "worker 3 (pid 71) ...". `clean`: exited with 0.
+    virtual void OnWorkerGone(WorkerProcess& worker, const std::string& how, bool clean) = 0;
+
+   protected:
+    ~Owner() = default;
+  };
+  using Answer = std::function<void(const nlohmann::json& data)>;
+
+  WorkerProcess(WorkerSurroundings& surroundings, Owner& owner, unsigned slot, CountersRow row);
+  WorkerProcess(const WorkerProcess&) = delete;
+  WorkerProcess& operator=(const WorkerProcess&) = delete;
+  // Does not end the process.
+  ~WorkerProcess();
+
+  // Error: kSystem. Once.
+  Result<> Start(const Program& program, const Identity* identity);
+  // A process that is there already: of the image before us (our child), or of a dead supervisor
+  // (`is_child` false).
+  void Adopt(pid_t pid, UniqueFd channel, UniqueFd output, WorkerState state, double started,
+             bool is_child);
+
+  void SendInit(std::uint64_t generation, unsigned workers);
+  void SendPrepare(const PrepareRound& round);
+  void SendCommit(std::uint64_t id);
+  void SendAbandon(std::uint64_t id);
+  // Nothing is sent if nothing has changed.
+  void SendAccept(const std::vector<unsigned>& slots);
+  void SendDropListeners(const std::vector<std::uint64_t>& listeners);
+  void SendDrain(Duration drain, Duration drain_tunnels);
+  void SendReopenLogs();
+  void SendLogLevel(std::string_view level, double seconds);
+  // `answer` is called once; with null if the worker is gone or refuses.
+  void Ask(std::string_view what, std::string_view argument, Answer answer);
+  void Kill();
+
+  WorkerState state() const { return state_; }
+  // Only along the table above.
+  void Become(WorkerState next);
+  bool hello_seen() const { return hello_seen_; }
+  unsigned slot() const { return slot_; }
+  pid_t pid() const { return pid_; }
+  CountersRow row() const { return row_; }
+  double started() const { return started_; }
+  const DrainReport& drain_report() const { return drain_report_; }
+  std::uint64_t prepared_id() const { return prepared_id_; }
+  bool is_flushed() const { return channel_ == nullptr || channel_->is_flushed(); }
+  std::string OutputTail() { return output_ ? output_->Tail() : std::string(); }
+
+  nlohmann::json Save(std::vector<int>& fds) const;
+  // What was sent before, from Save.
+  void RestoreSent(const nlohmann::json& state);
+
+ private:
+  void OnControlMessage(ControlChannel& channel, ControlMessage message) override;
+  void OnControlClosed(ControlChannel& channel, const Error& reason) override;
+  void OnExit(int status);
+  void Gone(const std::string& how, bool clean);
+  void SendSockets(const PrepareRound& round);
+
+  WorkerSurroundings& surroundings_;
+  Owner& owner_;
+  unsigned slot_;
+  CountersRow row_;
+  WorkerState state_ = WorkerState::kStarting;
+  pid_t pid_ = -1;
+  bool is_child_ = true;
+  bool hello_seen_ = false;
+  double started_ = 0;
+  std::uint64_t prepared_id_ = 0;
+  // Why we ended it, if we did.
+  std::string killed_because_;
+  std::unique_ptr<ControlChannel> channel_;
+  std::unique_ptr<ChildOutput> output_;
+  std::set<std::pair<std::uint64_t, unsigned>> sent_sockets_;
+  std::optional<std::vector<unsigned>> sent_slots_;
+  DrainReport drain_report_;
+  std::map<std::uint64_t, Answer> questions_;
+  std::uint64_t next_question_ = 1;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,49 @@
+#pragma once
+
+// The log files: the supervisor opens them, workers get descriptors. Prepared and committed with
+// the configuration.
+
+#include <string>
+#include <vector>
+
+#include "common/config.h"
+#include "common/control_messages.h"
+#include "common/result.h"
+#include "common/unique_fd.h"
+
+namespace tidegate {
+
+class LogFiles {
+ public:
+  // Opens what `config` names, whether it is open already or not. Error: kSystem with the path;
+  // nothing has changed then.
+  Result<> Prepare(const LoggingConfig& config);
+  // What was prepared is in force; the event log goes there.
+  void Commit();
+  void Abandon() { prepared_ = {}; }
+  // The same files by their names, after a rotation. Error: kSystem; what could not be opened stays
+  // as it was.
+  Result<> Reopen();
+
+  int error_fd() const { return in_force_.error.get(); }
+  // -1: no access log.
+  int access_fd() const { return in_force_.access.get(); }
+  // Of what is prepared.
+  int prepared_access_fd() const { return prepared_.access.get(); }
+
+  nlohmann::json Save(std::vector<int>& fds) const;
+  void Restore(const nlohmann::json& state, const LoggingConfig& config);
+
+ private:
+  struct Open {
+    LoggingConfig config;
+    UniqueFd error;
+    UniqueFd access;
+  };
+  static Result<Open> OpenAll(const LoggingConfig& config);
+
+  Open in_force_;
+  Open prepared_;
+};
+
+}  // namespace tidegate
