@@ -22,19 +22,21 @@ namespace {
 
 // A loop, and a folder for files.
 class LogSinkTest : public testing::Test {
- protected:
-  LogSinkTest() {
-    // As the processes do: a closed pipe is an error of write, not the end.
-    std::signal(SIGPIPE, SIG_IGN);
-    folder_ = testing::TempDir() + "log_sink_XXXXXX";
-    EXPECT_NE(::mkdtemp(folder_.data()), nullptr);
-  }
+ public:
   ~LogSinkTest() override {
     for (std::string_view name : {"a", "b"}) {
       ::unlink(PathOf(name).c_str());
     }
     ::rmdir(folder_.c_str());
     loop_.RunUntilClosed();
+  }
+
+ protected:
+  LogSinkTest() {
+    // As the processes do: a closed pipe is an error of write, not the end.
+    std::signal(SIGPIPE, SIG_IGN);
+    folder_ = testing::TempDir() + "log_sink_XXXXXX";
+    EXPECT_NE(::mkdtemp(folder_.data()), nullptr);
   }
 
   std::string PathOf(std::string_view name) const { return folder_ + "/" + std::string(name); }

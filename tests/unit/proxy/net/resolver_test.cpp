@@ -120,13 +120,15 @@ class DnsServer {
 };
 
 class ResolverTest : public testing::Test {
- protected:
-  ResolverTest() : server_(loop_), resolver_(std::in_place, loop_, server_.address()) {}
+ public:
   ~ResolverTest() override {
     resolver_.reset();
     server_.Close();
     loop_.RunUntilClosed();
   }
+
+ protected:
+  ResolverTest() : server_(loop_), resolver_(std::in_place, loop_, server_.address()) {}
 
   // Turns the loop until `done`, at most 20 s. False: it never was.
   bool TurnUntil(const std::function<bool()>& done) {
