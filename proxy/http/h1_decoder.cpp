@@ -1,15 +1,11 @@
 #include "proxy/http/h1_decoder.h"
 
 #include <algorithm>
-#include <cstring>
-#include <optional>
 #include <utility>
-
-#include <llhttp.h>
 
 #include "common/check.h"
 #include "common/units.h"
-#include "proxy/http/h1_fault.h"
+#include "proxy/http/h1_decoder_state.h"
 #include "proxy/http/h1_rules.h"
 
 namespace tidegate {
@@ -26,144 +22,12 @@ constexpr std::size_t kMaxChunkSizeDigits = 16;
 constexpr std::uint64_t kChunkAllowance = 16;
 constexpr std::uint64_t kMaxChunkExcess = 16 * 1024;
 
-enum class Phase : std::uint8_t {
-  kStart,       // before the first octet of a request
-  kMethod,      // within the method: ours, not llhttp's
-  kHead,        // start line and fields
-  kBody,        // of known length
-  kUntilClose,  // a body that ends with the connection
-  kChunkLine,   // chunk size and extensions
-  kChunkData,
-  kTrailers,
-  kDone,
-  kFailed,
-};
-
 // A limit may be kUnlimited.
 constexpr std::uint64_t Sum(std::uint64_t offset, std::uint64_t limit) {
   return limit > kUnlimited - offset ? kUnlimited : offset + limit;
 }
 
-std::string_view TrimEnd(std::string_view text) {
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) {
-    text.remove_suffix(1);
-  }
-  return text;
-}
-
 }  // namespace
-
-struct H1Decoder::State {
-  State(llhttp_type_t type_of_messages, const DecoderLimits& limits_of_messages)
-      : limits(limits_of_messages), type(type_of_messages) {}
-
-  void Begin(Head& new_head, Phase first_phase);
-  Result<Step> Decode(std::span<char> input);
-  Result<Step> Finish();
-
-  // --- Steps of Decode; false: `fault` says why not ---
-  bool ReadMethod(std::span<char> input, std::size_t& at);
-  bool SkipEmptyLines(std::span<char> input, std::size_t& at);
-  // Gives `size` octets to llhttp; `consumed` is less where it was stopped on purpose.
-  bool Execute(const char* data, std::size_t size, std::size_t& consumed);
-  bool EnterNextSection();
-  bool EndChunkLine();
-  // How far the message may reach before the current phase is over.
-  std::uint64_t PhaseLimit() const;
-  bool RefuseLength();
-  bool Refuse(Fault new_fault);
-  Error FaultAsError() const;
-
-  // --- What llhttp calls; anything but 0 stops it ---
-  int OnUrl(std::string_view piece);
-  int OnUrlComplete();
-  int OnVersion(std::string_view piece);
-  int OnVersionComplete();
-  int OnStatus(std::string_view piece);
-  int OnFieldName(std::string_view piece);
-  int OnFieldValue(std::string_view piece);
-  int OnFieldComplete();
-  int OnHeadersComplete();
-  int OnBody(std::string_view piece);
-  int OnChunkExtension(std::string_view piece);
-  int OnChunkHeader();
-  int OnChunkComplete();
-  int OnMessageComplete();
-
-  template <auto Member>
-  static int OnSpan(llhttp_t* parser, const char* at, std::size_t size) {
-    return (static_cast<State*>(parser->data)->*Member)(std::string_view(at, size));
-  }
-  template <auto Member>
-  static int OnEvent(llhttp_t* parser) {
-    return (static_cast<State*>(parser->data)->*Member)();
-  }
-  static const llhttp_settings_t kForRequests;
-  static const llhttp_settings_t kForResponses;
-
-  RequestHead& request() const { return static_cast<RequestHead&>(*head); }
-  ResponseHead& response() const { return static_cast<ResponseHead&>(*head); }
-  bool is_request() const { return type == HTTP_REQUEST; }
-  // Of `at`, which llhttp names, within the message.
-  std::uint64_t OffsetOf(const char* at) const {
-    return offset + static_cast<std::uint64_t>(at - slice);
-  }
-
-  llhttp_t parser{};
-  DecoderLimits limits;
-  Head* head = nullptr;
-  // Of the running Decode.
-  Step* step = nullptr;
-  // What llhttp is reading, and how many octets of this message came before.
-  const char* slice = nullptr;
-  std::uint64_t offset = 0;
-  // Where the head, the chunk line or the trailer section began.
-  std::uint64_t section_start = 0;
-  // Where the request target, later the last piece of body, ended.
-  std::uint64_t piece_end = 0;
-  std::uint64_t chunk_excess = 0;
-  // The field line that is being read, in the head's arena.
-  std::string_view name;
-  std::string_view value;
-  std::optional<Fault> fault;
-  std::uint32_t chunk_size_digits = 0;
-  llhttp_type_t type;
-  Phase phase = Phase::kDone;
-  Method request_method = Method::kOther;
-  // CR and LF before the request line.
-  std::uint8_t empty_line_octets = 0;
-  bool version_seen = false;
-};
-
-constinit const llhttp_settings_t H1Decoder::State::kForRequests = {
-    .on_url = OnSpan<&State::OnUrl>,
-    .on_version = OnSpan<&State::OnVersion>,
-    .on_header_field = OnSpan<&State::OnFieldName>,
-    .on_header_value = OnSpan<&State::OnFieldValue>,
-    .on_chunk_extension_name = OnSpan<&State::OnChunkExtension>,
-    .on_headers_complete = OnEvent<&State::OnHeadersComplete>,
-    .on_body = OnSpan<&State::OnBody>,
-    .on_message_complete = OnEvent<&State::OnMessageComplete>,
-    .on_url_complete = OnEvent<&State::OnUrlComplete>,
-    .on_version_complete = OnEvent<&State::OnVersionComplete>,
-    .on_header_value_complete = OnEvent<&State::OnFieldComplete>,
-    .on_chunk_header = OnEvent<&State::OnChunkHeader>,
-    .on_chunk_complete = OnEvent<&State::OnChunkComplete>,
-};
-
-constinit const llhttp_settings_t H1Decoder::State::kForResponses = {
-    .on_status = OnSpan<&State::OnStatus>,
-    .on_header_field = OnSpan<&State::OnFieldName>,
-    .on_header_value = OnSpan<&State::OnFieldValue>,
-    .on_chunk_extension_name = OnSpan<&State::OnChunkExtension>,
-    .on_headers_complete = OnEvent<&State::OnHeadersComplete>,
-    .on_body = OnSpan<&State::OnBody>,
-    .on_message_complete = OnEvent<&State::OnMessageComplete>,
-    .on_version_complete = OnEvent<&State::OnVersionComplete>,
-    .on_header_value_complete = OnEvent<&State::OnFieldComplete>,
-    .on_chunk_header = OnEvent<&State::OnChunkHeader>,
-    .on_chunk_complete = OnEvent<&State::OnChunkComplete>,
-};
 
 void H1Decoder::State::Begin(Head& new_head, Phase first_phase) {
   llhttp_init(&parser, type, is_request() ? &kForRequests : &kForResponses);
@@ -204,6 +68,10 @@ Result<H1Decoder::Step> H1Decoder::State::Decode(std::span<char> input) {
     }
     const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(room, input.size() - at));
     std::size_t consumed = 0;
+    if (HasSpaceBeforeTarget(input.subspan(at, size))) {
+      Refuse({ErrorKind::kBadRequest, "more than one space after the method"});
+      return Fail(FaultAsError());
+    }
     if (!Execute(input.data() + at, size, consumed)) {
       return Fail(FaultAsError());
     }
@@ -226,7 +94,8 @@ bool H1Decoder::State::ReadMethod(std::span<char> input, std::size_t& at) {
   phase = Phase::kMethod;
   std::string_view& kept = request().method_name;
   const std::string_view rest(input.data() + at, input.size() - at);
-  const std::string_view piece = rest.substr(0, std::min(rest.find(' '), kMaxMethodBytes));
+  const std::string_view piece =
+      rest.substr(0, std::min(rest.find(' '), kMaxMethodBytes - kept.size()));
   if (!piece.empty() && !IsToken(piece)) {
     return Refuse({ErrorKind::kBadRequest, "request line does not begin with a method"});
   }
@@ -254,6 +123,17 @@ bool H1Decoder::State::ReadMethod(std::span<char> input, std::size_t& at) {
   at += piece.size();
   std::size_t consumed = 0;
   return Execute(request().method_name.data(), request().method_name.size(), consumed);
+}
+
+// llhttp skips any number of spaces. Not seen in OnUrl: what it is called for depends on what comes
+// later in the slice.
+bool H1Decoder::State::HasSpaceBeforeTarget(std::span<const char> octets) const {
+  if (phase != Phase::kHead || !is_request()) {
+    return false;
+  }
+  const std::uint64_t target_start = request().method_name.size() + 1;
+  return offset <= target_start && target_start - offset < octets.size() &&
+         octets[target_start - offset] == ' ';
 }
 
 bool H1Decoder::State::SkipEmptyLines(std::span<char> input, std::size_t& at) {
@@ -372,163 +252,6 @@ Error H1Decoder::State::FaultAsError() const {
   return Error(fault->kind, std::string(fault->detail));
 }
 
-int H1Decoder::State::OnUrl(std::string_view piece) {
-  const std::uint64_t start = request().method_name.size() + 1;
-  if (request().target.empty() && OffsetOf(piece.data()) != start) {
-    Refuse({ErrorKind::kBadRequest, "more than one space after the method"});
-    return HPE_USER;
-  }
-  request().target = head->arena.Extend(request().target, piece);
-  piece_end = OffsetOf(piece.data()) + piece.size();
-  if (request().target.size() > limits.max_url_bytes) {
-    Refuse({ErrorKind::kUrlTooLong, "request target is too long"});
-    return HPE_USER;
-  }
-  return HPE_OK;
-}
-
-int H1Decoder::State::OnUrlComplete() {
-  if (parser.http_minor == 9) {
-    // No version followed: llhttp takes it for HTTP/0.9.
-    Refuse({ErrorKind::kBadRequest, "request line without a version"});
-    return HPE_USER;
-  }
-  if (auto refused = JudgeTarget(request())) {
-    Refuse(*refused);
-    return HPE_USER;
-  }
-  return HPE_OK;
-}
-
-int H1Decoder::State::OnVersion(std::string_view piece) {
-  constexpr std::uint64_t kBetween = std::string_view(" HTTP/").size();
-  if (!version_seen && OffsetOf(piece.data()) != piece_end + kBetween) {
-    Refuse({ErrorKind::kBadRequest, "more than one space before the version"});
-    return HPE_USER;
-  }
-  version_seen = true;
-  return HPE_OK;
-}
-
-int H1Decoder::State::OnVersionComplete() {
-  if (parser.http_major != 1 || parser.http_minor > 1) {
-    Refuse({ErrorKind::kVersionNotSupported, "HTTP version other than 1.0 and 1.1"});
-    return HPE_USER;
-  }
-  head->minor_version = parser.http_minor;
-  return HPE_OK;
-}
-
-int H1Decoder::State::OnStatus(std::string_view piece) {
-  response().reason = head->arena.Extend(response().reason, piece);
-  return HPE_OK;
-}
-
-int H1Decoder::State::OnFieldName(std::string_view piece) {
-  name = head->arena.Extend(name, piece);
-  return HPE_OK;
-}
-
-int H1Decoder::State::OnFieldValue(std::string_view piece) {
-  value = head->arena.Extend(value, piece);
-  return HPE_OK;
-}
-
-int H1Decoder::State::OnFieldComplete() {
-  if (is_request() && !version_seen) {
-    Refuse({ErrorKind::kBadRequest, "request line without a version"});
-    return HPE_USER;
-  }
-  const Field field{name, TrimEnd(value), FieldIdOf(name)};
-  name = {};
-  value = {};
-  const bool in_trailers = phase == Phase::kTrailers;
-  Fields& fields = in_trailers ? head->trailers : head->fields;
-  if (fields.size() == limits.max_fields) {
-    Refuse({ErrorKind::kTooManyFields, "too many fields"});
-    return HPE_USER;
-  }
-  if ((in_trailers && IsForbiddenInTrailers(field.id)) ||
-      (is_request() && field.id == FieldId::kOther && PassesForKnownField(field.name))) {
-    return HPE_OK;
-  }
-  fields.Add(field);
-  return HPE_OK;
-}
-
-int H1Decoder::State::OnHeadersComplete() {
-  constexpr int kSkipBody = 1;
-  std::optional<Fault> refused;
-  if (is_request()) {
-    refused = version_seen ? JudgeRequest(request())
-                           : Fault{ErrorKind::kBadRequest, "request line without a version"};
-  } else {
-    response().status = parser.status_code;
-    refused = JudgeResponse(response(), request_method);
-  }
-  if (refused) {
-    Refuse(*refused);
-    return HPE_USER;
-  }
-  step->head = true;
-  if (!is_request() && HasNoBody(response().status, request_method)) {
-    return kSkipBody;
-  }
-  switch (head->body) {
-    case BodyKind::kChunked:
-      return HPE_PAUSED;
-    case BodyKind::kUntilClose:
-      phase = Phase::kUntilClose;
-      return HPE_OK;
-    default:
-      phase = Phase::kBody;
-      return HPE_OK;
-  }
-}
-
-int H1Decoder::State::OnBody(std::string_view piece) {
-  piece_end = OffsetOf(piece.data()) + piece.size();
-  // The octets are those that Decode was given to write to.
-  char* data = const_cast<char*>(piece.data());
-  if (step->body.empty()) {
-    step->body = std::span(data, piece.size());
-    return HPE_OK;
-  }
-  char* end = step->body.data() + step->body.size();
-  if (end != data) {
-    std::memmove(end, data, piece.size());
-  }
-  step->body = std::span(step->body.data(), step->body.size() + piece.size());
-  return HPE_OK;
-}
-
-int H1Decoder::State::OnChunkExtension(std::string_view piece) {
-  if (chunk_size_digits == 0) {
-    // The octet before is the semicolon.
-    chunk_size_digits = static_cast<std::uint32_t>(OffsetOf(piece.data()) - 1 - section_start);
-  }
-  return HPE_OK;
-}
-
-int H1Decoder::State::OnChunkHeader() {
-  return HPE_PAUSED;
-}
-
-int H1Decoder::State::OnChunkComplete() {
-  // llhttp also ends the last chunk, after the trailers.
-  if (phase == Phase::kChunkData) {
-    phase = Phase::kChunkLine;
-    section_start = piece_end + std::string_view("\r\n").size();
-  }
-  return HPE_OK;
-}
-
-int H1Decoder::State::OnMessageComplete() {
-  phase = Phase::kDone;
-  step->end = true;
-  return HPE_PAUSED;
-}
-
 Result<H1Decoder::Step> H1Decoder::State::Finish() {
   if (phase == Phase::kUntilClose) {
     phase = Phase::kDone;
@@ -568,14 +291,14 @@ void H1Decoder::SetLimits(const DecoderLimits& limits) {
 void H1Decoder::BeginRequest(RequestHead& head) {
   TG_CHECK(state_->is_request());
   head.Clear();
-  state_->Begin(head, Phase::kStart);
+  state_->Begin(head, State::Phase::kStart);
 }
 
 void H1Decoder::BeginResponse(ResponseHead& head, Method request_method) {
   TG_CHECK(!state_->is_request());
   head.Clear();
   state_->request_method = request_method;
-  state_->Begin(head, Phase::kHead);
+  state_->Begin(head, State::Phase::kHead);
 }
 
 Result<H1Decoder::Step> H1Decoder::Decode(std::span<char> input) {
@@ -587,7 +310,7 @@ Result<H1Decoder::Step> H1Decoder::Finish() {
 }
 
 bool H1Decoder::started() const {
-  return state_->offset > 0 || (state_->phase == Phase::kMethod);
+  return state_->offset > 0 || (state_->phase == State::Phase::kMethod);
 }
 
 }  // namespace tidegate

@@ -105,6 +105,9 @@ TEST(RequestLine, IsRefused) {
            {"DESCRIBE rtsp://a RTSP/1.0\r\n", "method_not_implemented", "unknown method"},
            {"A-METHOD-THAT-IS-LONGER-THAN-ANY-KNOWN / HTTP/1.1\r\n", "method_not_implemented",
             "unknown method"},
+           {"A-METHOD-THAT-IS-LONGER-THAN-ANY;KNOWN / HTTP/1.1\r\n", "method_not_implemented",
+            "unknown method"},
+           {"A-METHOD-THAT-IS-LONGER-THAN-AN;KNOWN / HTTP/1.1\r\n", "bad_request", kNoMethod},
            {"CONNECT a:443 HTTP/1.1\r\n", "method_not_allowed", "CONNECT"},
            {"F@O / HTTP/1.1\r\n", "bad_request", kNoMethod},
            {" GET / HTTP/1.1\r\n", "bad_request", kNoMethod},
@@ -114,6 +117,7 @@ TEST(RequestLine, IsRefused) {
            {Octets("G\0T / HTTP/1.1\r\n"), "bad_request", kNoMethod},
            // White space and empty lines.
            {"GET  / HTTP/1.1\r\n", "bad_request", "more than one space after the method"},
+           {"GET  /\x80 HTTP/1.1\r\n", "bad_request", "more than one space after the method"},
            {"GET /  HTTP/1.1\r\n", "bad_request", "more than one space before the version"},
            {"GET /\tHTTP/1.1\r\n", "bad_target", kNotValid},
            {"\nGET / HTTP/1.1\r\n", "bad_request", kApart},

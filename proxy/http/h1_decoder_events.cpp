@@ -1,0 +1,203 @@
+// What llhttp finds, and what is refused on the way. A rule must not depend on how the input was
+// cut: it is applied where something is complete, not where a piece of it is seen.
+
+#include <cstring>
+
+#include "proxy/http/h1_decoder_state.h"
+#include "proxy/http/h1_rules.h"
+
+namespace tidegate {
+namespace {
+
+std::string_view TrimEnd(std::string_view text) {
+  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) {
+    text.remove_suffix(1);
+  }
+  return text;
+}
+
+}  // namespace
+
+constinit const llhttp_settings_t H1Decoder::State::kForRequests = {
+    .on_url = OnSpan<&State::OnUrl>,
+    .on_version = OnSpan<&State::OnVersion>,
+    .on_header_field = OnSpan<&State::OnFieldName>,
+    .on_header_value = OnSpan<&State::OnFieldValue>,
+    .on_chunk_extension_name = OnSpan<&State::OnChunkExtension>,
+    .on_headers_complete = OnEvent<&State::OnHeadersComplete>,
+    .on_body = OnSpan<&State::OnBody>,
+    .on_message_complete = OnEvent<&State::OnMessageComplete>,
+    .on_url_complete = OnEvent<&State::OnUrlComplete>,
+    .on_version_complete = OnEvent<&State::OnVersionComplete>,
+    .on_header_value_complete = OnEvent<&State::OnFieldComplete>,
+    .on_chunk_header = OnEvent<&State::OnChunkHeader>,
+    .on_chunk_complete = OnEvent<&State::OnChunkComplete>,
+};
+
+constinit const llhttp_settings_t H1Decoder::State::kForResponses = {
+    .on_status = OnSpan<&State::OnStatus>,
+    .on_header_field = OnSpan<&State::OnFieldName>,
+    .on_header_value = OnSpan<&State::OnFieldValue>,
+    .on_chunk_extension_name = OnSpan<&State::OnChunkExtension>,
+    .on_headers_complete = OnEvent<&State::OnHeadersComplete>,
+    .on_body = OnSpan<&State::OnBody>,
+    .on_message_complete = OnEvent<&State::OnMessageComplete>,
+    .on_version_complete = OnEvent<&State::OnVersionComplete>,
+    .on_header_value_complete = OnEvent<&State::OnFieldComplete>,
+    .on_chunk_header = OnEvent<&State::OnChunkHeader>,
+    .on_chunk_complete = OnEvent<&State::OnChunkComplete>,
+};
+
+int H1Decoder::State::OnUrl(std::string_view piece) {
+  request().target = head->arena.Extend(request().target, piece);
+  piece_end = OffsetOf(piece.data()) + piece.size();
+  if (request().target.size() > limits.max_url_bytes) {
+    Refuse({ErrorKind::kUrlTooLong, "request target is too long"});
+    return HPE_USER;
+  }
+  return HPE_OK;
+}
+
+int H1Decoder::State::OnUrlComplete() {
+  if (parser.http_minor == 9) {
+    // No version followed: llhttp takes it for HTTP/0.9.
+    Refuse({ErrorKind::kBadRequest, "request line without a version"});
+    return HPE_USER;
+  }
+  if (auto refused = JudgeTarget(request())) {
+    Refuse(*refused);
+    return HPE_USER;
+  }
+  return HPE_OK;
+}
+
+int H1Decoder::State::OnVersion(std::string_view piece) {
+  constexpr std::uint64_t kBetween = std::string_view(" HTTP/").size();
+  if (!version_seen && OffsetOf(piece.data()) != piece_end + kBetween) {
+    Refuse({ErrorKind::kBadRequest, "more than one space before the version"});
+    return HPE_USER;
+  }
+  version_seen = true;
+  return HPE_OK;
+}
+
+int H1Decoder::State::OnVersionComplete() {
+  if (parser.http_major != 1 || parser.http_minor > 1) {
+    Refuse({ErrorKind::kVersionNotSupported, "HTTP version other than 1.0 and 1.1"});
+    return HPE_USER;
+  }
+  head->minor_version = parser.http_minor;
+  return HPE_OK;
+}
+
+int H1Decoder::State::OnStatus(std::string_view piece) {
+  response().reason = head->arena.Extend(response().reason, piece);
+  return HPE_OK;
+}
+
+int H1Decoder::State::OnFieldName(std::string_view piece) {
+  name = head->arena.Extend(name, piece);
+  return HPE_OK;
+}
+
+int H1Decoder::State::OnFieldValue(std::string_view piece) {
+  value = head->arena.Extend(value, piece);
+  return HPE_OK;
+}
+
+int H1Decoder::State::OnFieldComplete() {
+  if (is_request() && !version_seen) {
+    Refuse({ErrorKind::kBadRequest, "request line without a version"});
+    return HPE_USER;
+  }
+  const Field field{name, TrimEnd(value), FieldIdOf(name)};
+  name = {};
+  value = {};
+  const bool in_trailers = phase == Phase::kTrailers;
+  Fields& fields = in_trailers ? head->trailers : head->fields;
+  if (fields.size() == limits.max_fields) {
+    Refuse({ErrorKind::kTooManyFields, "too many fields"});
+    return HPE_USER;
+  }
+  if ((in_trailers && IsForbiddenInTrailers(field.id)) ||
+      (is_request() && field.id == FieldId::kOther && PassesForKnownField(field.name))) {
+    return HPE_OK;
+  }
+  fields.Add(field);
+  return HPE_OK;
+}
+
+int H1Decoder::State::OnHeadersComplete() {
+  constexpr int kSkipBody = 1;
+  std::optional<Fault> refused;
+  if (is_request()) {
+    refused = version_seen ? JudgeRequest(request())
+                           : Fault{ErrorKind::kBadRequest, "request line without a version"};
+  } else {
+    response().status = parser.status_code;
+    refused = JudgeResponse(response(), request_method);
+  }
+  if (refused) {
+    Refuse(*refused);
+    return HPE_USER;
+  }
+  step->head = true;
+  if (!is_request() && HasNoBody(response().status, request_method)) {
+    return kSkipBody;
+  }
+  switch (head->body) {
+    case BodyKind::kChunked:
+      return HPE_PAUSED;
+    case BodyKind::kUntilClose:
+      phase = Phase::kUntilClose;
+      return HPE_OK;
+    default:
+      phase = Phase::kBody;
+      return HPE_OK;
+  }
+}
+
+int H1Decoder::State::OnBody(std::string_view piece) {
+  piece_end = OffsetOf(piece.data()) + piece.size();
+  // The octets are those that Decode was given to write to.
+  char* data = const_cast<char*>(piece.data());
+  if (step->body.empty()) {
+    step->body = std::span(data, piece.size());
+    return HPE_OK;
+  }
+  char* end = step->body.data() + step->body.size();
+  if (end != data) {
+    std::memmove(end, data, piece.size());
+  }
+  step->body = std::span(step->body.data(), step->body.size() + piece.size());
+  return HPE_OK;
+}
+
+int H1Decoder::State::OnChunkExtension(std::string_view piece) {
+  if (chunk_size_digits == 0) {
+    // The octet before is the semicolon.
+    chunk_size_digits = static_cast<std::uint32_t>(OffsetOf(piece.data()) - 1 - section_start);
+  }
+  return HPE_OK;
+}
+
+int H1Decoder::State::OnChunkHeader() {
+  return HPE_PAUSED;
+}
+
+int H1Decoder::State::OnChunkComplete() {
+  // llhttp also ends the last chunk, after the trailers.
+  if (phase == Phase::kChunkData) {
+    phase = Phase::kChunkLine;
+    section_start = piece_end + std::string_view("\r\n").size();
+  }
+  return HPE_OK;
+}
+
+int H1Decoder::State::OnMessageComplete() {
+  phase = Phase::kDone;
+  step->end = true;
+  return HPE_PAUSED;
+}
+
+}  // namespace tidegate
