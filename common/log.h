@@ -4,7 +4,9 @@
 // log a process, as there is one stderr; used from the loop's thread only. Until SetErrorLog lines
 // go to stderr at once; afterwards through a LogSink, so that a slow disk never holds the loop.
 
+#include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include <fmt/core.h>
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cerrno>
 #include <ctime>
+#include <iterator>
 
 #include <fmt/format.h>
 

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cstring>
 #include <ctime>
+#include <string>
 
 #include "common/check.h"
 #include "common/text.h"

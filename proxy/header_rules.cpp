@@ -4,6 +4,8 @@
 #include <array>
 #include <charconv>
 #include <limits>
+#include <string>
+#include <system_error>
 #include <vector>
 
 #include "proxy/http/h1_encoder.h"
