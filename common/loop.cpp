@@ -44,6 +44,12 @@ void Loop::Run() {
   uv_unref(reinterpret_cast<uv_handle_t*>(&check_));
 }
 
+void Loop::RunNoWait() {
+  uv_ref(reinterpret_cast<uv_handle_t*>(&check_));
+  uv_run(&loop_, UV_RUN_NOWAIT);
+  uv_unref(reinterpret_cast<uv_handle_t*>(&check_));
+}
+
 void Loop::Stop() {
   uv_stop(&loop_);
 }

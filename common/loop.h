@@ -26,6 +26,8 @@ class Loop {
   // Turns until Stop.
   void Run();
   void Stop();
+  // One turn that waits for nothing, also when no handle is open: what a test drives time with.
+  void RunNoWait();
   // Turns until nothing but the loop's own handles is open: after everything has been closed,
   // before the destructor.
   void RunUntilClosed();

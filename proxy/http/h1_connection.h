@@ -177,7 +177,7 @@ class H1ClientConnection final : public H1Connection<ClientStream> {
   ResponseHead* response_ = nullptr;
   Method method_ = Method::kGet;
   Callback on_octets_;
-  bool idle_ = true;
+  bool idle_ = false;
 };
 
 }  // namespace tidegate

@@ -36,7 +36,7 @@ class SocketStreamTest : public ::testing::Test {
 
   void TurnUntil(const std::function<bool()>& done) {
     for (int i = 0; i < 1000 && !done(); ++i) {
-      uv_run(loop.uv(), UV_RUN_NOWAIT);
+      loop.RunNoWait();
     }
     EXPECT_TRUE(done());
   }
@@ -74,7 +74,7 @@ TEST_F(SocketStreamTest, AFullBufferStopsReadingAndConsumingResumesIt) {
     sent += static_cast<std::size_t>(size);
   }
   for (int i = 0; i < 50; ++i) {
-    uv_run(loop.uv(), UV_RUN_NOWAIT);
+    loop.RunNoWait();
   }
   EXPECT_LE(stream->readable().size(), BytesOf(BufferSize::kSmall));
   std::size_t got = 0;
@@ -125,7 +125,7 @@ TEST_F(SocketStreamTest, CloseKeepsWhatWasReadAndWakesNobody) {
   stream->Close(true);
   stream->Close(false);
   for (int i = 0; i < 5; ++i) {
-    uv_run(loop.uv(), UV_RUN_NOWAIT);
+    loop.RunNoWait();
   }
   EXPECT_EQ(Readable(), "kept");
   EXPECT_EQ(owner.readable, before);
@@ -162,7 +162,7 @@ TEST(SocketConnector, ReportsARefusedConnection) {
   SocketConnector connector(loop, pool, Bind<&Flag::Set>(&done));
   if (!connector.Start(reinterpret_cast<sockaddr*>(&address), length)) {
     while (!done.set) {
-      uv_run(loop.uv(), UV_RUN_ONCE);
+      loop.RunNoWait();
     }
   }
   auto stream = connector.Take();

@@ -28,7 +28,7 @@ class H1ConnectionTest : public ::testing::Test {
 
   void Turn() {
     for (int i = 0; i < 20; ++i) {
-      uv_run(loop.uv(), UV_RUN_NOWAIT);
+      loop.RunNoWait();
     }
   }
   void Send(std::string_view text) {
