@@ -71,44 +71,62 @@ class ReferenceCheck {
   }
 
  private:
-  // Reports `what` of the element if another one had it before.
-  void CheckTwice(std::map<std::string, const Element*>& known, const std::string& value,
-                  const Element& element, std::string_view key, std::string_view what) {
-    auto [first, is_new] = known.try_emplace(value, &element);
+  using Known = std::map<std::string, const Element*>;
+
+  void ReportTwice(const Element& first, const Element& element, const std::string& value,
+                   std::string_view key, std::string_view what) {
+    const JsonNode& part = PartOf(element, key);
+    std::string path = &part == element.node ? element.path : MemberPath(element.path, key);
+    diagnostics_.AddError(part.place, path,
+                          fmt::format("{} \"{}\" is taken, by {} at {}", what, value, first.path,
+                                      diagnostics_.LineReference(PartOf(first, key).place)));
+  }
+
+  void CheckName(Known& known, const std::string& name, const Element& element) {
+    auto [first, is_new] = known.try_emplace(name, &element);
     if (!is_new) {
-      const JsonNode& part = PartOf(element, key);
-      std::string path = &part == element.node ? element.path : MemberPath(element.path, key);
-      diagnostics_.AddError(
-          part.place, path,
-          fmt::format("{} \"{}\" is taken, by {} at {}", what, value, first->second->path,
-                      diagnostics_.LineReference(PartOf(*first->second, key).place)));
+      ReportTwice(*first->second, element, name, "name", "the name");
     }
   }
 
+  // What nobody else may bind: ":80" takes the port in both families.
+  static std::vector<std::string> ClaimsOf(const Address& bind) {
+    if (bind.kind != Address::Kind::kTcp) {
+      return {bind.ToString()};
+    }
+    if (bind.port == 0) {
+      // The kernel finds a free port for each; an address that was at fault looks the same.
+      return {};
+    }
+    return bind.host.empty() ? std::vector<std::string>{fmt::format("0.0.0.0:{}", bind.port),
+                                                        fmt::format("[::]:{}", bind.port)}
+                             : std::vector<std::string>{bind.ToString()};
+  }
+
   void CheckListeners() {
-    std::map<std::string, const Element*> names;
-    std::map<std::string, const Element*> binds;
+    Known names;
+    Known claimed;
     for (std::size_t i = 0; i < std::min(config_.listeners.size(), listeners_.size()); ++i) {
       const ListenerConfig& listener = config_.listeners[i];
-      if (listener.bind == Address{}) {
-        continue;  // It was at fault; ":0" twice is no conflict either.
+      CheckName(names, listener.name, listeners_[i]);
+      const Element* first = nullptr;
+      for (const std::string& claim : ClaimsOf(listener.bind)) {
+        auto [known, is_new] = claimed.try_emplace(claim, &listeners_[i]);
+        first = is_new ? first : known->second;
       }
-      CheckTwice(names, listener.name, listeners_[i], "name", "the name");
-      // The kernel finds a free port for each.
-      bool any_port = listener.bind.kind == Address::Kind::kTcp && listener.bind.port == 0;
-      if (!any_port) {
-        CheckTwice(binds, listener.bind.ToString(), listeners_[i], "bind", "the address");
+      if (first != nullptr) {
+        ReportTwice(*first, listeners_[i], listener.bind.ToString(), "bind", "the address");
       }
     }
   }
 
   void CheckUpstreams() {
-    std::map<std::string, const Element*> names;
+    Known names;
     for (std::size_t i = 0; i < std::min(config_.upstreams.size(), upstreams_.size()); ++i) {
       const UpstreamConfig& upstream = config_.upstreams[i];
       // Duplicate keys are found while reading; this is the short form beside an upstream called
       // "default".
-      CheckTwice(names, upstream.name, upstreams_[i], "name", "the name");
+      CheckName(names, upstream.name, upstreams_[i]);
       const JsonNode* endpoints = upstreams_[i].node->Find("endpoints");
       std::set<std::string> addresses;
       for (std::size_t k = 0;
@@ -125,9 +143,9 @@ class ReferenceCheck {
   }
 
   void CheckRouteNames() {
-    std::map<std::string, const Element*> names;
+    Known names;
     for (std::size_t i = 0; i < std::min(config_.routes.size(), routes_.size()); ++i) {
-      CheckTwice(names, config_.routes[i].name, routes_[i], "name", "the name");
+      CheckName(names, config_.routes[i].name, routes_[i]);
     }
   }
 

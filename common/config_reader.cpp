@@ -15,28 +15,25 @@
 namespace tidegate {
 namespace {
 
-// Names that the file leaves out: an address for listeners, host and path for routes.
-void CompleteNames(Config& config) {
-  for (ListenerConfig& listener : config.listeners) {
-    if (listener.name.empty()) {
-      listener.name = NameFrom(listener.bind.ToString());
-    }
-  }
+// Gives each element without a name the one that `base_of` makes, with "#2" and so on behind it
+// where that is taken. Names that somebody chose come first.
+template <class Element, class BaseOf>
+void CompleteNames(std::vector<Element>& elements, BaseOf base_of) {
   std::set<std::string> taken;
-  for (const RouteConfig& route : config.routes) {
-    taken.insert(route.name);
+  for (const Element& element : elements) {
+    taken.insert(element.name);
   }
-  for (RouteConfig& route : config.routes) {
-    if (!route.name.empty()) {
+  for (Element& element : elements) {
+    if (!element.name.empty()) {
       continue;
     }
-    std::string base = NameFrom((route.hosts.empty() ? "" : route.hosts.front()) + route.path);
+    std::string base = NameFrom(base_of(element));
     std::string name = base;
     for (unsigned i = 2; !taken.insert(name).second; ++i) {
       std::string suffix = fmt::format("#{}", i);
-      name = base.substr(0, 255 - suffix.size()) + suffix;
+      name = base.substr(0, kMaxNameLength - suffix.size()) + suffix;
     }
-    route.name = name;
+    element.name = name;
   }
 }
 
@@ -58,7 +55,11 @@ const Section& RootSection() {
 
 void SettingReader::ReadRoot(const JsonNode& root, Config& config) {
   ReadSection(settings::kRoot, root, "", &config);
-  CompleteNames(config);
+  CompleteNames(config.listeners,
+                [](const ListenerConfig& listener) { return listener.bind.ToString(); });
+  CompleteNames(config.routes, [](const RouteConfig& route) {
+    return (route.hosts.empty() ? "" : route.hosts.front()) + route.path;
+  });
 }
 
 void SettingReader::ReadSection(const Section& section, const JsonNode& node,

@@ -13,8 +13,6 @@
 namespace tidegate {
 namespace {
 
-constexpr std::size_t kMaxName = 255;
-
 // RFC 9110 section 7.6.1 and RFC 9112 section 6: the proxy decides these for each connection and
 // message.
 constexpr std::array<std::string_view, 9> kOwnHeaders = {
@@ -71,8 +69,8 @@ Result<std::string> CheckName(std::string_view text) {
   if (text.empty()) {
     return Bad("a name cannot be empty");
   }
-  if (text.size() > kMaxName) {
-    return Bad(fmt::format("a name has at most {} characters", kMaxName));
+  if (text.size() > kMaxNameLength) {
+    return Bad(fmt::format("a name has at most {} characters", kMaxNameLength));
   }
   if (!std::ranges::all_of(text, IsNamePart)) {
     return Bad("a name has ASCII letters, digits and marks, no spaces and no quotes");
@@ -81,7 +79,7 @@ Result<std::string> CheckName(std::string_view text) {
 }
 
 std::string NameFrom(std::string_view text) {
-  std::string name(text.substr(0, kMaxName));
+  std::string name(text.substr(0, kMaxNameLength));
   std::ranges::replace_if(name, [](char c) { return !IsNamePart(c); }, '_');
   return name;
 }

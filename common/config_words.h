@@ -3,12 +3,15 @@
 // What may stand in a configuration as a name, host, path, method or header. Each function returns
 // the text as it is kept, or kConfig with "what is wrong; what to write".
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
 #include "common/result.h"
 
 namespace tidegate {
+
+inline constexpr std::size_t kMaxNameLength = 255;
 
 // Of a listener, upstream or route: 1 to 255 visible ASCII characters but '"' and '\'. It is a
 // label and an argument.

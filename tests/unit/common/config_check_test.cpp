@@ -55,6 +55,24 @@ TEST(ConfigCheck, NamesAndAddressesAreTakenOnce) {
             "upstream: the name \"default\" is taken, by upstreams.default at t.json:1\n");
 }
 
+TEST(ConfigCheck, AllAddressesOfAPortAreTakenByItsShortForm) {
+  auto binds = [](std::string_view first, std::string_view second) {
+    return FaultsOf(R"({ "upstream": "a:1", "listeners": [ { "bind": ")" + std::string(first) +
+                    R"(" }, { "bind": ")" + std::string(second) + R"(" } ] })");
+  };
+  EXPECT_EQ(
+      binds(":80", "0.0.0.0:80"),
+      "listeners[1].bind: the address \"0.0.0.0:80\" is taken, by listeners[0] at t.json:1\n");
+  EXPECT_EQ(binds("[::]:80", ":80"),
+            "listeners[1].bind: the address \":80\" is taken, by listeners[0] at t.json:1\n");
+  EXPECT_EQ(binds("unix:/x", "unix:/x"),
+            "listeners[1].bind: the address \"unix:/x\" is taken, by listeners[0] at t.json:1\n");
+  EXPECT_EQ(binds("0.0.0.0:80", "[::]:80"), "");
+  EXPECT_EQ(binds(":80", ":81"), "");
+  EXPECT_EQ(binds(":0", ":0"), "") << "the kernel finds a port for each, and each gets a name";
+  EXPECT_EQ(binds("127.0.0.1:0", "127.0.0.1:0"), "");
+}
+
 TEST(ConfigCheck, AnEndpointGivenTwiceIsAWarning) {
   EXPECT_EQ(
       FaultsOf(
