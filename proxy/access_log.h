@@ -44,7 +44,7 @@ struct AccessRecord {
   std::string_view protocol;
   // What was or would have been sent to the client; 0: absent, nothing was.
   int status = 0;
-  // Octets of bodies: from the client, to the client; of a tunnel too.
+  // Octets from and to the client, heads and framing included; of a tunnel too.
   std::uint64_t bytes_in = 0;
   std::uint64_t bytes_out = 0;
   std::string_view route;

@@ -124,17 +124,12 @@ class ControlClient::Body final : public ControlChannel::Handler {
       return;
     }
     static const std::map<std::string, Method, std::less<>> kMethods = {
-        {"init", &Body::OnInit},
-        {"sockets", &Body::OnSockets},
-        {"prepare", &Body::OnPrepare},
-        {"commit", &Body::OnCommit},
-        {"abandon", &Body::OnAbandon},
-        {"accept", &Body::OnAccept},
-        {"drop_listeners", &Body::OnDropListeners},
-        {"drain", &Body::OnDrain},
-        {"query", &Body::OnQuery},
-        {"ping", &Body::OnPing},
-        {"reopen_logs", &Body::OnReopenLogs},
+        {"init", &Body::OnInit},         {"control_listener", &Body::OnControlListener},
+        {"sockets", &Body::OnSockets},   {"prepare", &Body::OnPrepare},
+        {"commit", &Body::OnCommit},     {"abandon", &Body::OnAbandon},
+        {"accept", &Body::OnAccept},     {"drop_listeners", &Body::OnDropListeners},
+        {"drain", &Body::OnDrain},       {"query", &Body::OnQuery},
+        {"ping", &Body::OnPing},         {"reopen_logs", &Body::OnReopenLogs},
         {"loglevel", &Body::OnLogLevel},
     };
     auto method = kMethods.find(message.type());
@@ -185,6 +180,13 @@ class ControlClient::Body final : public ControlChannel::Handler {
       answer["diagnostics"] = done.error().ToString() + "\n";
       channel_->Send(answer);
       std::exit(1);
+    }
+  }
+
+  // After a takeover: the new supervisor may die as well.
+  void OnControlListener(ControlMessage& message) {
+    if (!message.fds.empty()) {
+      control_listener_ = std::move(message.fds[0]);
     }
   }
 

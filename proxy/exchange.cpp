@@ -13,8 +13,6 @@
 
 #include "proxy/exchange.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <utility>
 #include <variant>
@@ -31,16 +29,11 @@ using enum Stream::WriteStatus;
 // cheaper.
 constexpr std::uint64_t kMaxDiscard = 256 * 1024;
 
-std::chrono::milliseconds WallClock() {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return std::chrono::seconds(now.tv_sec) + std::chrono::milliseconds(now.tv_nsec / 1'000'000);
-}
-
 }  // namespace
 
 Exchange::Exchange(Services& services)
     : services_(services),
+      log_(services),
       answer_deadline_(services.loop.timers(), Bind<&Exchange::OnAnswerTimeout>(this)),
       body_deadline_(services.loop.timers(), Bind<&Exchange::OnBodyTimeout>(this)),
       write_deadline_(services.loop.timers(), Bind<&Exchange::OnWriteTimeout>(this)),
@@ -102,7 +95,7 @@ Result<> Exchange::Prepare() {
   if (HasRequestBody()) {
     request_.upgrade = {};
   }
-  RewriteRequest(request_, *route_, snapshot_->config().forwarded, *client_, record_.id);
+  RewriteRequest(request_, *route_, snapshot_->config().forwarded, *client_, log_.record().id);
   return {};
 }
 
@@ -110,7 +103,7 @@ Task<void> Exchange::Forward() {
   Upstream& upstream = snapshot_->UpstreamOf(*route_);
   lease_request_ = LeaseRequest{.connect_timeout = timeouts_->upstream_connect};
   while (true) {
-    ++record_.attempts;
+    ++log_.record().attempts;
     lease_ = upstream.TryAcquire(lease_request_);
     if (!lease_) {
       auto acquired = co_await upstream.Acquire(lease_request_);
@@ -125,7 +118,7 @@ Task<void> Exchange::Forward() {
       co_await Attempt();
       upstream_ = nullptr;
     }
-    if (!failure_ || !MayRetry(record_.attempts)) {
+    if (!failure_ || !MayRetry(log_.record().attempts)) {
       break;
     }
     failure_.reset();
@@ -137,7 +130,7 @@ Task<void> Exchange::Forward() {
 
 Task<void> Exchange::Attempt() {
   upstream_ = &lease_.stream();
-  record_.reused = lease_.reused();
+  log_.record().reused = lease_.reused();
   lease_.stream().BeginExchange(response_);
   TaskScope scope;
   if (HasRequestBody()) {
@@ -259,8 +252,7 @@ Task<void> Exchange::ReadFinalHead() {
   if (failure_) {
     co_return;
   }
-  record_.time_first_byte = Duration(services_.loop.now() - started_);
-  record_.upstream_status = response_.status;
+  log_.AnswerCame(response_.status);
   if (response_.status == 101 && request_.upgrade.empty()) {
     FailWith(Error(ErrorKind::kUpstreamUpgradeFailed, "a 101 that nobody asked for"));
   }
@@ -287,7 +279,7 @@ Task<void> Exchange::RelayAnswer() {
       }
     }
     if (!head_written) {
-      record_.status = response_.status;
+      log_.record().status = response_.status;
       if (chunk.last && upload_running_ && !downstream_->request_complete()) {
         // The answer is whole before the request is: what the client still sends goes nowhere.
         downstream_->CloseAfter();
@@ -314,7 +306,7 @@ Task<void> Exchange::RelayAnswer() {
 // After a 101: octets both ways until both sides have ended (RFC 9110 section 7.8).
 Task<void> Exchange::RunTunnel(TaskScope& scope) {
   RewriteResponse(response_, *route_, snapshot_->config().forwarded, Date());
-  record_.status = 101;
+  log_.record().status = 101;
   auto written = co_await downstream_->WriteHead(response_, {}, true);
   if (!written) {
     FailWith(std::move(written).error());
@@ -352,7 +344,7 @@ Task<void> Exchange::RelayTunnel(MessageStream& from, MessageStream& to) {
 }
 
 Task<void> Exchange::AnswerLocally() {
-  AnswerContext context{.request_id = record_.id, .date = Date()};
+  AnswerContext context{.request_id = log_.record().id, .date = Date()};
   std::string body;
   if (answer_options_) {
     body = MakeOptionsAnswer({}, context, response_);
@@ -360,7 +352,7 @@ Task<void> Exchange::AnswerLocally() {
     body = MakeRespondAnswer(*respond, context, response_);
   } else {
     const auto& redirect = std::get<RedirectAction>(route_->action);
-    body = MakeRedirectAnswer(redirect, record_.target, context, response_);
+    body = MakeRedirectAnswer(redirect, log_.record().target, context, response_);
   }
   RewriteResponse(response_, *route_, snapshot_->config().forwarded, context.date);
   co_await WriteAnswer(body);
@@ -373,7 +365,7 @@ Task<void> Exchange::AnswerFailure() {
     downstream_->Abort(*failure_);
     co_return;
   }
-  AnswerContext context{.request_id = record_.id, .date = Date()};
+  AnswerContext context{.request_id = log_.record().id, .date = Date()};
   std::string body = MakeErrorAnswer(failure_->kind(), allow_, context, response_);
   co_await WriteAnswer(body);
 }
@@ -383,7 +375,7 @@ Task<void> Exchange::WriteAnswer(const std::string& body) {
   if (!downstream_->request_complete()) {
     downstream_->CloseAfter();
   }
-  record_.status = response_.status;
+  log_.record().status = response_.status;
   std::span<const char> octets(body);
   auto writing =
       downstream_->WriteHead(response_, AnswerHasNoBody() ? octets.first(0) : octets, true);
@@ -414,76 +406,20 @@ void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& dow
   allow_.clear();
   lease_request_ = {};
   body_octets_ = 0;
-  started_ = services_.loop.now();
   downstream.WatchGone(Bind<&Exchange::OnClientGone>(this));
-
-  std::vector<std::string_view> headers = std::move(record_.request_headers);
-  headers.clear();
-  record_ = {};
-  record_.request_headers = std::move(headers);
-  record_.id = ChooseRequestId(request_, client, services_.request_ids);
-  if (services_.access_log == nullptr) {
-    record_.target = request_.target;
-    return;
-  }
-  record_.timestamp = WallClock();
-  record_.client = &client;
-  record_.client_ip = ClientIpOf(request_, client, snapshot_->config());
-  record_.method = request_.method_name;
-  record_.host = request_.host();
-  record_.target = request_.target;
-  if (!request_.method_name.empty()) {
-    record_.protocol = request_.minor_version == 0 ? "HTTP/1.0" : "HTTP/1.1";
-  }
-  if (AccessFormatter* formatter = snapshot_->access_formatter(); formatter != nullptr) {
-    formatter->CaptureHeaders(request_, record_);
-  }
+  log_.Begin(*snapshot_, request_, client);
 }
 
 void Exchange::Finish() {
-  Counters& counters = services_.counters;
-  counters.Add(CounterId::kRequests);
-  counters.Add(CounterId::kBytesIn, downstream_->octets_in());
-  counters.Add(CounterId::kBytesOut, downstream_->octets_out());
-  if (record_.status != 0) {
-    counters.Add(CounterOfStatus(record_.status));
-  }
-  if (failure_) {
-    counters.Add(CounterOf(failure_->kind()));
-  }
-  if (AccessFormatter* formatter = snapshot_->access_formatter();
-      formatter != nullptr && services_.access_log != nullptr) {
-    FillRecord();
-    services_.log_line.clear();
-    formatter->Format(record_, services_.log_line);
-    services_.access_log->Append(services_.log_line);
-  }
+  log_.Finish(*snapshot_, {.octets_in = downstream_->octets_in(),
+                           .octets_out = downstream_->octets_out(),
+                           .route = route_,
+                           .lease = &lease_request_,
+                           .failure = failure_ ? &*failure_ : nullptr});
   downstream_->WatchGone({});
   downstream_ = nullptr;
   state_ = State::kIdle;
   snapshot_.reset();
-}
-
-void Exchange::FillRecord() {
-  record_.bytes_in = downstream_->octets_in();
-  record_.bytes_out = downstream_->octets_out();
-  if (route_ != nullptr) {
-    record_.route = route_->name;
-  }
-  if (record_.attempts > 0) {
-    Upstream& upstream = snapshot_->UpstreamOf(*route_);
-    record_.upstream = upstream.config().name;
-    if (lease_request_.endpoint) {
-      record_.endpoint = upstream.endpoint_name(*lease_request_.endpoint);
-    }
-    record_.time_queue = lease_request_.queued;
-    if (!record_.reused) {
-      record_.time_connect = lease_request_.connecting;
-    }
-  }
-  record_.time_total = Duration(services_.loop.now() - started_);
-  record_.error = failure_ ? &*failure_ : nullptr;
-  record_.generation = services_.generation;
 }
 
 std::string_view Exchange::Date() {

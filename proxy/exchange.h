@@ -7,7 +7,7 @@
 #include <optional>
 #include <string_view>
 
-#include "proxy/access_log.h"
+#include "proxy/exchange_log.h"
 #include "proxy/http/stream.h"
 #include "proxy/services.h"
 
@@ -55,7 +55,6 @@ class Exchange {
   Task<void> WriteAnswer(const std::string& body);
   Task<void> AnswerFailure();
   void Finish();
-  void FillRecord();
   std::string_view Date();
 
   bool MayRetry(std::uint64_t attempts_made);
@@ -76,6 +75,7 @@ class Exchange {
   void OnClientGone();
 
   Services& services_;
+  ExchangeLog log_;
   RequestHead request_;
   ResponseHead response_;
   std::shared_ptr<const Snapshot> snapshot_;
@@ -107,10 +107,6 @@ class Exchange {
   // OPTIONS that ends here (Max-Forwards).
   bool answer_options_ = false;
 
-  // For the log; kept for its capacity. Text lives in the request's arena, the client or the
-  // snapshot.
-  AccessRecord record_;
-  TimePoint started_ = 0;
   // For 405: the methods that would do.
   std::string allow_;
   std::uint64_t body_octets_ = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 namespace tidegate {
 namespace {
@@ -53,11 +54,50 @@ constexpr auto kFirstOfLength = [] {
 static_assert(std::ranges::is_sorted(kKnownFields, {},
                                      [](const KnownField& row) { return row.name.size(); }));
 
-constexpr char ToLowerHyphen(char octet) {
-  return octet == '_' ? '-' : ToLower(octet);
+// Whether the octets of a word at `text` are those at `known`, which are lower-case letters and
+// hyphens. These have the bit 0x20; upper-case letters are lower-case ones without it.
+template <class Word>
+bool WordEqualsIgnoringCase(const char* text, const char* known) {
+  constexpr Word kCaseBits = static_cast<Word>(0x2020202020202020U);
+  Word text_word = 0;
+  Word known_word = 0;
+  std::memcpy(&text_word, text, sizeof text_word);
+  std::memcpy(&known_word, known, sizeof known_word);
+  // Control octets lack the bit as well: a carriage return is no hyphen.
+  const bool has_control = ((text_word - kCaseBits) & ~text_word & (kCaseBits << 2)) != 0;
+  return (text_word | kCaseBits) == known_word && !has_control;
 }
 
-template <char (*Fold)(char)>
+// The last word overlaps the one before it. The texts are as long as each other and as a word.
+template <class Word>
+bool WordsEqualIgnoringCase(std::string_view text, std::string_view known) {
+  const std::size_t last = text.size() - sizeof(Word);
+  for (std::size_t at = 0; at < last; at += sizeof(Word)) {
+    if (!WordEqualsIgnoringCase<Word>(text.data() + at, known.data() + at)) {
+      return false;
+    }
+  }
+  return WordEqualsIgnoringCase<Word>(text.data() + last, known.data() + last);
+}
+
+// `known` is the name of a row, as long as `text`.
+bool IsKnownName(std::string_view text, std::string_view known) {
+  if (text.size() >= sizeof(std::uint64_t)) {
+    return WordsEqualIgnoringCase<std::uint64_t>(text, known);
+  }
+  if (text.size() >= sizeof(std::uint32_t)) {
+    return WordsEqualIgnoringCase<std::uint32_t>(text, known);
+  }
+  return EqualsIgnoringCase(text, known);
+}
+
+// `known` with `_` in place of some of its hyphens.
+bool IsKnownNameUnderscored(std::string_view text, std::string_view known) {
+  return std::ranges::equal(
+      text, known, [](char a, char b) { return ToLower(a) == b || (a == '_' && b == '-'); });
+}
+
+template <bool (*IsSame)(std::string_view, std::string_view)>
 FieldId Lookup(std::string_view name) {
   if (name.empty() || name.size() > kLongestName) {
     return FieldId::kOther;
@@ -66,8 +106,7 @@ FieldId Lookup(std::string_view name) {
   for (std::size_t row = kFirstOfLength[name.size()]; row < kFirstOfLength[name.size() + 1];
        ++row) {
     const KnownField& known = kKnownFields[row];
-    if (known.name[0] == first &&
-        std::ranges::equal(name, known.name, [](char a, char b) { return Fold(a) == b; })) {
+    if (known.name[0] == first && IsSame(name, known.name)) {
       return known.id;
     }
   }
@@ -87,11 +126,11 @@ std::string_view TrimWhiteSpace(std::string_view text) {
 }  // namespace
 
 FieldId FieldIdOf(std::string_view name) {
-  return Lookup<ToLower>(name);
+  return Lookup<IsKnownName>(name);
 }
 
 bool PassesForKnownField(std::string_view name) {
-  return name.contains('_') && Lookup<ToLowerHyphen>(name) != FieldId::kOther;
+  return Lookup<IsKnownNameUnderscored>(name) != FieldId::kOther && name.contains('_');
 }
 
 bool ListHasToken(std::string_view list, std::string_view token) {

@@ -42,6 +42,7 @@ void H1Decoder::State::Begin(Head& new_head, Phase first_phase) {
   phase = first_phase;
   empty_line_octets = 0;
   version_seen = false;
+  field_kept = false;
 }
 
 Result<H1Decoder::Step> H1Decoder::State::Decode(std::span<char> input) {
@@ -170,6 +171,9 @@ bool H1Decoder::State::Execute(const char* data, std::size_t size, std::size_t& 
   offset += consumed;
   if (phase == Phase::kDone) {
     return true;
+  }
+  if (!name.empty() && !field_kept) {
+    KeepField();
   }
   if (offset > PhaseLimit()) {
     // The phase began within the slice.

@@ -66,6 +66,9 @@ struct H1Decoder::State {
   int OnChunkComplete();
   int OnMessageComplete();
 
+  void KeepField();
+  void CopyToArena(Field& field);
+
   template <auto Member>
   static int OnSpan(llhttp_t* parser, const char* at, std::size_t size) {
     return (static_cast<State*>(parser->data)->*Member)(std::string_view(at, size));
@@ -98,7 +101,8 @@ struct H1Decoder::State {
   // Where the request target, later the last piece of body, ended.
   std::uint64_t piece_end = 0;
   std::uint64_t chunk_excess = 0;
-  // The field line that is being read, in the head's arena.
+  // The field line that is being read. Within the slice, until the slice ends before the line does:
+  // then it is kept in the head's arena.
   std::string_view name;
   std::string_view value;
   std::optional<Fault> fault;
@@ -109,6 +113,7 @@ struct H1Decoder::State {
   // CR and LF before the request line.
   std::uint8_t empty_line_octets = 0;
   bool version_seen = false;
+  bool field_kept = false;
 };
 
 }  // namespace tidegate

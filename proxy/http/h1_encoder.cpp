@@ -18,12 +18,11 @@ constexpr std::string_view kVersion = "HTTP/1.1";
 // The digits of the largest 64-bit number, in decimal.
 constexpr std::size_t kMaxDigits = 20;
 
-// Octets of text that may be written eight at a time.
-constexpr std::size_t kWord = sizeof(std::uint64_t);
-
 // Some octet of `word` is below 0x20.
-constexpr bool HasControl(std::uint64_t word) {
-  return ((word - 0x2020202020202020U) & ~word & 0x8080808080808080U) != 0;
+template <class Word>
+constexpr bool HasControl(Word word) {
+  constexpr Word kSpaces = static_cast<Word>(0x2020202020202020U);
+  return ((word - kSpaces) & ~word & (kSpaces << 2)) != 0;
 }
 
 // Text that would end the line early becomes harmless (RFC 9110 section 5.5): such an octet is a
@@ -45,26 +44,15 @@ class Cursor {
     std::memcpy(position_, text.data(), text.size());
     position_ += text.size();
   }
-  // Text from outside. May write up to 8 octets beyond its end.
+  // Text from outside.
   void PutChecked(std::string_view text) {
-    const char* from = text.data();
-    char* to = position_;
-    bool control = false;
-    std::size_t left = text.size();
-    std::uint64_t word = 0;
-    for (; left >= kWord; left -= kWord, from += kWord, to += kWord) {
-      std::memcpy(&word, from, kWord);
-      std::memcpy(to, &word, kWord);
-      control |= HasControl(word);
-    }
-    for (; left > 0; --left, ++from, ++to) {
-      *to = *from;
-      control |= static_cast<unsigned char>(*from) < 0x20;
-    }
-    if (control) [[unlikely]] {
+    const bool has_control = text.size() >= sizeof(std::uint64_t)   ? PutWords<std::uint64_t>(text)
+                             : text.size() >= sizeof(std::uint32_t) ? PutWords<std::uint32_t>(text)
+                                                                    : PutOctets(text);
+    if (has_control) [[unlikely]] {
       ReplaceLineEnds(position_, text.size());
     }
-    position_ = to;
+    position_ += text.size();
   }
   void PutNumber(std::uint64_t number) {
     std::array<char, kMaxDigits> digits;
@@ -83,6 +71,33 @@ class Cursor {
   }
 
  private:
+  // These write at position_ and say whether some octet is below 0x20.
+  bool PutOctets(std::string_view text) {
+    bool has_control = false;
+    for (std::size_t at = 0; at < text.size(); ++at) {
+      position_[at] = text[at];
+      has_control |= static_cast<unsigned char>(text[at]) < 0x20;
+    }
+    return has_control;
+  }
+  // At least one word; the last one overlaps the one before it.
+  template <class Word>
+  bool PutWords(std::string_view text) {
+    bool has_control = false;
+    const auto put = [&](std::size_t at) {
+      Word word = 0;
+      std::memcpy(&word, text.data() + at, sizeof word);
+      std::memcpy(position_ + at, &word, sizeof word);
+      has_control |= HasControl(word);
+    };
+    const std::size_t last = text.size() - sizeof(Word);
+    for (std::size_t at = 0; at < last; at += sizeof(Word)) {
+      put(at);
+    }
+    put(last);
+    return has_control;
+  }
+
   char* position_;
 };
 
@@ -102,21 +117,16 @@ void Append(std::string& out, std::size_t size, Write write) {
 }
 
 // Written from the head itself and from the option, or not at all.
-constexpr bool IsOurs(FieldId id) {
-  switch (id) {
-    case FieldId::kHost:
-    case FieldId::kConnection:
-    case FieldId::kContentLength:
-    case FieldId::kKeepAlive:
-    case FieldId::kProxyConnection:
-    case FieldId::kTe:
-    case FieldId::kTransferEncoding:
-    case FieldId::kUpgrade:
-      return true;
-    default:
-      return false;
+constexpr std::uint64_t kOurFields = [] {
+  std::uint64_t set = 0;
+  for (const FieldId id :
+       {FieldId::kHost, FieldId::kConnection, FieldId::kContentLength, FieldId::kKeepAlive,
+        FieldId::kProxyConnection, FieldId::kTe, FieldId::kTransferEncoding, FieldId::kUpgrade}) {
+    set |= std::uint64_t{1} << static_cast<unsigned>(id);
   }
-}
+  return set;
+}();
+constexpr std::uint64_t kHostField = std::uint64_t{1} << static_cast<unsigned>(FieldId::kHost);
 
 // Of the fields, at most.
 std::size_t SizeOf(const Fields& fields) {
@@ -161,10 +171,10 @@ void PutFraming(const Head& head, Cursor& cursor) {
   }
 }
 
-void PutFields(const Head& head, bool keep_host, Cursor& cursor) {
+// All but those in the set `left_out`.
+void PutFields(const Head& head, std::uint64_t left_out, Cursor& cursor) {
   for (const Field& field : head.fields) {
-    if (field.id == FieldId::kOther || !IsOurs(field.id) ||
-        (keep_host && field.id == FieldId::kHost)) {
+    if ((left_out >> static_cast<unsigned>(field.id) & 1) == 0) {
       cursor.PutField(field.name, field.value);
     }
   }
@@ -250,7 +260,7 @@ void EncodeRequestHead(const RequestHead& head, ConnectionOption option, std::st
     cursor.PutChecked(head.target);
     cursor.Put(" HTTP/1.1\r\n");
     cursor.PutField("Host", head.authority);
-    PutFields(head, false, cursor);
+    PutFields(head, kOurFields, cursor);
     PutFraming(head, cursor);
     PutConnection(option, head.upgrade, cursor);
     cursor.Put(kLineEnd);
@@ -267,7 +277,7 @@ void EncodeResponseHead(const ResponseHead& head, ConnectionOption option, std::
     cursor.Put(" ");
     cursor.PutChecked(head.reason);
     cursor.Put(kLineEnd);
-    PutFields(head, true, cursor);
+    PutFields(head, kOurFields & ~kHostField, cursor);
     // RFC 9110 section 8.6 and RFC 9112 section 6.1: 1xx and 204 say nothing about a body.
     if (head.status >= 200 && head.status != 204) {
       if (head.body == BodyKind::kNone && head.status != 304) {

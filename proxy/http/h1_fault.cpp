@@ -9,7 +9,7 @@ Fault FaultOf(llhttp_errno_t error, std::string_view reason, char octet) {
     case HPE_INVALID_URL:
       return {ErrorKind::kBadTarget, "request target is not valid"};
     case HPE_INVALID_VERSION:
-      if (reason.starts_with("Expected") && (octet < '0' || octet > '9')) {
+      if (reason != "Invalid HTTP version") {
         return {ErrorKind::kBadRequest, "version is malformed"};
       }
       return {ErrorKind::kVersionNotSupported, "HTTP version other than 1.0 and 1.1"};

@@ -17,8 +17,9 @@ struct Fault {
   std::string_view detail;
 };
 
-// What llhttp refused, in our words. `reason` is llhttp's; `octet` is where it stopped, 0 if
-// unknown.
+// What llhttp refused, in our words. `reason` is llhttp's. `octet` is where it stopped, 0 if
+// unknown; it may be one further than what is wrong, which depends on how the input was cut: it
+// chooses words, never the kind.
 Fault FaultOf(llhttp_errno_t error, std::string_view reason, char octet);
 
 }  // namespace tidegate

@@ -177,14 +177,33 @@ struct Controls {
 };
 
 void ReadConnection(std::string_view value, Controls& controls) {
-  controls.close = controls.close || ListHasToken(value, "close");
-  controls.keep_alive = controls.keep_alive || ListHasToken(value, "keep-alive");
-  controls.names_upgrade = controls.names_upgrade || ListHasToken(value, "upgrade");
+  struct Option {
+    std::string_view name;
+    bool Controls::* flag;
+  };
+  static constexpr std::array kOptions = {
+      Option{"close", &Controls::close},
+      Option{"keep-alive", &Controls::keep_alive},
+      Option{"upgrade", &Controls::names_upgrade},
+  };
+  for (const Option& option : kOptions) {
+    // Nearly always the one and only.
+    if (EqualsIgnoringCase(value, option.name)) {
+      controls.*option.flag = true;
+      return;
+    }
+  }
+  for (const Option& option : kOptions) {
+    controls.*option.flag = controls.*option.flag || ListHasToken(value, option.name);
+  }
 }
 
 Controls ReadControls(Fields& fields) {
   Controls controls;
   for (Field& field : fields.items()) {
+    if (field.id == FieldId::kOther) {
+      continue;
+    }
     switch (field.id) {
       case FieldId::kHost:
         controls.host = &field;

@@ -1,0 +1,88 @@
+#include "proxy/exchange_log.h"
+
+#include <time.h>
+
+#include <utility>
+
+namespace tidegate {
+
+std::chrono::milliseconds WallClock() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return std::chrono::seconds(now.tv_sec) + std::chrono::milliseconds(now.tv_nsec / 1'000'000);
+}
+
+void ExchangeLog::Begin(const Snapshot& snapshot, RequestHead& request, const ClientInfo& client) {
+  std::vector<std::string_view> headers = std::move(record_.request_headers);
+  headers.clear();
+  record_ = {};
+  record_.request_headers = std::move(headers);
+  started_ = services_.loop.now();
+  record_.id = ChooseRequestId(request, client, services_.request_ids);
+  record_.target = request.target;
+  AccessFormatter* formatter = snapshot.access_formatter();
+  if (formatter == nullptr || services_.access_log == nullptr) {
+    return;
+  }
+  record_.timestamp = WallClock();
+  record_.client = &client;
+  record_.client_ip = ClientIpOf(request, client, snapshot.config());
+  record_.method = request.method_name;
+  record_.host = request.host();
+  if (!request.method_name.empty()) {
+    record_.protocol = request.minor_version == 0 ? "HTTP/1.0" : "HTTP/1.1";
+  }
+  formatter->CaptureHeaders(request, record_);
+}
+
+void ExchangeLog::AnswerCame(int upstream_status) {
+  record_.upstream_status = upstream_status;
+  record_.time_first_byte = Duration(services_.loop.now() - started_);
+}
+
+void ExchangeLog::Finish(const Snapshot& snapshot, const Outcome& outcome) {
+  Counters& counters = services_.counters;
+  counters.Add(CounterId::kRequests);
+  counters.Add(CounterId::kBytesIn, outcome.octets_in);
+  counters.Add(CounterId::kBytesOut, outcome.octets_out);
+  if (record_.status != 0) {
+    counters.Add(CounterOfStatus(record_.status));
+  }
+  if (outcome.failure != nullptr) {
+    counters.Add(CounterOf(outcome.failure->kind()));
+  }
+  AccessFormatter* formatter = snapshot.access_formatter();
+  if (formatter == nullptr || services_.access_log == nullptr) {
+    return;
+  }
+  Fill(snapshot, outcome);
+  services_.log_line.clear();
+  formatter->Format(record_, services_.log_line);
+  if (!services_.access_log->Append(services_.log_line)) {
+    counters.Add(CounterId::kLogLinesDropped);
+  }
+}
+
+void ExchangeLog::Fill(const Snapshot& snapshot, const Outcome& outcome) {
+  record_.bytes_in = outcome.octets_in;
+  record_.bytes_out = outcome.octets_out;
+  if (outcome.route != nullptr) {
+    record_.route = outcome.route->name;
+  }
+  if (record_.attempts > 0) {
+    Upstream& upstream = snapshot.UpstreamOf(*outcome.route);
+    record_.upstream = upstream.config().name;
+    if (outcome.lease->endpoint) {
+      record_.endpoint = upstream.endpoint_name(*outcome.lease->endpoint);
+    }
+    record_.time_queue = outcome.lease->queued;
+    if (!record_.reused) {
+      record_.time_connect = outcome.lease->connecting;
+    }
+  }
+  record_.time_total = Duration(services_.loop.now() - started_);
+  record_.error = outcome.failure;
+  record_.generation = services_.generation;
+}
+
+}  // namespace tidegate
