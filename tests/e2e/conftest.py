@@ -64,9 +64,10 @@ def launch(request):
     """`launch(config, **options)` starts a Tidegate; at the end all of them must go without a trace."""
     running = []
 
-    def start(config, **options):
-        running.append(Tidegate(config, **options))
-        return running[-1]
+    def start(config, ready=True, **options):
+        # Known before it is waited for: one that never gets ready must go too.
+        running.append(Tidegate(config, ready=False, **options))
+        return running[-1].wait_ready() if ready else running[-1]
     yield start
     faults = [fault for one in running for fault in one.close()]
     result = getattr(request.node, "report_call", None)
