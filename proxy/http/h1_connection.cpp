@@ -473,10 +473,12 @@ Result<> H1ClientConnection::TakeHead() {
 }
 
 bool H1ClientConnection::reusable() const {
-  return phase_ == Phase::kComplete && write_complete_ && !tunnel_ && !failure_ && !read_failure_ &&
-         response_->keep_alive && response_->body != BodyKind::kUntilClose &&
-         stream_->readable().size() == held_ && stream_->read_state() == Stream::ReadState::kOpen &&
-         !stream_->write_error();
+  bool clean = !tunnel_ && !failure_ && !read_failure_ && stream_->readable().size() == held_ &&
+               stream_->read_state() == Stream::ReadState::kOpen && !stream_->write_error();
+  // A lease may end before its exchange begins.
+  bool unused = response_ == nullptr;
+  return clean && (unused || (phase_ == Phase::kComplete && write_complete_ &&
+                              response_->keep_alive && response_->body != BodyKind::kUntilClose));
 }
 
 void H1ClientConnection::SetIdle(Callback on_octets) {
