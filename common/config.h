@@ -146,9 +146,10 @@ struct RouteConfig {
   std::string name;
   // Exact names or "*.example.org" (any depth below, not the name itself). Empty: any host.
   std::vector<std::string> hosts;
-  // A prefix, compared octet for octet; starts with '/'.
+  // A prefix, compared octet for octet, that ends at a segment ("/v1" is not "/v10"); starts with
+  // '/'.
   std::string path = "/";
-  // Upper case as written. Empty: any method.
+  // Upper case as written; GET stands for HEAD too. Empty: any method.
   std::vector<std::string> methods;
   // A prefix of `path`, or empty. What is left of a target gets a '/' in front if it has none.
   std::string strip_prefix;

@@ -270,9 +270,9 @@ inline constexpr std::array kRouteSettings = {
           return !static_cast<const RouteConfig*>(owner)->hosts.empty();
         }),
     Setting{"path", &kPathPrefix, kField<&RouteConfig::path>, "/", kAny,
-            "The beginning of the request's path, compared octet for octet."},
+            "The beginning of the request's path in whole segments, compared octet for octet."},
     Setting{"methods", &kMethods, kField<&RouteConfig::methods>, "", kAny,
-            "Which methods; without it all."}
+            "Which methods; GET stands for HEAD too. Without it all."}
         .When([](const void* owner) {
           return !static_cast<const RouteConfig*>(owner)->methods.empty();
         }),

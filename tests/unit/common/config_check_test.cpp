@@ -98,6 +98,10 @@ TEST(ConfigCheck, ARouteIsShadowedByAnEarlierOneOfItsHostAndPath) {
       Shadowed(
           R"({ "host": "a.de", "respond": {} }, { "host": "b.de", "respond": {} }, { "host": ["b.de", "a.de"], "respond": {} })"),
       "2");
+  EXPECT_EQ(
+      Shadowed(R"({ "methods": ["GET"], "respond": {} }, { "methods": ["HEAD"], "respond": {} })"),
+      "1")
+      << "GET stands for HEAD";
   EXPECT_EQ(Shadowed(R"({ "host": "*.a.de", "respond": {} }, { "host": "*.A.de", "respond": {} })"),
             "1");
 }
@@ -120,6 +124,9 @@ TEST(ConfigCheck, ARouteThatCanMatchIsNotShadowed) {
       Shadowed(R"({ "host": "a.de", "respond": {} }, { "host": ["a.de", "b.de"], "respond": {} })"),
       "")
       << "b.de is left";
+  EXPECT_EQ(
+      Shadowed(R"({ "methods": ["HEAD"], "respond": {} }, { "methods": ["GET"], "respond": {} })"),
+      "");
   EXPECT_EQ(Shadowed(R"({ "path": "/a", "respond": {} }, { "path": "/A", "respond": {} })"), "")
       << "paths have a case";
 }
