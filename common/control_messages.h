@@ -40,6 +40,7 @@
 //     ping       {id}
 //     reopen_logs {access_log:bool}              +fds [error log, access log if there is one]
 //     loglevel   {level, seconds}                seconds 0: for good
+//     control_listener {}                        after a takeover: +fds [control listening socket]
 //     takeover   {}                              to an orphaned worker, over a new connection to its control socket
 //
 // 2. CLI and supervisor (the control socket)

@@ -37,7 +37,10 @@ Fault FaultAt(std::string_view process, std::string_view point) {
   }
   std::string_view place = std::string_view(fault).substr(0, colon);
   std::string_view action = std::string_view(fault).substr(colon + 1);
-  if (place != point && place != std::string(process) + "." + std::string(point)) {
+  bool of_worker = point == "prepare" || point == "commit" || point == "drain";
+  bool meant = place == std::string(process) + "." + std::string(point) ||
+               (place == point && (process == "worker" || !of_worker));
+  if (!meant) {
     return Fault::kNone;
   }
   if (action == "die") {

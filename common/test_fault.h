@@ -10,9 +10,8 @@
 // point   supervisor: preflight, exec, adopt, bind, spawn, prepare, commit, probation, drain,
 // retire
 //         worker: check, start, prepare, commit, serving, drain
-//         `worker.prepare` and `supervisor.prepare` mean only that process; `prepare` means both
-// action  die (SIGKILL), hang (for ever), garbage (say something that is not a message), fail
-// (refuse)
+//         Those that both have mean the worker; `supervisor.prepare` means the other.
+// action  die (SIGKILL), hang (for ever), garbage (say what is no message), fail (refuse)
 
 #include <cstdint>
 #include <string_view>

@@ -96,7 +96,9 @@ ClientId ControlServer::IdOf(const ControlChannel& channel) const {
 
 void ControlServer::OnControlMessage(ControlChannel& channel, ControlMessage message) {
   ClientId id = IdOf(channel);
-  if (id != 0 && message.type() == "command") {
+  if (id != 0 && message.type() == "takeover") {
+    Finish(id, 6, "a supervisor runs here already");
+  } else if (id != 0 && message.type() == "command") {
     auto args = message.body.find("args");
     bool has_args = args != message.body.end() && args->is_object();
     on_command_(id, TextOf(message.body, "command"), has_args ? *args : json::object());

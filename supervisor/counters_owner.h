@@ -35,6 +35,9 @@ class CountersOwner {
 
   // Fresh memory, all zero. Error: kSystem.
   Result<> Create();
+  // Makes the newest memory one of our layout, if it is not: fresh, or with the totals of the old
+  // one. Error: kSystem.
+  Result<> Modernize();
   // What a worker maps.
   int memfd() const { return memories_.back().fd.get(); }
 
@@ -73,8 +76,6 @@ class CountersOwner {
   static bool HasOurLayout(const Memory& memory);
   static void FoldRow(const Memory& memory, unsigned row);
   const Memory* Find(std::uint64_t id) const;
-  // Makes the newest memory one of our layout.
-  Result<> Modernize();
 
   // Oldest first, never empty after Create or Restore.
   std::vector<Memory> memories_;

@@ -168,19 +168,23 @@ Task<bool> Generation::Prepare(ActiveConfigPtr config, Duration timeout) {
     FailRound(fmt::format("not ready within {}", FormatDuration(timeout)), {}, {});
   }
   if (round_failed_) {
-    for (Slot& slot : slots_) {
-      if (slot.worker && round_slots_.contains(slot.worker->slot())) {
-        slot.worker->SendAbandon(round_id_);
-      }
-    }
-    round_id_ = 0;
-    round_config_ = nullptr;
+    Abandon();
     co_return false;
   }
   if (state_ == GenerationState::kStarting) {
     Become(GenerationState::kReady);
   }
   co_return true;
+}
+
+void Generation::Abandon() {
+  for (Slot& slot : slots_) {
+    if (slot.worker && round_slots_.contains(slot.worker->slot())) {
+      slot.worker->SendAbandon(round_id_);
+    }
+  }
+  round_id_ = 0;
+  round_config_ = nullptr;
 }
 
 bool Generation::RoundDone() const {
@@ -267,6 +271,27 @@ Task<bool> Generation::Commit(Duration timeout) {
 void Generation::OnCommitted(WorkerProcess& worker, std::uint64_t) {
   uncommitted_.erase(worker.slot());
   Changed();
+}
+
+Task<bool> Generation::Probe(Duration timeout) {
+  // Outlives us: an answer may come after the limit.
+  auto unanswered = std::make_shared<unsigned>(alive_count());
+  for (Slot& slot : slots_) {
+    if (slot.worker) {
+      slot.worker->Ask("ping", {}, [this, unanswered](const json&) {
+        --*unanswered;
+        changed_.Set();
+      });
+    }
+  }
+  auto answered = co_await WaitUntil([unanswered] { return *unanswered == 0; }, timeout);
+  if (!answered) {
+    failure_ =
+        GenerationFailure{.reason = fmt::format("{} of its workers do not answer", *unanswered),
+                          .diagnostics = {},
+                          .output = {}};
+  }
+  co_return answered;
 }
 
 // --- who accepts on which slots

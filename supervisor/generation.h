@@ -72,9 +72,13 @@ class Generation final : public WorkerProcess::Owner {
   // Every worker takes `config` and the prepared listeners and logs, without changing anything. Of
   // a generation that serves: a reload. False: failure(); what was prepared is abandoned.
   Task<bool> Prepare(ActiveConfigPtr config, Duration timeout);
+  // Forgets what was prepared and not committed.
+  void Abandon();
   // What was prepared is in force: sent to all at once, and accepting with it. False: some have not
   // answered, or died.
   Task<bool> Commit(Duration timeout);
+  // Every worker answers a question within `timeout`: none hangs.
+  Task<bool> Probe(Duration timeout);
   void StopAccepting();
   // After StopAccepting; also starts workers that were lost meanwhile.
   void ResumeAccepting();

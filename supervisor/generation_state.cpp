@@ -1,6 +1,5 @@
 // A generation as others see it: for `status`, and for the image that takes over.
 
-#include "common/check.h"
 #include "supervisor/event_log.h"
 #include "supervisor/generation.h"
 
@@ -104,14 +103,18 @@ void Generation::Restore(const json& state) {
 }
 
 void Generation::AdoptWorker(unsigned slot_number, pid_t pid, UniqueFd channel, CountersRow row) {
+  // Two may claim one slot: a worker that did not notice that another had replaced it.
+  if (slot_number < slots_.size() && slots_[slot_number].worker) {
+    slot_number = static_cast<unsigned>(slots_.size());
+  }
   if (slot_number >= slots_.size()) {
     slots_.resize(slot_number + 1);
   }
   Slot& slot = slots_[slot_number];
-  TG_CHECK(!slot.worker);
   slot.worker = std::make_unique<WorkerProcess>(surroundings_, *this, slot_number, row);
   slot.worker->Adopt(pid, std::move(channel), UniqueFd(), WorkerState::kServing, UnixTime(), false);
-  state_ = GenerationState::kServing;
+  // It is not started again if it dies: it is to be replaced.
+  state_ = GenerationState::kProbation;
 }
 
 }  // namespace tidegate

@@ -103,6 +103,7 @@ class WorkerProcess final : public ControlChannel::Handler {
   void SendDropListeners(const std::vector<std::uint64_t>& listeners);
   void SendDrain(Duration drain, Duration drain_tunnels);
   void SendReopenLogs();
+  void SendControlListener();
   void SendLogLevel(std::string_view level, double seconds);
   // `answer` is called once; with null if the worker is gone or refuses.
   void Ask(std::string_view what, std::string_view argument, Answer answer);

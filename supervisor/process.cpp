@@ -125,7 +125,8 @@ Result<std::pair<UniqueFd, UniqueFd>> ChildOutput::MakePipe() {
   return std::pair(UniqueFd(ends[0]), UniqueFd(ends[1]));
 }
 
-ChildOutput::ChildOutput(Loop& loop, UniqueFd fd) : fd_(std::move(fd)), poll_(new uv_poll_t) {
+ChildOutput::ChildOutput(Loop& loop, UniqueFd fd, bool echo)
+    : fd_(std::move(fd)), echo_(echo), poll_(new uv_poll_t) {
   TG_CHECK(uv_poll_init(loop.uv(), poll_, fd_.get()) == 0);
   poll_->data = this;
   uv_poll_start(poll_, UV_READABLE, [](uv_poll_t* handle, int, int) {
@@ -143,7 +144,9 @@ void ChildOutput::Read() {
   ssize_t size = 0;
   while ((size = ::read(fd_.get(), buffer, sizeof(buffer))) > 0) {
     std::string_view text(buffer, static_cast<std::size_t>(size));
-    WriteWithoutBlocking(STDERR_FILENO, text);
+    if (echo_) {
+      WriteWithoutBlocking(STDERR_FILENO, text);
+    }
     tail_.append(text);
     if (tail_.size() > kTailBytes) {
       tail_.erase(0, tail_.size() - kTailBytes);

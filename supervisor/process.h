@@ -96,7 +96,8 @@ class ChildOutput {
   // The child's end is `for_child`; it never blocks the child. Error: kSystem.
   static Result<std::pair<UniqueFd, UniqueFd>> MakePipe();
 
-  ChildOutput(Loop& loop, UniqueFd fd);
+  // `echo`: to our stderr.
+  ChildOutput(Loop& loop, UniqueFd fd, bool echo = true);
   ChildOutput(const ChildOutput&) = delete;
   ChildOutput& operator=(const ChildOutput&) = delete;
   ~ChildOutput();
@@ -109,6 +110,7 @@ class ChildOutput {
   void Read();
 
   UniqueFd fd_;
+  bool echo_;
   uv_poll_t* poll_;
   std::string tail_;
 };

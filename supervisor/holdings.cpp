@@ -1,0 +1,122 @@
+#include "supervisor/holdings.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "common/control.h"
+#include "supervisor/event_log.h"
+
+namespace tidegate {
+
+Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
+    : loop(the_loop),
+      started(UnixTime()),
+      children(the_loop),
+      notify(the_loop),
+      server(the_loop, std::move(on_command)),
+      surroundings{.loop = the_loop,
+                   .children = children,
+                   .counters = counters,
+                   .listeners = listeners,
+                   .logs = logs} {}
+
+Generation* Holdings::current() {
+  for (auto generation = generations.rbegin(); generation != generations.rend(); ++generation) {
+    if ((*generation)->state() == GenerationState::kServing) {
+      return generation->get();
+    }
+  }
+  return nullptr;
+}
+
+Generation* Holdings::FindGeneration(std::uint64_t number) {
+  auto found = std::find_if(generations.begin(), generations.end(),
+                            [&](const auto& generation) { return generation->number() == number; });
+  return found == generations.end() ? nullptr : found->get();
+}
+
+void Holdings::RemoveGeneration(std::uint64_t number) {
+  std::erase_if(generations,
+                [&](const auto& generation) { return generation->number() == number; });
+}
+
+std::string Holdings::StillServing() {
+  Generation* generation = current();
+  return generation == nullptr ? std::string()
+                               : fmt::format("Still serving {} (generation {}).",
+                                             generation->version(), generation->number());
+}
+
+std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfiguration(const RunOptions& options) {
+  auto loaded = options.config_text ? LoadConfigText(options.config_path, *options.config_text,
+                                                     ProcessEnvironment())
+                                    : LoadConfig(options.config_path, ProcessEnvironment());
+  if (loaded && options.workers) {
+    loaded->config.workers = options.workers;
+    loaded->effective = EffectiveJson(loaded->config);
+  }
+  return loaded;
+}
+
+Result<ActiveConfigPtr> Activate(Config config) {
+  auto active = std::make_shared<ActiveConfig>();
+  active->effective = EffectiveJson(config);
+  active->config = std::move(config);
+  active->loaded = UnixTime();
+  Result<UniqueFd> memfd = MakeMemfd("tidegate-config", active->effective);
+  if (!memfd) {
+    return Fail(memfd.error());
+  }
+  active->memfd = std::move(*memfd);
+  return active;
+}
+
+unsigned WorkerCountOf(const Config& config) {
+  if (config.workers) {
+    return std::max(1U, *config.workers);
+  }
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (::sched_getaffinity(0, sizeof(cores), &cores) != 0) {
+    return 1;
+  }
+  return static_cast<unsigned>(std::max(1, CPU_COUNT(&cores)));
+}
+
+Result<std::optional<Identity>> IdentityFor(const Config& config) {
+  if (::geteuid() != 0) {
+    if (!config.user.empty()) {
+      LogEvent(
+          LogLevel::kWarn,
+          fmt::format("not started as root: workers run as we do, not as \"{}\"", config.user));
+    }
+    return std::nullopt;
+  }
+  if (config.user == "root") {
+    return std::nullopt;
+  }
+  Result<Identity> identity = LookUpUser(config.user.empty() ? "tidegate" : config.user);
+  if (!identity && config.user.empty()) {
+    identity = LookUpUser("nobody");
+  }
+  if (!identity) {
+    return Fail(identity.error());
+  }
+  return std::optional<Identity>(std::move(*identity));
+}
+
+std::string OwnPath(const RunOptions& options, const Program& running) {
+  std::error_code error;
+  if (!options.argv.empty() && options.argv.front().starts_with('/') &&
+      std::filesystem::equivalent(options.argv.front(), running.path, error)) {
+    return options.argv.front();
+  }
+  return running.path;
+}
+
+}  // namespace tidegate

@@ -1,0 +1,101 @@
+#pragma once
+
+// Everything that the supervisor holds while workers, generations and its own images come and go.
+// One a process. The stories (start, reload, upgrade, stop) work on it; state.h carries it from one
+// image to the next.
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/config_load.h"
+#include "supervisor/active_config.h"
+#include "supervisor/control_server.h"
+#include "supervisor/counters_owner.h"
+#include "supervisor/generation.h"
+#include "supervisor/listeners.h"
+#include "supervisor/log_files.h"
+#include "supervisor/notify.h"
+#include "supervisor/operation.h"
+#include "supervisor/process.h"
+#include "supervisor/supervisor.h"
+
+namespace tidegate {
+
+// What a roll-back goes to.
+struct Previous {
+  Program supervisor_program;
+  Program worker_program;
+  std::string version;
+  ActiveConfigPtr config;
+};
+
+// The end of an upgrade that is under way: the old generation drains while the next operation may
+// begin.
+struct Tail {
+  // What drains.
+  std::uint64_t generation = 0;
+  std::vector<Operation::Client> clients;
+  // The answer so far.
+  Outcome outcome;
+  // Unix time.
+  double began = 0;
+};
+
+struct Holdings {
+  Holdings(Loop& the_loop, ControlServer::OnCommand on_command);
+  Holdings(const Holdings&) = delete;
+  Holdings& operator=(const Holdings&) = delete;
+
+  Loop& loop;
+  RunOptions options;
+  double started = 0;
+  Children children;
+  CountersOwner counters;
+  Listeners listeners;
+  LogFiles logs;
+  Notify notify;
+  ControlServer server;
+  WorkerSurroundings surroundings;
+
+  // What runs, and what is in force.
+  Program supervisor_program;
+  Program worker_program;
+  std::string version = TIDEGATE_VERSION;
+  ActiveConfigPtr config;
+  std::optional<Previous> previous;
+
+  // Oldest first. The last that serves is the current one.
+  std::vector<std::unique_ptr<Generation>> generations;
+  std::uint64_t next_generation = 1;
+  // The operation that waits until the running one has ended.
+  std::optional<Operation> waiting;
+  std::vector<std::shared_ptr<Tail>> tails;
+  // No new generation is wanted any more.
+  bool stopping = false;
+
+  // Null before the first commit.
+  Generation* current();
+  Generation* FindGeneration(std::uint64_t number);
+  void RemoveGeneration(std::uint64_t number);
+  // "Still serving 1.0.0 (generation 7)."; empty if nothing serves.
+  std::string StillServing();
+};
+
+// Reads the configuration again, from the file or text that `options` names; --workers goes before
+// it.
+std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfiguration(const RunOptions& options);
+// For what a generation gets. Error: kSystem.
+Result<ActiveConfigPtr> Activate(Config config);
+// How many workers `config` means.
+unsigned WorkerCountOf(const Config& config);
+// Whom workers run as: nobody else unless we are root. Without a `user`, root takes "tidegate", or
+// else "nobody"; "root" stays root. Error: kConfig.
+Result<std::optional<Identity>> IdentityFor(const Config& config);
+// Where the daemon's program is looked for at an upgrade: as it was started, which may be a link
+// that now leads elsewhere.
+std::string OwnPath(const RunOptions& options, const Program& running);
+
+}  // namespace tidegate

@@ -1,0 +1,70 @@
+#include "supervisor/operation.h"
+
+#include <fmt/format.h>
+
+#include "supervisor/event_log.h"
+
+namespace tidegate {
+
+using nlohmann::json;
+
+void Narrator::Send(std::string_view state, std::string_view text, const json& more) {
+  json message = MakeControlMessage("progress");
+  message["phase"] = phase_;
+  message["step"] = step_;
+  message["state"] = state;
+  message["text"] = text;
+  message["seconds"] = static_cast<double>(loop_.now() - began_) / 1000.0;
+  message.update(more);
+  for (const Operation::Client& client : clients_) {
+    server_.Send(client.id, message);
+  }
+}
+
+void Narrator::Begin(std::string_view phase, int step, std::string_view text) {
+  phase_ = phase;
+  step_ = step;
+  began_ = loop_.now();
+  Send("running", text, json::object());
+}
+
+void Narrator::Running(std::string_view text, const json& more) {
+  Send("running", text, more);
+}
+
+void Narrator::Ok(std::string_view text) {
+  Send("ok", text, json::object());
+  LogEvent(LogLevel::kInfo, fmt::format("{}: {}", phase_, text));
+}
+
+void Narrator::Failed(std::string_view text) {
+  Send("failed", text, json::object());
+  LogEvent(LogLevel::kError, fmt::format("{} failed: {}", phase_, text));
+}
+
+void Narrator::Warn(std::string_view text) {
+  Send("warning", text, json::object());
+  LogEvent(LogLevel::kWarn, fmt::format("{}: {}", phase_, text));
+}
+
+void Narrator::Tell(std::string_view phase, int step, std::string_view state, std::string_view text,
+                    double seconds) {
+  phase_ = phase;
+  step_ = step;
+  began_ = loop_.now();
+  Send(state, text, {{"seconds", seconds}});
+  LogEvent(state == "failed" ? LogLevel::kError : LogLevel::kInfo,
+           fmt::format("{}{}: {}", phase, state == "failed" ? " failed" : "", text));
+}
+
+void FinishAll(ControlServer& server, const std::vector<Operation::Client>& clients,
+               const Outcome& outcome) {
+  for (const Operation::Client& client : clients) {
+    server.Finish(client.id, outcome.exit_code, outcome.message, outcome.data, outcome.more);
+  }
+  if (!outcome.message.empty()) {
+    LogEvent(outcome.exit_code == 0 ? LogLevel::kInfo : LogLevel::kError, outcome.message);
+  }
+}
+
+}  // namespace tidegate

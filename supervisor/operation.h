@@ -1,0 +1,82 @@
+#pragma once
+
+// What somebody asked for that changes the running system, who waits for it, and how they hear of
+// it.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/control_messages.h"
+#include "common/units.h"
+#include "supervisor/control_server.h"
+
+namespace tidegate {
+
+// In the order in which one request may stand for another: an upgrade reads the configuration as a
+// reload does.
+enum class OperationKind : std::uint8_t { kReload, kUpgrade, kRollback };
+
+struct Operation {
+  struct Client {
+    ClientId id = 0;
+    // Wants its answer at commit.
+    bool detach = false;
+  };
+
+  OperationKind kind = OperationKind::kReload;
+  bool force = false;
+  // Of the new supervisor; empty: the daemon's own path.
+  std::string binary;
+  // Over the configuration's.
+  std::optional<Duration> drain;
+  // Nobody, after a signal.
+  std::vector<Client> clients;
+  // A reload that had to become an upgrade.
+  bool became_upgrade = false;
+};
+
+// How it ended: what ControlServer::Finish says to every client.
+struct Outcome {
+  int exit_code = 0;
+  std::string message;
+  nlohmann::json data = nlohmann::json::object();
+  nlohmann::json more = nlohmann::json::object();
+};
+
+// Tells the clients of an operation, and the log, how it goes. A phase begins, may report, ends;
+// its seconds are counted.
+class Narrator {
+ public:
+  Narrator(Loop& loop, ControlServer& server, const std::vector<Operation::Client>& clients)
+      : loop_(loop), server_(server), clients_(clients) {}
+
+  void Begin(std::string_view phase, int step, std::string_view text = {});
+  // `more` adds fields.
+  void Running(std::string_view text, const nlohmann::json& more = nlohmann::json::object());
+  void Ok(std::string_view text);
+  void Failed(std::string_view text);
+  void Warn(std::string_view text);
+  // What happened in another image: no phase is under way.
+  void Tell(std::string_view phase, int step, std::string_view state, std::string_view text,
+            double seconds);
+  const std::string& phase() const { return phase_; }
+  int step() const { return step_; }
+
+ private:
+  void Send(std::string_view state, std::string_view text, const nlohmann::json& more);
+
+  Loop& loop_;
+  ControlServer& server_;
+  const std::vector<Operation::Client>& clients_;
+  std::string phase_;
+  int step_ = 0;
+  TimePoint began_ = 0;
+};
+
+void FinishAll(ControlServer& server, const std::vector<Operation::Client>& clients,
+               const Outcome& outcome);
+
+}  // namespace tidegate

@@ -1,0 +1,139 @@
+#include "supervisor/reload.h"
+
+#include <fmt/format.h>
+
+#include "supervisor/event_log.h"
+
+namespace tidegate {
+namespace {
+
+using nlohmann::json;
+
+constexpr Duration kCommitLimit = std::chrono::seconds(5);
+
+}  // namespace
+
+Outcome Refusal(Holdings& holdings, int exit_code, const Narrator& narrator, std::string reason) {
+  Outcome outcome{.exit_code = exit_code, .message = holdings.StillServing()};
+  outcome.more["phase"] = narrator.phase();
+  outcome.more["step"] = narrator.step();
+  outcome.more["reason"] = std::move(reason);
+  return outcome;
+}
+
+Outcome RefusalOf(Holdings& holdings, const Narrator& narrator,
+                  const std::vector<Diagnostic>& diagnostics) {
+  Outcome outcome = Refusal(holdings, 78, narrator, "the configuration is invalid");
+  outcome.more["diagnostics"] = json::parse(DiagnosticsJson(diagnostics), nullptr, false);
+  outcome.more["diagnostics_text"] =
+      FormatDiagnostics(diagnostics) + "The running configuration is unchanged.\n";
+  return outcome;
+}
+
+Outcome RefusalOf(Holdings& holdings, const Narrator& narrator, const GenerationFailure& failure) {
+  Outcome outcome = Refusal(holdings, 1, narrator, failure.reason);
+  if (!failure.diagnostics.empty()) {
+    outcome.more["diagnostics_text"] = failure.diagnostics;
+  }
+  if (!failure.output.empty()) {
+    outcome.more["output"] = failure.output;
+  }
+  return outcome;
+}
+
+Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
+  Narrator narrator(holdings.loop, holdings.server, operation.clients);
+  Generation& generation = *holdings.current();
+  ReloadEnd end;
+
+  narrator.Begin("snapshot", 0);
+  auto loaded = LoadConfiguration(holdings.options);
+  if (!loaded) {
+    narrator.Failed("the configuration is invalid\n" + FormatDiagnostics(loaded.error()));
+    end.outcome = RefusalOf(holdings, narrator, loaded.error());
+    co_return end;
+  }
+  std::vector<std::string> changes = DiffConfig(holdings.config->config, loaded->config);
+  end.outcome.more["changes"] = changes;
+  if (!loaded->warnings.empty()) {
+    end.outcome.more["diagnostics"] =
+        json::parse(DiagnosticsJson(loaded->warnings), nullptr, false);
+    end.outcome.more["diagnostics_text"] = FormatDiagnostics(loaded->warnings);
+  }
+  end.outcome.data = {{"generation", generation.number()},
+                      {"became_upgrade", false},
+                      {"changed", loaded->effective != holdings.config->effective}};
+  if (loaded->effective == holdings.config->effective && !operation.force) {
+    end.outcome.message = "nothing to do";
+    co_return end;
+  }
+  if (NeedsUpgrade(holdings.config->config, loaded->config)) {
+    end.needs_upgrade = true;
+    co_return end;
+  }
+  Result<ActiveConfigPtr> config = Activate(std::move(loaded->config));
+  if (!config) {
+    narrator.Failed(config.error().ToString());
+    end.outcome = Refusal(holdings, 1, narrator, config.error().ToString());
+    co_return end;
+  }
+  narrator.Ok(changes.empty() ? "nothing changed" : fmt::format("{} changes", changes.size()));
+
+  narrator.Begin("bind", 0);
+  Result<> opened = holdings.listeners.Prepare((*config)->config, generation.workers());
+  if (opened) {
+    opened = holdings.logs.Prepare((*config)->config.logging);
+  }
+  if (!opened) {
+    holdings.listeners.Abandon();
+    narrator.Failed(opened.error().ToString());
+    end.outcome = Refusal(holdings, 1, narrator, opened.error().ToString());
+    co_return end;
+  }
+  narrator.Ok(fmt::format("{} listeners", holdings.listeners.prepared().size()));
+
+  narrator.Begin("prepare", 0);
+  auto prepared = co_await generation.Prepare(*config, (*config)->config.upgrade.ready_timeout);
+  Result<> listening;
+  if (prepared) {
+    listening = holdings.listeners.Listen();
+  }
+  if (!prepared || !listening) {
+    std::string reason = prepared ? listening.error().ToString() : generation.failure().reason;
+    if (prepared) {
+      generation.Abandon();
+    }
+    holdings.listeners.Abandon();
+    holdings.logs.Abandon();
+    narrator.Failed(reason);
+    end.outcome = prepared ? Refusal(holdings, 1, narrator, reason)
+                           : RefusalOf(holdings, narrator, generation.failure());
+    co_return end;
+  }
+  narrator.Ok(fmt::format("{} workers ready", generation.serving_count()));
+
+  narrator.Begin("commit", 0);
+  bool other_error_log = holdings.config->config.logging.error != (*config)->config.logging.error;
+  std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
+  holdings.logs.Commit();
+  holdings.previous = Previous{.supervisor_program = holdings.supervisor_program.Duplicate(),
+                               .worker_program = holdings.worker_program.Duplicate(),
+                               .version = holdings.version,
+                               .config = holdings.config};
+  holdings.config = *config;
+  auto committed = co_await generation.Commit(kCommitLimit);
+  if (!committed) {
+    // It is in force: a worker that does not answer is not heard of again, one that died starts
+    // with it.
+    narrator.Warn(generation.failure().reason);
+  }
+  if (other_error_log) {
+    generation.ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
+  }
+  narrator.Ok(fmt::format("{} listeners", holdings.listeners.in_force().size()));
+  co_await generation.DropListeners(dropped);
+  holdings.listeners.Close(dropped);
+  co_return end;
+}
+
+}  // namespace tidegate

@@ -1,0 +1,418 @@
+#include "supervisor/supervisor.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "common/test_fault.h"
+#include "supervisor/event_log.h"
+#include "supervisor/preflight.h"
+#include "supervisor/reload.h"
+#include "supervisor/start.h"
+#include "supervisor/state.h"
+#include "supervisor/supervisor_body.h"
+#include "supervisor/upgrade.h"
+
+namespace tidegate {
+namespace {
+
+using nlohmann::json;
+
+constexpr Duration kStopPoll = std::chrono::milliseconds(20);
+constexpr Duration kFlushLimit = std::chrono::milliseconds(500);
+
+}  // namespace
+
+Supervisor::Supervisor()
+    : holdings_(loop_, [this](ClientId client, const std::string& command, const json& args) {
+        OnCommand(client, command, args);
+      }) {}
+
+// --- entering
+
+int Supervisor::Start(RunOptions options) {
+  holdings_.options = std::move(options);
+  int exit_code = OpenAll(holdings_);
+  if (exit_code != 0) {
+    // Whoever we took over is an orphan again, and waits behind the new socket.
+    if (holdings_.generations.empty()) {
+      holdings_.server.StopListening();
+      holdings_.listeners.Abandon();
+    }
+    return exit_code;
+  }
+  scope_.Start(StartStory());
+  return Run();
+}
+
+int Supervisor::Resume(const json& state, Entrance entrance) {
+  Result<> restored = RestoreState(holdings_, state);
+  if (!restored) {
+    ReturnToOldImage(restored.error().ToString());
+    std::fputs(fmt::format("tidegate: {}\n", restored.error().ToString()).c_str(), stderr);
+    return 1;
+  }
+  scope_.Start(ResumeStory(state, std::move(entrance)));
+  return Run();
+}
+
+int Supervisor::Run() {
+  ListenToSignals();
+  holdings_.children.Reap();
+  loop_.Run();
+  return exit_code_;
+}
+
+void Supervisor::ListenToSignals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  for (int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) {
+    auto handle = std::make_unique<uv_signal_t>();
+    uv_signal_init(loop_.uv(), handle.get());
+    handle->data = this;
+    uv_signal_start(
+        handle.get(),
+        [](uv_signal_t* signal, int received) {
+          static_cast<Supervisor*>(signal->data)->OnSignal(received);
+        },
+        number);
+    signals_[number] = std::move(handle);
+  }
+  // An image that was entered by execve has them blocked until here: none is lost.
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+void Supervisor::OnSignal(int number) {
+  switch (number) {
+    case SIGHUP:
+      Enqueue(Operation{.kind = OperationKind::kReload});
+      break;
+    case SIGUSR2:
+      Enqueue(Operation{.kind = OperationKind::kUpgrade});
+      break;
+    case SIGUSR1: {
+      Result<> reopened = ReopenLogs();
+      if (!reopened) {
+        LogEvent(LogLevel::kError, reopened.error().ToString());
+      }
+      break;
+    }
+    case SIGQUIT:
+      Stop(false, 0);
+      break;
+    default:
+      // The second one stops now.
+      Stop(holdings_.stopping, 0);
+  }
+}
+
+// --- start
+
+Task<void> Supervisor::StartStory() {
+  auto exit_code = co_await StartServing(holdings_);
+  if (exit_code != 0 || holdings_.stopping) {
+    if (!holdings_.stopping) {
+      for (const auto& generation : holdings_.generations) {
+        if (generation->state() != GenerationState::kProbation) {
+          generation->Kill("the start has failed");
+        }
+      }
+      holdings_.server.StopListening();
+      Exit(exit_code);
+    }
+    co_return;
+  }
+  state_ = State::kServing;
+  StartTails();
+  holdings_.notify.Ready(StatusLine());
+  holdings_.notify.StartWatchdog();
+}
+
+// --- after execve
+
+Task<void> Supervisor::ResumeStory(json state, Entrance entrance) {
+  const json& upgrade = state.at("upgrade");
+  bool returned = upgrade.contains("outcome") || !entrance.returned_because.empty();
+  Operation operation = RestoreOperation(upgrade.at("operation"), holdings_.server, state);
+  running_ = operation;
+  holdings_.notify.StartWatchdog();
+  StartTails();
+  if (returned) {
+    EndGuard();
+    state_ = State::kServing;
+    Outcome outcome = OutcomeOfReturn(holdings_, state, entrance.returned_because);
+    LogEvent(LogLevel::kError,
+             fmt::format("back in the old program: {}", TextOf(outcome.more, "reason")));
+    holdings_.counters.Add(outcome.exit_code == 8 ? CounterId::kUpgradesRolledBack
+                                                  : CounterId::kUpgradesFailed);
+    EndOperation(operation, outcome);
+    co_return;
+  }
+  state_ = State::kUpgrading;
+  auto end = co_await ContinueUpgrade(holdings_, operation, state);
+  if (end.outcome) {
+    holdings_.counters.Add(end.outcome->exit_code == 8 ? CounterId::kUpgradesRolledBack
+                                                       : CounterId::kUpgradesFailed);
+    EndOperation(operation, *end.outcome);
+  } else {
+    scope_.Start(FinishUpgrade(holdings_, end.tail));
+    operation.clients.clear();
+    EndOperation(operation, Outcome{});
+  }
+}
+
+void Supervisor::StartTails() {
+  for (const auto& tail : holdings_.tails) {
+    scope_.Start(FinishUpgrade(holdings_, tail));
+  }
+}
+
+// --- operations: one runs, one waits
+
+void Supervisor::Enqueue(Operation operation) {
+  if (holdings_.stopping || state_ == State::kStarting) {
+    FinishAll(holdings_.server, operation.clients,
+              Outcome{.exit_code = 6,
+                      .message = holdings_.stopping ? "the daemon is stopping"
+                                                    : "the daemon is still starting"});
+    return;
+  }
+  if (!running_) {
+    Operate(std::move(operation));
+    return;
+  }
+  std::optional<Operation>& waiting = holdings_.waiting;
+  if (!waiting) {
+    waiting = std::move(operation);
+    return;
+  }
+  // An upgrade reads the configuration, too: it serves who wanted a reload. A roll-back serves
+  // nobody else.
+  bool one_rolls_back =
+      (waiting->kind == OperationKind::kRollback) != (operation.kind == OperationKind::kRollback);
+  bool other_binary =
+      !waiting->binary.empty() && !operation.binary.empty() && waiting->binary != operation.binary;
+  if (one_rolls_back || other_binary) {
+    FinishAll(holdings_.server, operation.clients,
+              Outcome{.exit_code = 6, .message = "another operation is waiting already"});
+    return;
+  }
+  waiting->kind = std::max(waiting->kind, operation.kind);
+  waiting->force = waiting->force || operation.force;
+  if (waiting->binary.empty()) {
+    waiting->binary = operation.binary;
+  }
+  if (!waiting->drain) {
+    waiting->drain = operation.drain;
+  }
+  waiting->clients.insert(waiting->clients.end(), operation.clients.begin(),
+                          operation.clients.end());
+}
+
+void Supervisor::Operate(Operation operation) {
+  running_ = std::move(operation);
+  bool reload = running_->kind == OperationKind::kReload;
+  state_ = reload ? State::kReloading : State::kUpgrading;
+  holdings_.notify.Reloading(reload ? "reloading" : "upgrading");
+  scope_.Start(OperateStory());
+}
+
+Task<void> Supervisor::OperateStory() {
+  Operation operation = *running_;
+  if (operation.kind == OperationKind::kReload) {
+    auto end = co_await tidegate::Reload(holdings_, operation);
+    if (!end.needs_upgrade) {
+      holdings_.counters.Add(end.outcome.exit_code == 0 ? CounterId::kReloadsOk
+                                                        : CounterId::kReloadsFailed);
+      EndOperation(operation, end.outcome);
+      co_return;
+    }
+    LogEvent(LogLevel::kInfo, "running workers cannot take this change: the reload is an upgrade");
+    operation.kind = OperationKind::kUpgrade;
+    operation.became_upgrade = true;
+    running_ = operation;
+    state_ = State::kUpgrading;
+  }
+  auto outcome = co_await tidegate::Upgrade(holdings_, operation);
+  if (outcome.exit_code != 0) {
+    holdings_.counters.Add(CounterId::kUpgradesFailed);
+  }
+  EndOperation(operation, outcome);
+}
+
+void Supervisor::EndOperation(const Operation& operation, const Outcome& outcome) {
+  FinishAll(holdings_.server, operation.clients, outcome);
+  running_.reset();
+  if (holdings_.stopping) {
+    return;
+  }
+  state_ = State::kServing;
+  holdings_.notify.Ready(StatusLine());
+  if (holdings_.waiting) {
+    Operation next = std::move(*holdings_.waiting);
+    holdings_.waiting.reset();
+    Operate(std::move(next));
+  }
+}
+
+std::string Supervisor::StatusLine() {
+  Generation* generation = holdings_.current();
+  return generation == nullptr
+             ? std::string("nothing serves")
+             : fmt::format("serving {}, generation {}, {} workers", generation->version(),
+                           generation->number(), generation->serving_count());
+}
+
+// --- stop
+
+void Supervisor::Stop(bool now, ClientId client) {
+  if (client != 0) {
+    stop_clients_.push_back(Operation::Client{.id = client});
+  }
+  stop_now_ = stop_now_ || now;
+  if (!holdings_.stopping) {
+    holdings_.stopping = true;
+    state_ = State::kStopping;
+    holdings_.notify.Stopping();
+    LogEvent(LogLevel::kInfo, now ? "stopping now" : "stopping");
+    if (holdings_.waiting) {
+      FinishAll(holdings_.server, holdings_.waiting->clients,
+                Outcome{.exit_code = 6, .message = "the daemon is stopping"});
+      holdings_.waiting.reset();
+    }
+    scope_.Start(StopStory());
+  }
+}
+
+Task<void> Supervisor::StopStory() {
+  Narrator narrator(loop_, holdings_.server, stop_clients_);
+  const ShutdownConfig& limits = holdings_.config->config.shutdown;
+  if (limits.delay.count() > 0) {
+    narrator.Begin("delay", 0);
+    TimePoint until = loop_.now() + static_cast<TimePoint>(limits.delay.count());
+    while (!stop_now_ && loop_.now() < until) {
+      co_await Sleep(loop_.timers(), kStopPoll);
+    }
+    narrator.Ok("health checks have had their time");
+  }
+  narrator.Begin("drain", 0);
+  for (const auto& generation : holdings_.generations) {
+    if (generation->state() != GenerationState::kExited) {
+      generation->Drain(limits.timeout, limits.timeout);
+    }
+  }
+  auto left = [this] {
+    unsigned count = 0;
+    for (const auto& generation : holdings_.generations) {
+      count += generation->alive_count();
+    }
+    return count;
+  };
+  TimePoint told = loop_.now();
+  bool killed = false;
+  while (left() > 0) {
+    if (stop_now_ && !killed) {
+      killed = true;
+      for (const auto& generation : holdings_.generations) {
+        generation->Kill("stop now");
+      }
+    }
+    if (loop_.now() - told >= 500) {
+      told = loop_.now();
+      std::uint64_t connections = 0;
+      for (const auto& generation : holdings_.generations) {
+        connections += generation->drain_report().left;
+      }
+      narrator.Running(fmt::format("{} connections left", connections), {{"left", connections}});
+    }
+    co_await Sleep(loop_.timers(), kStopPoll);
+  }
+  narrator.Ok("all workers have ended");
+  FinishAll(holdings_.server, stop_clients_, Outcome{.message = "stopped"});
+  if (running_) {
+    FinishAll(holdings_.server, running_->clients,
+              Outcome{.exit_code = 1, .message = "the daemon was stopped"});
+  }
+  TimePoint until = loop_.now() + static_cast<TimePoint>(kFlushLimit.count());
+  while (!holdings_.server.is_flushed() && loop_.now() < until) {
+    co_await Sleep(loop_.timers(), kStopPoll);
+  }
+  holdings_.server.StopListening();
+  std::vector<std::uint64_t> ids;
+  for (const ListenerSockets& sockets : holdings_.listeners.all()) {
+    ids.push_back(sockets.id);
+  }
+  holdings_.listeners.Close(ids);
+  if (!holdings_.options.pidfile.empty()) {
+    ::unlink(holdings_.options.pidfile.c_str());
+  }
+  Exit(0);
+}
+
+void Supervisor::Exit(int exit_code) {
+  exit_code_ = exit_code;
+  loop_.Stop();
+}
+
+// --- what main() calls
+
+int RunSupervisor(RunOptions options) {
+  if (!options.config_text) {
+    options.config_path = std::filesystem::absolute(options.config_path).string();
+  }
+  options.socket_path = std::filesystem::absolute(options.socket_path).string();
+  auto supervisor = std::make_unique<Supervisor>();
+  int exit_code = supervisor->Start(std::move(options));
+  // Stories may be in the middle, and everything ends with the process: no destructors.
+  std::fflush(nullptr);
+  std::_Exit(exit_code);
+}
+
+std::optional<int> RunInternalMode(int argc, char** argv) {
+  if (argc == 3 && std::string_view(argv[1]) == "--preflight-state") {
+    int exit_code = PreflightState(std::atoi(argv[2]));
+    std::fflush(nullptr);
+    return exit_code;
+  }
+  std::optional<Entrance> entrance = TakeEntrance();
+  if (!entrance) {
+    return std::nullopt;
+  }
+  Result<json> state = ReadState(entrance->state.get());
+  std::vector<int> fds;
+  if (state) {
+    for (const json& entry : (*state)["fds"]) {
+      fds.push_back(entry.at(0).get<int>());
+    }
+  }
+  std::vector<std::string> arguments(argv, argv + argc);
+  GuardWayBack(*entrance, fds, arguments);
+  // The old image again does not trip over what was meant for the new one.
+  if (entrance->way_back) {
+    Fault exec = FaultAt("supervisor", "exec");
+    Fault adopt = FaultAt("supervisor", "adopt");
+    if (exec != Fault::kNone || adopt != Fault::kNone) {
+      ReturnToOldImage("a test asked for this fault");
+    }
+  }
+  Result<> there = state ? CheckDescriptors(*state) : Fail(state.error());
+  if (!there) {
+    ReturnToOldImage(there.error().ToString());
+    std::fputs(fmt::format("tidegate: {}\n", there.error().ToString()).c_str(), stderr);
+    return 1;
+  }
+  KeepAcrossExec(fds, false);
+  auto supervisor = std::make_unique<Supervisor>();
+  int exit_code = supervisor->Resume(*state, std::move(*entrance));
+  std::fflush(nullptr);
+  std::_Exit(exit_code);
+}
+
+}  // namespace tidegate

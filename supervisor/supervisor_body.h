@@ -1,0 +1,82 @@
+#pragma once
+
+// The supervisor at work: signals and commands come in, stories run, one operation at a time.
+// supervisor.h is what others see.
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <uv.h>
+
+#include "common/task.h"
+#include "supervisor/holdings.h"
+#include "supervisor/operation.h"
+#include "supervisor/way_back.h"
+
+namespace tidegate {
+
+class Supervisor {
+ public:
+  Supervisor();
+  Supervisor(const Supervisor&) = delete;
+  Supervisor& operator=(const Supervisor&) = delete;
+
+  // Each runs until the end and returns the exit code. The process must exit then: stories may be
+  // left unfinished.
+  int Start(RunOptions options);
+  // `state` was read and its descriptors are there.
+  int Resume(const nlohmann::json& state, Entrance entrance);
+
+ private:
+  enum class State : std::uint8_t { kStarting, kServing, kReloading, kUpgrading, kStopping };
+  using Command = void (Supervisor::*)(ClientId client, const nlohmann::json& args);
+
+  void ListenToSignals();
+  void OnSignal(int number);
+  void OnCommand(ClientId client, const std::string& command, const nlohmann::json& args);
+  int Run();
+
+  // Stories.
+  Task<void> StartStory();
+  Task<void> ResumeStory(nlohmann::json state, Entrance entrance);
+  Task<void> OperateStory();
+  Task<void> StopStory();
+
+  // One runs, one waits, later ones join the one that waits.
+  void Enqueue(Operation operation);
+  void Operate(Operation operation);
+  void EndOperation(const Operation& operation, const Outcome& outcome);
+  void StartTails();
+  void Stop(bool now, ClientId client);
+  void Exit(int exit_code);
+  std::string StatusLine();
+
+  // Commands, in supervisor_commands.cpp.
+  void Reload(ClientId client, const nlohmann::json& args);
+  void Upgrade(ClientId client, const nlohmann::json& args);
+  void RollBack(ClientId client, const nlohmann::json& args);
+  void StopCommand(ClientId client, const nlohmann::json& args);
+  void Status(ClientId client, const nlohmann::json& args);
+  void Connections(ClientId client, const nlohmann::json& args);
+  void KillConnection(ClientId client, const std::string& id);
+  void Reopen(ClientId client, const nlohmann::json& args);
+  void SetLogLevel(ClientId client, const nlohmann::json& args);
+  void Ping(ClientId client, const nlohmann::json& args);
+  Result<> ReopenLogs();
+  nlohmann::json StatusData();
+
+  Loop loop_;
+  Holdings holdings_;
+  TaskScope scope_;
+  State state_ = State::kStarting;
+  // The operation that runs.
+  std::optional<Operation> running_;
+  std::vector<Operation::Client> stop_clients_;
+  bool stop_now_ = false;
+  int exit_code_ = 0;
+  std::map<int, std::unique_ptr<uv_signal_t>> signals_;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,252 @@
+// What the CLI may ask (shapes: common/control_messages.h).
+
+#include <unistd.h>
+
+#include <charconv>
+
+#include <fmt/format.h>
+
+#include "supervisor/event_log.h"
+#include "supervisor/supervisor_body.h"
+
+namespace tidegate {
+namespace {
+
+using nlohmann::json;
+
+std::optional<Duration> DurationIn(const json& args, const char* name) {
+  Result<Duration> duration = ParseDuration(TextOf(args, name));
+  return duration ? std::optional(*duration) : std::nullopt;
+}
+
+// "8.0.17": generation, slot, the worker's own number.
+struct ConnectionId {
+  std::uint64_t generation = 0;
+  std::uint64_t slot = 0;
+  std::string rest;
+};
+std::optional<ConnectionId> ParseConnectionId(std::string_view text) {
+  ConnectionId id;
+  for (std::uint64_t* part : {&id.generation, &id.slot}) {
+    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *part);
+    if (error != std::errc() || end == text.data() + text.size() || *end != '.') {
+      return std::nullopt;
+    }
+    text.remove_prefix(static_cast<std::size_t>(end - text.data()) + 1);
+  }
+  id.rest = text;
+  return id;
+}
+
+constexpr std::string_view kStateNames[] = {"starting", "serving", "reloading", "upgrading",
+                                            "stopping"};
+
+}  // namespace
+
+void Supervisor::OnCommand(ClientId client, const std::string& command, const json& args) {
+  static const std::map<std::string, Command, std::less<>> kCommands = {
+      {"reload", &Supervisor::Reload},     {"upgrade", &Supervisor::Upgrade},
+      {"rollback", &Supervisor::RollBack}, {"stop", &Supervisor::StopCommand},
+      {"status", &Supervisor::Status},     {"conns", &Supervisor::Connections},
+      {"reopen", &Supervisor::Reopen},     {"loglevel", &Supervisor::SetLogLevel},
+      {"ping", &Supervisor::Ping},
+  };
+  auto found = kCommands.find(command);
+  if (found == kCommands.end()) {
+    holdings_.server.Finish(
+        client, 2, fmt::format("the daemon ({}) does not know \"{}\"", TIDEGATE_VERSION, command));
+    return;
+  }
+  (this->*found->second)(client, args);
+}
+
+void Supervisor::Reload(ClientId client, const json& args) {
+  Enqueue(Operation{
+      .kind = OperationKind::kReload, .force = FlagOf(args, "force"), .clients = {{.id = client}}});
+}
+
+void Supervisor::Upgrade(ClientId client, const json& args) {
+  Enqueue(Operation{.kind = OperationKind::kUpgrade,
+                    .force = FlagOf(args, "force"),
+                    .binary = TextOf(args, "binary"),
+                    .drain = DurationIn(args, "drain"),
+                    .clients = {{.id = client, .detach = FlagOf(args, "detach")}}});
+}
+
+void Supervisor::RollBack(ClientId client, const json& args) {
+  Enqueue(Operation{.kind = OperationKind::kRollback,
+                    .force = true,
+                    .drain = DurationIn(args, "drain"),
+                    .clients = {{.id = client, .detach = FlagOf(args, "detach")}}});
+}
+
+void Supervisor::StopCommand(ClientId client, const json& args) {
+  Stop(FlagOf(args, "now"), client);
+}
+
+void Supervisor::Ping(ClientId client, const json&) {
+  holdings_.server.Finish(client, 0, "", {{"pid", ::getpid()}, {"version", TIDEGATE_VERSION}});
+}
+
+void Supervisor::Status(ClientId client, const json&) {
+  holdings_.server.Finish(client, 0, "", StatusData());
+}
+
+json Supervisor::StatusData() {
+  Generation* current = holdings_.current();
+  json problems = json::array();
+  if (current == nullptr) {
+    problems.push_back("no generation serves");
+  } else if (current->serving_count() < current->workers()) {
+    problems.push_back(
+        fmt::format("{} of {} workers serve", current->serving_count(), current->workers()));
+  }
+  json generations = json::array();
+  for (const auto& generation : holdings_.generations) {
+    if (generation->state() != GenerationState::kExited) {
+      generations.push_back(generation->Status());
+    }
+  }
+  json listeners = json::array();
+  for (const ListenerInForce& entry : holdings_.listeners.in_force()) {
+    const ListenerSockets* sockets = holdings_.listeners.Find(entry.id);
+    if (sockets != nullptr) {
+      std::string bind = sockets->key.substr(0, sockets->key.find(' '));
+      listeners.push_back(
+          {{"name", entry.name},
+           {"bind", bind},
+           {"accept", sockets->accept == AcceptMode::kShared ? "shared" : "reuseport"},
+           {"addresses", {sockets->bound}},
+           {"sockets", sockets->slots.size()}});
+    }
+  }
+  return {
+      {"schema_version", 1},
+      {"pid", ::getpid()},
+      {"version", holdings_.version},
+      {"state", kStateNames[static_cast<std::size_t>(state_)]},
+      {"healthy", problems.empty()},
+      {"problems", problems},
+      {"started", FormatTime(holdings_.started)},
+      {"uptime_seconds", UnixTime() - holdings_.started},
+      {"config_file", holdings_.options.config_path},
+      {"config_loaded", FormatTime(holdings_.config->loaded)},
+      {"binary", holdings_.supervisor_program.path},
+      {"worker_binary", holdings_.worker_program.path},
+      {"socket", holdings_.server.path()},
+      {"generation", current == nullptr ? 0 : current->number()},
+      {"previous_version", holdings_.previous ? json(holdings_.previous->version) : json(nullptr)},
+      {"generations", generations},
+      {"listeners", listeners},
+      {"counters", holdings_.counters.Sums()}};
+}
+
+void Supervisor::Connections(ClientId client, const json& args) {
+  if (args.contains("kill")) {
+    KillConnection(client, TextOf(args, "kill"));
+    return;
+  }
+  // The CLI sends numbers as numbers; a text is taken, too.
+  std::uint64_t only = NumberOf(args, "generation");
+  std::string state = TextOf(args, "state");
+  struct Gathering {
+    unsigned missing = 1;
+    json connections = json::array();
+  };
+  auto gathering = std::make_shared<Gathering>();
+  auto one_less = [this, client, gathering] {
+    if (--gathering->missing == 0) {
+      holdings_.server.Finish(
+          client, 0, "",
+          {{"schema_version", 1}, {"connections", std::move(gathering->connections)}});
+    }
+  };
+  for (const auto& generation : holdings_.generations) {
+    std::uint64_t number = generation->number();
+    if (only != 0 && number != only) {
+      continue;
+    }
+    generation->ForEachWorker([&](WorkerProcess& worker) {
+      ++gathering->missing;
+      worker.Ask(
+          "connections", {},
+          [gathering, one_less, number, state, slot = worker.slot(),
+           pid = worker.pid()](const json& data) {
+            for (json entry : data.is_array() ? data : json::array()) {
+              if (!entry.is_object() || (!state.empty() && TextOf(entry, "state") != state)) {
+                continue;
+              }
+              entry["id"] = fmt::format("{}.{}.{}", number, slot, NumberOf(entry, "id"));
+              entry["generation"] = number;
+              entry["slot"] = slot;
+              entry["pid"] = pid;
+              gathering->connections.push_back(std::move(entry));
+            }
+            one_less();
+          });
+    });
+  }
+  one_less();
+}
+
+void Supervisor::KillConnection(ClientId client, const std::string& text) {
+  std::optional<ConnectionId> id = ParseConnectionId(text);
+  Generation* generation = id ? holdings_.FindGeneration(id->generation) : nullptr;
+  WorkerProcess* owner = nullptr;
+  if (generation != nullptr) {
+    generation->ForEachWorker([&](WorkerProcess& worker) {
+      if (worker.slot() == id->slot) {
+        owner = &worker;
+      }
+    });
+  }
+  auto answer = [this, client, text](const json& data) {
+    bool killed = data.is_object() && FlagOf(data, "killed");
+    holdings_.server.Finish(client, killed ? 0 : 1,
+                            killed ? "" : fmt::format("there is no connection {}", text),
+                            {{"killed", killed}});
+  };
+  if (owner == nullptr) {
+    answer(nullptr);
+    return;
+  }
+  owner->Ask("kill_connection", id->rest, answer);
+}
+
+Result<> Supervisor::ReopenLogs() {
+  Result<> reopened = holdings_.logs.Reopen();
+  if (reopened) {
+    for (const auto& generation : holdings_.generations) {
+      generation->ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
+    }
+    LogEvent(LogLevel::kInfo, "the logs are open again");
+  }
+  return reopened;
+}
+
+void Supervisor::Reopen(ClientId client, const json&) {
+  Result<> reopened = ReopenLogs();
+  holdings_.server.Finish(client, reopened ? 0 : 1,
+                          reopened ? std::string() : reopened.error().ToString());
+}
+
+void Supervisor::SetLogLevel(ClientId client, const json& args) {
+  std::string level = TextOf(args, "level");
+  double seconds = 0;
+  if (std::optional<Duration> limit = DurationIn(args, "for")) {
+    seconds = static_cast<double>(limit->count()) / 1000.0;
+  }
+  for (std::string_view known : {"debug", "info", "warn", "error"}) {
+    if (level == known) {
+      for (const auto& generation : holdings_.generations) {
+        generation->ForEachWorker(
+            [&](WorkerProcess& worker) { worker.SendLogLevel(level, seconds); });
+      }
+      holdings_.server.Finish(client, 0, "");
+      return;
+    }
+  }
+  holdings_.server.Finish(client, 2, fmt::format("\"{}\" is no level", level));
+}
+
+}  // namespace tidegate

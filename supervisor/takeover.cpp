@@ -1,0 +1,165 @@
+#include "supervisor/takeover.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "common/control.h"
+#include "supervisor/event_log.h"
+
+namespace tidegate {
+namespace {
+
+using nlohmann::json;
+
+constexpr Duration kPeerLimit = std::chrono::seconds(1);
+// Orphans that end while we ask them.
+constexpr int kMostFailures = 20;
+
+Result<Orphan> ReadOrphan(UniqueFd channel, ControlMessage adopted) {
+  if (adopted.fds.size() != 1) {
+    return Fail(ErrorKind::kProtocol, "an orphaned worker gave no counters");
+  }
+  Orphan orphan;
+  orphan.pid = static_cast<pid_t>(NumberOf(adopted.body, "pid"));
+  orphan.version = TextOf(adopted.body, "version");
+  orphan.generation = NumberOf(adopted.body, "generation");
+  orphan.slot = static_cast<unsigned>(NumberOf(adopted.body, "slot"));
+  orphan.row = static_cast<unsigned>(NumberOf(adopted.body, "row"));
+  orphan.counters = std::move(adopted.fds[0]);
+  for (const json& entry : adopted.body.value("listeners", json::array())) {
+    orphan.listeners.push_back(Orphan::Listener{.name = TextOf(entry, "name"),
+                                                .id = NumberOf(entry, "id"),
+                                                .bound = TextOf(entry, "bound"),
+                                                .key = TextOf(entry, "key")});
+  }
+  std::uint64_t expected = NumberOf(adopted.body, "sockets");
+  while (orphan.sockets.size() < expected) {
+    Result<ControlMessage> batch = ReceiveControl(channel.get(), kPeerLimit);
+    if (!batch) {
+      return Fail(batch.error());
+    }
+    const json names = batch->body.value("sockets", json::array());
+    if (batch->type() != "sockets" || names.size() != batch->fds.size() || names.empty()) {
+      continue;
+    }
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      orphan.sockets.push_back(
+          Orphan::Socket{.listener_id = NumberOf(names[i], "listener"),
+                         .slot = static_cast<unsigned>(NumberOf(names[i], "slot")),
+                         .fd = std::move(batch->fds[i])});
+    }
+  }
+  orphan.channel = std::move(channel);
+  return orphan;
+}
+
+Error Occupied(const std::string& path, pid_t pid) {
+  return Error(ErrorKind::kProtocol,
+               fmt::format("another tidegate (pid {}) runs with the control socket {}", pid, path));
+}
+
+}  // namespace
+
+Result<std::vector<Orphan>> TakeOver(const std::string& path) {
+  std::vector<Orphan> orphans;
+  for (int failures = 0; failures < kMostFailures;) {
+    Result<UniqueFd> channel = ConnectControl(path, kPeerLimit);
+    if (!channel) {
+      int reason = channel.error().system_errno();
+      if (reason == ENOENT) {
+        return orphans;
+      }
+      if (reason == ECONNREFUSED || reason == ETIMEDOUT) {
+        break;
+      }
+      return Fail(channel.error());
+    }
+    // Who has called listen(): the supervisor, also when it is dead and its workers hold the
+    // socket.
+    Result<PeerCredentials> listener = PeerOf(channel->get());
+    pid_t pid = listener ? listener->pid : 0;
+    Result<> asked = SendControl(channel->get(), MakeControlMessage("takeover"), {}, kPeerLimit);
+    Result<ControlMessage> answer =
+        asked ? ReceiveControl(channel->get(), kPeerLimit) : Fail(asked.error());
+    if (!answer) {
+      if (answer.error().kind() == ErrorKind::kTimeout) {
+        // Silence of a living process: it hangs, and still owns its sockets.
+        if (pid > 0 && pid != ::getpid() && (::kill(pid, 0) == 0 || errno == EPERM)) {
+          return Fail(Occupied(path, pid));
+        }
+        LogEvent(LogLevel::kWarn,
+                 "a worker of a dead supervisor does not answer; it is left alone");
+        break;
+      }
+      ++failures;
+      continue;
+    }
+    if (answer->type() != "adopted") {
+      return Fail(Occupied(path, pid));
+    }
+    Result<Orphan> orphan = ReadOrphan(std::move(*channel), std::move(*answer));
+    if (orphan) {
+      LogEvent(LogLevel::kInfo, fmt::format("took over worker {} of generation {} (pid {})",
+                                            orphan->slot, orphan->generation, orphan->pid));
+      orphans.push_back(std::move(*orphan));
+    } else {
+      ++failures;
+    }
+  }
+  ::unlink(path.c_str());
+  return orphans;
+}
+
+Result<> AdoptOrphans(Holdings& holdings, std::vector<Orphan> orphans,
+                      const ActiveConfigPtr& config) {
+  // The newest generation knows the listeners best.
+  std::sort(orphans.begin(), orphans.end(), [](const Orphan& a, const Orphan& b) {
+    return std::pair(a.generation, b.slot) > std::pair(b.generation, a.slot);
+  });
+  for (Orphan& orphan : orphans) {
+    for (const Orphan::Listener& listener : orphan.listeners) {
+      std::map<unsigned, UniqueFd> by_slot;
+      for (Orphan::Socket& socket : orphan.sockets) {
+        if (socket.listener_id == listener.id) {
+          by_slot[socket.slot] = std::move(socket.fd);
+        }
+      }
+      std::vector<UniqueFd> slots;
+      for (auto& [slot, fd] : by_slot) {
+        slots.push_back(std::move(fd));
+      }
+      holdings.listeners.Adopt(listener.key, listener.name, listener.bound, listener.id,
+                               std::move(slots));
+    }
+    Result<CountersRow> row = holdings.counters.Adopt(std::move(orphan.counters), orphan.row);
+    if (!row) {
+      return Fail(row.error());
+    }
+    Generation* generation = holdings.FindGeneration(orphan.generation);
+    if (generation == nullptr) {
+      holdings.generations.insert(
+          holdings.generations.begin(),
+          std::make_unique<Generation>(
+              holdings.surroundings,
+              Generation::Parts{.number = orphan.generation,
+                                .config = config,
+                                .worker_program = holdings.worker_program.Duplicate(),
+                                .version = orphan.version,
+                                .workers = 1,
+                                .identity = std::nullopt}));
+      generation = holdings.generations.front().get();
+    }
+    generation->AdoptWorker(orphan.slot, orphan.pid, std::move(orphan.channel), *row);
+    holdings.next_generation = std::max(holdings.next_generation, orphan.generation + 1);
+  }
+  holdings.counters.FoldUnclaimed();
+  return {};
+}
+
+}  // namespace tidegate

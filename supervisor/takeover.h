@@ -1,0 +1,50 @@
+#pragma once
+
+// The control socket before we have it: a stale one is removed, a living supervisor is left alone,
+// and workers that a dead supervisor left behind are asked, one after the other, to become ours.
+
+#include <sys/types.h>
+
+#include <string>
+#include <vector>
+
+#include "common/result.h"
+#include "supervisor/holdings.h"
+
+namespace tidegate {
+
+// A worker that has agreed; its channel is the connection that asked it.
+struct Orphan {
+  struct Socket {
+    std::uint64_t listener_id = 0;
+    unsigned slot = 0;
+    UniqueFd fd;
+  };
+  struct Listener {
+    std::string name;
+    std::uint64_t id = 0;
+    std::string bound;
+    std::string key;
+  };
+
+  pid_t pid = 0;
+  std::string version;
+  std::uint64_t generation = 0;
+  unsigned slot = 0;
+  unsigned row = 0;
+  std::vector<Listener> listeners;
+  std::vector<Socket> sockets;
+  UniqueFd counters;
+  UniqueFd channel;
+};
+
+// Frees `path` for us. Waits, at most a second for each peer. Errors: kProtocol if a supervisor is
+// there (exit 6), kSystem.
+Result<std::vector<Orphan>> TakeOver(const std::string& path);
+
+// Their listeners, counters and processes become part of `holdings`, before anything else is there.
+// `config` stands for the one they have, which nobody knows any more.
+Result<> AdoptOrphans(Holdings& holdings, std::vector<Orphan> orphans,
+                      const ActiveConfigPtr& config);
+
+}  // namespace tidegate

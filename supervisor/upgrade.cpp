@@ -1,0 +1,518 @@
+#include "supervisor/upgrade.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "common/test_fault.h"
+#include "supervisor/event_log.h"
+#include "supervisor/preflight.h"
+#include "supervisor/reload.h"
+#include "supervisor/state.h"
+
+namespace tidegate {
+namespace {
+
+using nlohmann::json;
+
+constexpr Duration kPreflightLimit = std::chrono::seconds(10);
+constexpr Duration kCommitLimit = std::chrono::seconds(5);
+constexpr Duration kProbeLimit = std::chrono::seconds(1);
+// What the workers of a generation that is rolled back get for what they have begun.
+constexpr Duration kRollBackDrain = std::chrono::seconds(2);
+constexpr Duration kProgressEvery = std::chrono::milliseconds(500);
+
+// What one upgrade is about, on both sides of execve.
+struct Plan {
+  ActiveConfigPtr config;
+  std::vector<std::string> changes;
+  Program supervisor_program;
+  Program worker_program;
+  std::string version;
+  // Unix time.
+  double began = 0;
+};
+
+// Either the plan, or what to answer.
+using Snapshot = std::expected<Plan, Outcome>;
+
+// --- 2. Snapshot: everything is read and opened once; nobody looks again
+
+Snapshot TakeSnapshot(Holdings& holdings, const Operation& operation, Narrator& narrator) {
+  Plan plan;
+  plan.began = UnixTime();
+  if (operation.kind == OperationKind::kRollback) {
+    if (!holdings.previous) {
+      return std::unexpected(Refusal(holdings, 1, narrator,
+                                     "there is nothing to roll back to: no reload or upgrade "
+                                     "has changed anything since the start"));
+    }
+    plan.config = holdings.previous->config;
+    plan.supervisor_program = holdings.previous->supervisor_program.Duplicate();
+    plan.worker_program = holdings.previous->worker_program.Duplicate();
+    plan.changes = DiffConfig(holdings.config->config, plan.config->config);
+    return plan;
+  }
+  auto loaded = LoadConfiguration(holdings.options);
+  if (!loaded) {
+    return std::unexpected(RefusalOf(holdings, narrator, loaded.error()));
+  }
+  std::string path = operation.binary.empty()
+                         ? OwnPath(holdings.options, holdings.supervisor_program)
+                         : operation.binary;
+  Result<Program> supervisor_program = OpenProgram(path);
+  Result<Program> worker_program = OpenProgram(WorkerPathFor(path));
+  if (!supervisor_program || !worker_program) {
+    const Error& error = supervisor_program ? worker_program.error() : supervisor_program.error();
+    return std::unexpected(Refusal(holdings, 1, narrator, error.ToString()));
+  }
+  plan.supervisor_program = std::move(*supervisor_program);
+  plan.worker_program = std::move(*worker_program);
+  plan.changes = DiffConfig(holdings.config->config, loaded->config);
+  bool same = loaded->effective == holdings.config->effective &&
+              IsSameProgram(plan.supervisor_program, holdings.supervisor_program) &&
+              IsSameProgram(plan.worker_program, holdings.worker_program);
+  if (same && !operation.force) {
+    Outcome nothing{.message = "nothing to do"};
+    nothing.data = {{"generation", holdings.current()->number()},
+                    {"version", holdings.version},
+                    {"changed", false},
+                    {"became_upgrade", operation.became_upgrade}};
+    return std::unexpected(nothing);
+  }
+  Result<std::optional<Identity>> identity = IdentityFor(loaded->config);
+  Result<ActiveConfigPtr> config = Activate(std::move(loaded->config));
+  if (!identity || !config) {
+    const Error& error = identity ? config.error() : identity.error();
+    return std::unexpected(Refusal(holdings, identity ? 1 : 78, narrator, error.ToString()));
+  }
+  plan.config = *config;
+  return plan;
+}
+
+// --- 3. Preflight: both new programs say that they can, before anything depends on them
+
+Task<std::optional<Outcome>> Preflight(Holdings& holdings, Plan& plan, Narrator& narrator) {
+  Duration limit = std::min(kPreflightLimit, plan.config->config.upgrade.ready_timeout);
+  Result<SavedState> state = SaveState(holdings, json::object(), {});
+  if (!state) {
+    co_return Refusal(holdings, 1, narrator, state.error().ToString());
+  }
+  SpawnRequest ask_supervisor{.program = &plan.supervisor_program,
+                              .argv = {plan.supervisor_program.path, "--preflight-state", "3"}};
+  auto adopts = co_await RunProbe(holdings.loop, holdings.children, ask_supervisor,
+                                  state->memfd.get(), limit);
+  plan.version = VersionFromPreflight(adopts.output);
+  if (!adopts.ok || plan.version.empty()) {
+    Outcome refusal = Refusal(
+        holdings, 1, narrator,
+        adopts.ok ? plan.supervisor_program.path + " does not say that it can adopt the state"
+                  : adopts.reason);
+    refusal.more["output"] = adopts.output;
+    co_return refusal;
+  }
+  Result<std::optional<Identity>> identity = IdentityFor(plan.config->config);
+  SpawnRequest ask_worker{.program = &plan.worker_program,
+                          .argv = {plan.worker_program.path, "--check", "3"},
+                          .identity = identity && *identity ? &**identity : nullptr};
+  auto accepts = co_await RunProbe(holdings.loop, holdings.children, ask_worker,
+                                   plan.config->memfd.get(), limit);
+  if (!accepts.ok) {
+    Outcome refusal = Refusal(holdings, accepts.exit_code == 78 ? 78 : 1, narrator, accepts.reason);
+    refusal.more["output"] = accepts.output;
+    co_return refusal;
+  }
+  co_return std::nullopt;
+}
+
+// --- 4. Supervisor first: the same process runs the new program from here
+
+Outcome EnterNewImage(Holdings& holdings, const Operation& operation, const Plan& plan,
+                      Narrator& narrator) {
+  std::vector<int> fds;
+  json upgrade = {{"operation", SaveOperation(operation, holdings.server, fds)},
+                  {"config", plan.config->effective},
+                  {"changes", plan.changes},
+                  {"supervisor_path", plan.supervisor_program.path},
+                  {"supervisor_fd", plan.supervisor_program.fd.get()},
+                  {"worker_path", plan.worker_program.path},
+                  {"worker_fd", plan.worker_program.fd.get()},
+                  {"version", plan.version},
+                  {"began", plan.began}};
+  fds.push_back(plan.supervisor_program.fd.get());
+  fds.push_back(plan.worker_program.fd.get());
+  Result<SavedState> state = SaveState(holdings, upgrade, fds);
+  if (!state) {
+    return Refusal(holdings, 1, narrator, state.error().ToString());
+  }
+  Error error = EnterImage(plan.supervisor_program, *state, holdings.options.argv,
+                           &holdings.supervisor_program);
+  return Refusal(holdings, 1, narrator,
+                 fmt::format("{}: {}", plan.supervisor_program.path, error.ToString()));
+}
+
+Plan PlanFrom(const json& upgrade) {
+  Plan plan;
+  Result<Config> config = ParseEffectiveConfig(TextOf(upgrade, "config"));
+  if (config) {
+    Result<ActiveConfigPtr> active = Activate(std::move(*config));
+    if (active) {
+      plan.config = *active;
+    }
+  }
+  plan.changes = upgrade.value("changes", std::vector<std::string>());
+  plan.supervisor_program =
+      Program{.path = TextOf(upgrade, "supervisor_path"),
+              .fd = UniqueFd(static_cast<int>(NumberOf(upgrade, "supervisor_fd")))};
+  plan.worker_program = Program{.path = TextOf(upgrade, "worker_path"),
+                                .fd = UniqueFd(static_cast<int>(NumberOf(upgrade, "worker_fd")))};
+  plan.version = TextOf(upgrade, "version");
+  plan.began = SecondsOf(upgrade, "began");
+  return plan;
+}
+
+// The way back of steps 5 to 8: the old image tells what came of it. Returns the outcome only if
+// there is no way back: then this image goes on with the old generation.
+Outcome GoBack(Holdings& holdings, const Operation& operation, Outcome outcome) {
+  EndGuard();
+  if (holdings.stopping) {
+    return outcome;
+  }
+  std::vector<int> fds;
+  json upgrade = {{"operation", SaveOperation(operation, holdings.server, fds)},
+                  {"outcome", SaveOutcome(outcome)}};
+  Result<SavedState> state = SaveState(holdings, upgrade, fds);
+  Error error =
+      state ? EnterImage(holdings.supervisor_program, *state, holdings.options.argv, nullptr)
+            : state.error();
+  LogEvent(
+      LogLevel::kError,
+      fmt::format("cannot go back to the old program ({}); the new one stays", error.ToString()));
+  return outcome;
+}
+
+// --- 8. Probation: is there a reason to go back? Empty: none
+
+Task<std::string> WatchProbation(Holdings& holdings, Generation& next, Duration probation,
+                                 Narrator& narrator) {
+  TimePoint until = holdings.loop.now() + static_cast<TimePoint>(probation.count());
+  while (next.crashes() == 0 && !holdings.stopping && holdings.loop.now() < until) {
+    Duration left(static_cast<std::int64_t>(until - holdings.loop.now()));
+    co_await next.WaitChange(std::min(left, Duration(std::chrono::seconds(1))));
+    narrator.Running(fmt::format("generation {} is watched", next.number()));
+  }
+  if (FaultAt("supervisor", "probation") != Fault::kNone) {
+    co_return std::string("a test asked for this fault");
+  }
+  if (next.crashes() == 0) {
+    auto answered = co_await next.Probe(kProbeLimit);
+    if (answered) {
+      co_return std::string();
+    }
+  }
+  co_return next.failure().reason;
+}
+
+// The old generation serves again, the new one finishes what it has begun, nothing else is left.
+Task<void> RollBack(Holdings& holdings, Generation& old, Generation& next) {
+  holdings.listeners.Revert();
+  Result<> logs = holdings.logs.Prepare(holdings.config->config.logging);
+  if (logs) {
+    holdings.logs.Commit();
+  }
+  old.ResumeAccepting();
+  std::uint64_t number = next.number();
+  next.Drain(kRollBackDrain, kRollBackDrain);
+  auto gone = co_await next.WaitExited(2 * kRollBackDrain + kCommitLimit);
+  if (!gone) {
+    next.Kill("it is rolled back");
+    co_await next.WaitExited(kProbeLimit);
+  }
+  holdings.RemoveGeneration(number);
+  std::vector<std::uint64_t> unused;
+  for (const ListenerSockets& sockets : holdings.listeners.all()) {
+    bool used =
+        std::any_of(holdings.listeners.in_force().begin(), holdings.listeners.in_force().end(),
+                    [&](const ListenerInForce& entry) { return entry.id == sockets.id; });
+    if (!used) {
+      unused.push_back(sockets.id);
+    }
+  }
+  holdings.listeners.Close(unused);
+}
+
+// Room for one more: the oldest that drains is cut short.
+void CutOldest(Holdings& holdings, std::uint64_t max_generations, Narrator& narrator) {
+  auto alive = [&] {
+    return std::count_if(
+        holdings.generations.begin(), holdings.generations.end(),
+        [](const auto& generation) { return generation->state() != GenerationState::kExited; });
+  };
+  std::int64_t surplus =
+      alive() + 1 - static_cast<std::int64_t>(std::max<std::uint64_t>(max_generations, 2));
+  for (const auto& generation : holdings.generations) {
+    if (surplus > 0 && generation->state() == GenerationState::kDraining) {
+      narrator.Warn(fmt::format("generation {} is cut short: at most {} may exist",
+                                generation->number(), max_generations));
+      generation->Kill("upgrade.max_generations");
+      --surplus;
+    }
+  }
+}
+
+// Tells the guard that we are alive, while it lasts.
+class Heartbeat {
+ public:
+  explicit Heartbeat(Loop& loop) : due_(loop.timers(), Bind<&Heartbeat::Beat>(this)) { Beat(); }
+
+ private:
+  void Beat() {
+    StillAlive();
+    due_.Arm(std::chrono::seconds(1));
+  }
+  Deadline due_;
+};
+
+}  // namespace
+
+// The first half, in the old image. Whatever fails here has changed nothing.
+Task<Outcome> Upgrade(Holdings& holdings, const Operation& operation) {
+  Narrator narrator(holdings.loop, holdings.server, operation.clients);
+
+  // 1. Request. The clients stay connected; who calls the upgrade off leaves, it goes on.
+  narrator.Begin("request", 1);
+  narrator.Ok(operation.kind == OperationKind::kRollback ? "roll-back" : "upgrade");
+
+  // 2. Snapshot. Fails: answer; nothing was touched.
+  narrator.Begin("snapshot", 2);
+  Snapshot plan = TakeSnapshot(holdings, operation, narrator);
+  if (!plan) {
+    if (plan.error().exit_code != 0) {
+      narrator.Failed(TextOf(plan.error().more, "reason"));
+    }
+    co_return plan.error();
+  }
+  narrator.Ok(fmt::format("{}, {} changes in the configuration", plan->supervisor_program.path,
+                          plan->changes.size()));
+
+  // 3. Preflight. Fails or times out: what the new program wrote is the answer.
+  narrator.Begin("preflight", 3);
+  auto refusal = co_await Preflight(holdings, *plan, narrator);
+  if (refusal) {
+    narrator.Failed(TextOf(refusal->more, "reason"));
+    co_return *refusal;
+  }
+  narrator.Ok("new binaries accept the running state and configuration");
+
+  // 4. Supervisor first. execve fails: we are still here. The new image cannot adopt the state, or
+  // hangs: it executes this one again (way_back.h), and OutcomeOfReturn answers.
+  narrator.Begin("supervisor", 4, fmt::format("{} -> {}", holdings.version, plan->version));
+  Outcome failed = EnterNewImage(holdings, operation, *plan, narrator);
+  narrator.Failed(TextOf(failed.more, "reason"));
+  co_return failed;
+}
+
+// The second half, in the new image. Until the commit every failure goes back to the old image, and
+// the old generation has not noticed anything.
+Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
+                                 const json& state) {
+  Narrator narrator(holdings.loop, holdings.server, operation.clients);
+  std::optional<Heartbeat> heartbeat(holdings.loop);
+  Plan plan = PlanFrom(state.at("upgrade"));
+  Generation& old = *holdings.current();
+  const UpgradeConfig& limits = plan.config->config.upgrade;
+  const std::string old_version = holdings.version;
+  narrator.Tell("supervisor", 4, "ok", fmt::format("{} -> {}", old_version, plan.version),
+                UnixTime() - plan.began);
+
+  // 5. Bind only what is new. Address in use: close what was opened, answer.
+  narrator.Begin("bind", 5);
+  unsigned workers = WorkerCountOf(plan.config->config);
+  Result<> bound = holdings.listeners.Prepare(plan.config->config, workers);
+  if (bound) {
+    bound = holdings.logs.Prepare(plan.config->config.logging);
+  }
+  if (bound && FaultAt("supervisor", "bind") != Fault::kNone) {
+    bound = Fail(ErrorKind::kSystem, "a test asked for this fault");
+  }
+  if (!bound) {
+    holdings.listeners.Abandon();
+    narrator.Failed(bound.error().ToString());
+    co_return UpgradeEnd{
+        .outcome =
+            GoBack(holdings, operation, Refusal(holdings, 1, narrator, bound.error().ToString()))};
+  }
+  narrator.Ok(fmt::format("{} listeners", holdings.listeners.prepared().size()));
+
+  // 6. Spawn generation g+1, prepare. Any rejection, exit or timeout: kill g+1, answer.
+  narrator.Begin("prepare", 6);
+  CutOldest(holdings, limits.max_generations, narrator);
+  Result<std::optional<Identity>> identity = IdentityFor(plan.config->config);
+  holdings.generations.push_back(std::make_unique<Generation>(
+      holdings.surroundings, Generation::Parts{.number = holdings.next_generation++,
+                                               .config = plan.config,
+                                               .worker_program = plan.worker_program.Duplicate(),
+                                               .version = plan.version,
+                                               .workers = workers,
+                                               .identity = identity ? *identity : std::nullopt}));
+  Generation& next = *holdings.generations.back();
+  bool ready = next.Spawn();
+  if (ready) {
+    auto prepared = co_await next.Prepare(plan.config, limits.ready_timeout);
+    ready = prepared;
+  }
+  Result<> listening;
+  if (ready) {
+    listening = holdings.listeners.Listen();
+    if (FaultAt("supervisor", "prepare") != Fault::kNone) {
+      listening = Fail(ErrorKind::kSystem, "a test asked for this fault");
+    } else if (holdings.stopping) {
+      listening = Fail(ErrorKind::kShutdown, "the supervisor is stopping");
+    }
+  }
+  if (!ready || !listening) {
+    Outcome outcome = ready ? Refusal(holdings, 1, narrator, listening.error().ToString())
+                            : RefusalOf(holdings, narrator, next.failure());
+    narrator.Failed(TextOf(outcome.more, "reason"));
+    next.Kill("it is not needed");
+    co_await next.WaitExited(kCommitLimit);
+    holdings.RemoveGeneration(next.number());
+    holdings.listeners.Abandon();
+    holdings.logs.Abandon();
+    --holdings.next_generation;
+    co_return UpgradeEnd{.outcome = GoBack(holdings, operation, std::move(outcome))};
+  }
+  narrator.Ok(fmt::format("generation {}: {} workers ready", next.number(), workers));
+
+  // 7. Commit: g+1 accepts beside g. From here g+1 is current. Not confirmed in time: as in 8.
+  narrator.Begin("commit", 7);
+  Fault commit_fault = FaultAt("supervisor", "commit");
+  EndGuard();
+  heartbeat.reset();
+  std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
+  holdings.logs.Commit();
+  auto committed = co_await next.Commit(kCommitLimit);
+  committed = committed && commit_fault == Fault::kNone;
+  std::string reason = committed ? std::string() : next.failure().reason;
+  if (committed) {
+    narrator.Ok(fmt::format("{} listeners", holdings.listeners.in_force().size()));
+
+    // 8. Probation: g stops accepting but keeps its listeners. If workers of g+1 crash within it, g
+    // resumes accepting, g+1 is ended: rolled back, also to the old image.
+    narrator.Begin("probation", 8);
+    old.StopAccepting();
+    auto fault = co_await WatchProbation(holdings, next, limits.probation, narrator);
+    reason = std::move(fault);
+  }
+  if (!committed || !reason.empty()) {
+    narrator.Failed(reason);
+    Outcome outcome = Refusal(holdings, 8, narrator, reason);
+    if (!next.failure().output.empty()) {
+      outcome.more["output"] = next.failure().output;
+    }
+    co_await RollBack(holdings, old, next);
+    outcome.message = holdings.StillServing();
+    co_return UpgradeEnd{.outcome = GoBack(holdings, operation, std::move(outcome))};
+  }
+  narrator.Ok(fmt::format("generation {} is stable", next.number()));
+
+  // 9. Hand over, drain the rest. There is no way back from here, but `rollback`: forwards again.
+  holdings.previous = Previous{.supervisor_program = std::move(holdings.supervisor_program),
+                               .worker_program = std::move(holdings.worker_program),
+                               .version = old_version,
+                               .config = holdings.config};
+  holdings.supervisor_program = std::move(plan.supervisor_program);
+  holdings.worker_program = std::move(plan.worker_program);
+  holdings.version = plan.version;
+  holdings.config = plan.config;
+  holdings.counters.Add(CounterId::kUpgradesOk);
+  (void)FaultAt("supervisor", "drain");
+  co_await old.DropListeners(dropped);
+  holdings.listeners.Close(dropped);
+  // A roll-back within the drain could need them: the limit may be the request's own.
+  old.Drain(operation.drain.value_or(limits.drain), limits.drain_tunnels);
+  auto tail = std::make_shared<Tail>();
+  tail->generation = old.number();
+  tail->began = plan.began;
+  tail->outcome.data = {{"generation", next.number()},
+                        {"version", plan.version},
+                        {"previous_version", old_version},
+                        {"became_upgrade", operation.became_upgrade},
+                        {"changed", true}};
+  tail->outcome.more["changes"] = plan.changes;
+  for (const Operation::Client& client : operation.clients) {
+    if (client.detach) {
+      Outcome now = tail->outcome;
+      now.message =
+          fmt::format("generation {} serves; generation {} drains", next.number(), old.number());
+      now.data["seconds"] = UnixTime() - plan.began;
+      FinishAll(holdings.server, {client}, now);
+    } else {
+      tail->clients.push_back(client);
+    }
+  }
+  holdings.tails.push_back(tail);
+  co_return UpgradeEnd{.outcome = std::nullopt, .tail = tail};
+}
+
+Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
+  Narrator narrator(holdings.loop, holdings.server, tail->clients);
+  Generation* old = holdings.FindGeneration(tail->generation);
+  std::uint64_t drained = 0;
+  std::uint64_t forced = 0;
+  if (old != nullptr) {
+    // 10. Deadline: workers close what is left at their limits; who does not exit then is killed,
+    // counted and reported (Generation::Drain).
+    narrator.Begin("drain", 9);
+    while (old->alive_count() > 0) {
+      DrainReport report = old->drain_report();
+      narrator.Running(
+          fmt::format("generation {}: {} of {} left, oldest {:.1f}s", old->number(), report.left,
+                      std::max(old->drain_total(), report.left), report.oldest_seconds),
+          {{"generation", old->number()},
+           {"left", report.left},
+           {"of", std::max(old->drain_total(), report.left)},
+           {"tunnels", report.tunnels},
+           {"oldest_seconds", report.oldest_seconds},
+           {"limit_seconds", static_cast<double>(old->drain_limit().count()) / 1000.0}});
+      co_await old->WaitChange(kProgressEvery);
+    }
+    drained = old->drain_total();
+    forced = old->forced();
+    if (forced > 0) {
+      narrator.Warn(
+          fmt::format("{} workers of generation {} outlived their drain and were killed "
+                      "(forced)",
+                      forced, old->number()));
+    }
+    narrator.Ok(fmt::format("generation {}: {} connections drained", old->number(), drained));
+  }
+
+  // 11. Retire: everyone is reaped and counted; the answer.
+  (void)FaultAt("supervisor", "retire");
+  narrator.Begin("retire", 11);
+  holdings.RemoveGeneration(tail->generation);
+  narrator.Ok(fmt::format("generation {} is gone", tail->generation));
+  Outcome outcome = tail->outcome;
+  outcome.data["drained"] = drained;
+  outcome.data["forced"] = forced;
+  outcome.data["seconds"] = UnixTime() - tail->began;
+  FinishAll(holdings.server, tail->clients, outcome);
+  std::erase(holdings.tails, tail);
+}
+
+Outcome OutcomeOfReturn(Holdings& holdings, const json& state, const std::string& because) {
+  const json& upgrade = state.at("upgrade");
+  if (because.empty() && upgrade.contains("outcome")) {
+    return RestoreOutcome(upgrade["outcome"]);
+  }
+  Outcome outcome{.exit_code = 1, .message = holdings.StillServing()};
+  outcome.more["phase"] = "supervisor";
+  outcome.more["step"] = 4;
+  outcome.more["reason"] = because;
+  return outcome;
+}
+
+}  // namespace tidegate
