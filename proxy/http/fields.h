@@ -62,10 +62,8 @@ class Arena {
   // `text`, which Copy or Extend returned, with `more` after it; the old view is dead. Cheap when
   // `text` was the last one.
   std::string_view Extend(std::string_view text, std::string_view more) {
-    if (text.empty()) {
-      text = std::string_view(position_, 0);
-    }
-    if (text.data() + text.size() != position_ ||
+    const char* start = text.empty() ? position_ : text.data();
+    if (start + text.size() != position_ ||
         more.size() > static_cast<std::size_t>(end_ - position_)) {
       return Move(text, more);
     }
@@ -73,7 +71,7 @@ class Arena {
       std::memcpy(position_, more.data(), more.size());
     }
     position_ += more.size();
-    return {text.data(), text.size() + more.size()};
+    return {start, text.size() + more.size()};
   }
   // `size` octets to fill in; at least 1.
   char* Allocate(std::size_t size);

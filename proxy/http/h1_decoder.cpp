@@ -314,7 +314,8 @@ Result<H1Decoder::Step> H1Decoder::Finish() {
 }
 
 bool H1Decoder::started() const {
-  return state_->offset > 0 || (state_->phase == State::Phase::kMethod);
+  return state_->offset > 0 || state_->phase == State::Phase::kMethod ||
+         state_->phase == State::Phase::kFailed;
 }
 
 }  // namespace tidegate

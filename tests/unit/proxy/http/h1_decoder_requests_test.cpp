@@ -11,7 +11,6 @@
 namespace tidegate {
 namespace {
 
-using h1_transcript::Options;
 using h1_transcript::Requests;
 using h1_transcript::Transcript;
 

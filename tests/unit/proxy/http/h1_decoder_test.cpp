@@ -17,7 +17,6 @@ namespace {
 
 using h1_transcript::Options;
 using h1_transcript::ReadRequests;
-using h1_transcript::ReadResponses;
 using h1_transcript::Requests;
 using h1_transcript::Responses;
 using h1_transcript::Transcript;
@@ -424,6 +423,7 @@ TEST(Decoding, StaysFailed) {
   decoder.BeginRequest(head);
   std::string bad = "GET / HTTP/1.1\r\na : b\r\n\r\n";
   EXPECT_FALSE(decoder.Decode(bad));
+  EXPECT_TRUE(decoder.started());
   std::string good = kGet;
   const auto again = decoder.Decode(good);
   ASSERT_FALSE(again);
