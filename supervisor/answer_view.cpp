@@ -61,6 +61,17 @@ std::string ChangesText(const Json& result) {
   return text;
 }
 
+// What serves now, for who has seen only phases go by.
+std::string ServingText(const Json& result) {
+  auto data = result.find("data");
+  if (data == result.end() || !data->is_object() || !FlagOf(*data, "changed") ||
+      TextOf(*data, "version").empty()) {
+    return {};
+  }
+  return fmt::format("Serving {} (generation {}).", Printable(TextOf(*data, "version")),
+                     NumberOf(*data, "generation"));
+}
+
 // `reload failed in prepare: worker 2 said no`
 std::string FailureLine(const std::string& command, const Json& result) {
   std::string phase = TextOf(result, "phase");
@@ -137,7 +148,7 @@ AnswerText AnswerTextOf(const std::string& command, const Json& result, const Ou
   text.diagnostics = outputs.diagnostics.PaintDiagnostics(TextOf(result, "diagnostics_text"));
   ExitCode exit_code = ExitCodeOf(result);
   if (exit_code == ExitCode::kDone) {
-    text.results = ChangesText(result) + Ended(message);
+    text.results = ChangesText(result) + Ended(message.empty() ? ServingText(result) : message);
     return text;
   }
   // Diagnostics say all by themselves; anything else needs the phase and the reason.

@@ -117,10 +117,18 @@ const Json& DataOf(const Json& result) {
   return data != result.end() && data->is_object() ? *data : kEmpty;
 }
 
-// What a command shows of `data`; most have said all with their phases and message.
-std::string DataText(const Invocation& invocation, const Json& result, const Outputs& outputs) {
-  bool is_list = invocation.command->name == "conns" && !invocation.Has("kill");
-  return is_list ? ConnectionsText(DataOf(result), outputs.results) : std::string();
+// What a command shows beside its phases and the daemon's message.
+std::string DoneText(const Invocation& invocation, const Json& result, const Outputs& outputs) {
+  std::string_view name = invocation.command->name;
+  if (name == "conns" && !invocation.Has("kill")) {
+    return ConnectionsText(DataOf(result), outputs.results);
+  }
+  if (name == "loglevel") {
+    std::string limit = invocation.Get("for");
+    return fmt::format("The error log is at level {}{}.\n", invocation.arguments.front(),
+                       limit.empty() ? "" : fmt::format(" for {}", limit));
+  }
+  return name == "reopen" ? "The log files are open again.\n" : "";
 }
 
 struct WatchScreen {
@@ -213,7 +221,7 @@ ExitCode DaemonCommand(const Invocation& invocation) {
     outputs.results.Write(ResultJson(name, *result));
     text.results.clear();
   } else if (exit_code == ExitCode::kDone) {
-    text.results = DataText(invocation, *result, outputs) + text.results;
+    text.results = DoneText(invocation, *result, outputs) + text.results;
   }
   outputs.Say(text.results);
   // Warnings of something that was done are no errors.

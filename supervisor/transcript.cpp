@@ -24,6 +24,14 @@ struct Mark {
 constexpr std::array kMarks = {Mark{"...", Tint::kBusy}, Mark{"ok", Tint::kGood},
                                Mark{"fail", Tint::kBad}, Mark{"warn", Tint::kWarning}};
 
+// Phases that say nothing to who only wants to see that all is well.
+constexpr std::array<std::string_view, 4> kBookKeeping = {"request", "snapshot", "bind", "retire"};
+
+bool IsWorthALine(const Progress& progress) {
+  return progress.state != PhaseState::kOk ||
+         std::ranges::find(kBookKeeping, progress.phase) == kBookKeeping.end();
+}
+
 // While something runs whole seconds are enough, and the line does not flicker.
 std::string Coarse(double seconds) {
   return seconds < 60 ? fmt::format("{}s", static_cast<int>(std::max(0.0, seconds)))
@@ -77,6 +85,13 @@ void Transcript::OnProgress(const Progress& progress, TimePoint now) {
   }
   if (running_ && running_->phase == progress.phase) {
     running_.reset();
+  }
+  if (!detailed_ && !IsWorthALine(progress)) {
+    if (line_open_ && !running_) {
+      output_.Write("\r\x1b[K");
+      line_open_ = false;
+    }
+    return;
   }
   if (!output_.is_terminal()) {
     output_.Write(PhaseLine(progress, output_, 0) + "\n");

@@ -22,6 +22,16 @@ TEST(AnswerView, SuccessIsWhatChangedAndTheMessage) {
   EXPECT_EQ(text.diagnostics, "");
 }
 
+TEST(AnswerView, AnUpgradeWithoutAMessageSaysWhatServesNow) {
+  EXPECT_EQ(Answer("upgrade", R"({"exit_code": 0, "message": "",
+      "data": {"version": "1.1.0", "generation": 8, "changed": true}})")
+                .results,
+            "Serving 1.1.0 (generation 8).\n");
+  EXPECT_EQ(
+      Answer("reload", R"({"exit_code": 0, "data": {"generation": 8, "changed": true}})").results,
+      "");
+}
+
 TEST(AnswerView, WarningsOfASuccessAreDiagnostics) {
   AnswerText text = Answer(
       "reload",

@@ -92,7 +92,8 @@ TEST(DaemonCommands, ConnsAsksForWhatIsWantedAndLoglevelForItsLevel) {
   EXPECT_NE(ran.results.find("8.0.1"), std::string::npos);
   EXPECT_NE(ran.results.find("1 connection\n"), std::string::npos);
   EXPECT_EQ(daemon.commands()[0]["args"], (Json{{"generation", 8}, {"state", "idle"}}));
-  RunWith({"loglevel", "debug", "--for", "10m", "--socket", daemon.path()});
+  ran = RunWith({"loglevel", "debug", "--for", "10m", "--socket", daemon.path()});
+  EXPECT_EQ(ran.results, "The error log is at level debug for 10m.\n");
   EXPECT_EQ(daemon.commands()[1]["args"], (Json{{"level", "debug"}, {"for", "10m"}}));
 }
 

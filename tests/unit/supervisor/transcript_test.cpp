@@ -106,6 +106,29 @@ TEST(Transcript, WritesOnlyFinishedPhasesWhereNobodyWatches) {
       "  ok    prepare     4 workers                                                   0.20s\n");
 }
 
+TEST(Transcript, BookKeepingShowsOnlyWhenItGoesWrongOrAllIsWanted) {
+  for (bool detailed : {false, true}) {
+    Pipe pipe;
+    Output output(pipe.write_end.get(), ColorMode::kNever);
+    Transcript transcript(output, detailed);
+    transcript.OnProgress(Make("snapshot", PhaseState::kOk, "2 changes", 0), {});
+    transcript.OnProgress(Make("bind", PhaseState::kFailed, "address in use", 0), {});
+    std::string text = ReadAll(pipe.read_end.get());
+    EXPECT_EQ(text.contains("snapshot"), detailed);
+    EXPECT_TRUE(text.contains("  fail  bind        address in use"));
+  }
+}
+
+TEST(Transcript, BookKeepingLeavesNoTraceOnATerminal) {
+  Pty pty(60);
+  Output output(pty.write_end.get(), ColorMode::kNever);
+  Transcript transcript(output, false);
+  transcript.OnProgress(Make("bind", PhaseState::kRunning, "", 0), {});
+  EXPECT_TRUE(ReadAll(pty.read_end.get()).contains("bind"));
+  transcript.OnProgress(Make("bind", PhaseState::kOk, "", 0), {});
+  EXPECT_EQ(ReadAll(pty.read_end.get()), "\r\x1b[K");
+}
+
 TEST(Transcript, DetailedAlsoSaysWhatBegins) {
   Pipe pipe;
   Output output(pipe.write_end.get(), ColorMode::kNever);
