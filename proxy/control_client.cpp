@@ -260,6 +260,9 @@ class ControlClient::Body final : public ControlChannel::Handler {
 
   void OnDrain(ControlMessage& message) {
     Inject("drain");
+    // Nobody accepts here any more: a duplicate would keep the queue of a listener open that all
+    // others have closed.
+    sockets_.clear();
     handler_.Drain(DrainLimits{.drain = LimitOf(message.body, "drain_seconds"),
                                .drain_tunnels = LimitOf(message.body, "drain_tunnels_seconds"),
                                .close_idle = FlagOf(message.body, "close_idle")});

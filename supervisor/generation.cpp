@@ -459,7 +459,7 @@ void Generation::ReadyDue() {
 
 // --- the end
 
-void Generation::Drain(Duration drain, Duration drain_tunnels) {
+void Generation::Drain(Duration drain, Duration drain_tunnels, bool close_idle) {
   accepting_ = false;
   drain_limit_ = drain;
   drain_tunnels_limit_ = drain_tunnels;
@@ -486,7 +486,7 @@ void Generation::Drain(Duration drain, Duration drain_tunnels) {
       slot.worker->Kill();
     }
     if (slot.worker) {
-      slot.worker->SendDrain(drain, drain_tunnels);
+      slot.worker->SendDrain(drain, drain_tunnels, close_idle);
     }
   }
   if (drain != kNever) {

@@ -87,7 +87,8 @@ class Generation final : public WorkerProcess::Owner {
   Task<void> DropListeners(std::vector<std::uint64_t> listeners);
   // Stops accepting and finishes. Workers that outlive the limits by more than a moment are killed
   // and counted.
-  void Drain(Duration drain, Duration drain_tunnels);
+  // `close_idle`: at a stop, where no successor takes an idle connection's next request.
+  void Drain(Duration drain, Duration drain_tunnels, bool close_idle = false);
   // Every worker is gone, or `timeout` is over (false).
   Task<bool> WaitExited(Duration timeout);
   void Kill(std::string_view because);

@@ -199,11 +199,12 @@ void WorkerProcess::SendDropListeners(const std::vector<std::uint64_t>& listener
   }
 }
 
-void WorkerProcess::SendDrain(Duration drain, Duration drain_tunnels) {
+void WorkerProcess::SendDrain(Duration drain, Duration drain_tunnels, bool close_idle) {
   if (channel_) {
     json message = MakeControlMessage("drain");
     message["drain_seconds"] = LimitOf(drain);
     message["drain_tunnels_seconds"] = LimitOf(drain_tunnels);
+    message["close_idle"] = close_idle;
     channel_->Send(message);
   }
 }

@@ -101,7 +101,8 @@ class WorkerProcess final : public ControlChannel::Handler {
   // Nothing is sent if nothing has changed.
   void SendAccept(const std::vector<unsigned>& slots);
   void SendDropListeners(const std::vector<std::uint64_t>& listeners);
-  void SendDrain(Duration drain, Duration drain_tunnels);
+  // `close_idle`: connections without an exchange are closed at once.
+  void SendDrain(Duration drain, Duration drain_tunnels, bool close_idle);
   void SendReopenLogs();
   void SendControlListener();
   void SendLogLevel(std::string_view level, double seconds);

@@ -305,9 +305,15 @@ Task<void> Supervisor::StopStory() {
   narrator.Begin("drain", 0);
   for (const auto& generation : holdings_.generations) {
     if (generation->state() != GenerationState::kExited) {
-      generation->Drain(limits.timeout, limits.timeout);
+      generation->Drain(limits.timeout, limits.timeout, true);
     }
   }
+  // Who comes now is refused, and not left waiting in a queue.
+  std::vector<std::uint64_t> ids;
+  for (const ListenerSockets& sockets : holdings_.listeners.all()) {
+    ids.push_back(sockets.id);
+  }
+  holdings_.listeners.Close(ids);
   auto left = [this] {
     unsigned count = 0;
     for (const auto& generation : holdings_.generations) {
@@ -345,11 +351,6 @@ Task<void> Supervisor::StopStory() {
     co_await Sleep(loop_.timers(), kStopPoll);
   }
   holdings_.server.StopListening();
-  std::vector<std::uint64_t> ids;
-  for (const ListenerSockets& sockets : holdings_.listeners.all()) {
-    ids.push_back(sockets.id);
-  }
-  holdings_.listeners.Close(ids);
   if (!holdings_.options.pidfile.empty()) {
     ::unlink(holdings_.options.pidfile.c_str());
   }
