@@ -36,6 +36,7 @@ void H1Decoder::State::Begin(Head& new_head, Phase first_phase) {
   offset = 0;
   section_start = 0;
   chunk_excess = 0;
+  chunk_size_digits = 0;
   name = {};
   value = {};
   fault.reset();

@@ -156,10 +156,15 @@ int H1Decoder::State::OnHeadersComplete() {
     Refuse(*refused);
     return HPE_USER;
   }
-  step->head = true;
   if (!is_request() && HasNoBody(response().status, request_method)) {
+    step->head = true;
     return kSkipBody;
   }
+  if (!LlhttpAgrees()) {
+    Refuse({ErrorKind::kBadRequest, "length of the body is ambiguous"});
+    return HPE_USER;
+  }
+  step->head = true;
   switch (head->body) {
     case BodyKind::kChunked:
       return HPE_PAUSED;
@@ -170,6 +175,25 @@ int H1Decoder::State::OnHeadersComplete() {
       phase = Phase::kBody;
       return HPE_OK;
   }
+}
+
+// llhttp reads the body by its own view of the fields, which differs from ours in places: in a
+// response it takes `chunked` followed by a tab for a coding that it does not know, and would give
+// us the chunk framing as body.
+bool H1Decoder::State::LlhttpAgrees() const {
+  const bool chunked = (parser.flags & F_CHUNKED) != 0;
+  const bool coded = (parser.flags & F_TRANSFER_ENCODING) != 0;
+  const bool has_length = (parser.flags & F_CONTENT_LENGTH) != 0;
+  switch (head->body) {
+    case BodyKind::kChunked:
+      return chunked && !has_length;
+    case BodyKind::kLength:
+      return has_length && !coded && parser.content_length == head->content_length;
+    case BodyKind::kNone:
+    case BodyKind::kUntilClose:
+      return !coded && !has_length;
+  }
+  return false;
 }
 
 int H1Decoder::State::OnBody(std::string_view piece) {

@@ -66,6 +66,7 @@ struct H1Decoder::State {
   int OnChunkComplete();
   int OnMessageComplete();
 
+  bool LlhttpAgrees() const;
   void KeepField();
   void CopyToArena(Field& field);
 

@@ -181,6 +181,32 @@ TEST(Framing, ByChunksIsRefused) {
   }
 }
 
+TEST(Framing, MayHaveWhiteSpaceAroundIt) {
+  for (const char* space : {"", " ", "\t", " \t "}) {
+    const std::string fields = std::string("Transfer-Encoding:") + space + "Chunked\r\n";
+    EXPECT_EQ(Requests("POST / HTTP/1.1\r\nHost: h\r\n" + fields + "\r\n0\r\n\r\n").error, "");
+    EXPECT_EQ(Responses("HTTP/1.1 200 OK\r\n" + fields + "\r\n1\r\na\r\n0\r\n\r\n").complete,
+              "200 [OK] 1.1 keep body=chunked\n  Transfer-Encoding: Chunked\n[a]\n");
+  }
+  const Transcript tab =
+      Requests("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n");
+  EXPECT_EQ(tab.error_detail, "length of the body is ambiguous");
+}
+
+TEST(Framing, OfAMessageIsForgottenInTheNext) {
+  H1Decoder decoder = H1Decoder::ForRequests({});
+  RequestHead head;
+  // Refused within a chunk line with an extension.
+  std::string bad = kChunked + "12;a\n";
+  decoder.BeginRequest(head);
+  EXPECT_FALSE(decoder.Decode(bad));
+  std::string good = kChunked + "00000000000000001\r\na\r\n";
+  decoder.BeginRequest(head);
+  const auto digits = decoder.Decode(good);
+  ASSERT_FALSE(digits);
+  EXPECT_EQ(digits.error().detail(), "chunk size has more than 16 digits");
+}
+
 TEST(Trailers, AboutFramingAndRoutingAreDroppedOrRefused) {
   for (const char* name :
        {"Host", "Connection", "Upgrade", "TE", "Trailer", "Keep-Alive", "Expect", "Via",
