@@ -186,8 +186,10 @@ def test_proxy_is_run_without_a_file(origin, tmp_path):
     process = subprocess.Popen([TIDEGATE, "proxy", "--from", "127.0.0.1:0", "--to", origin.address, "--socket", str(socket_path)],
                                stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
-        status = until(lambda: (lambda got: got.json if got.code == 0 else None)(run("status", "--json", "--socket", socket_path)),
-                       "status of the proxy")
+        def serving():
+            outcome = run("status", "--json", "--socket", socket_path)
+            return outcome.json if outcome.code == 0 and outcome.json["state"] == "serving" else None
+        status = until(serving, "the proxy to serve")
         address = status["listeners"][0]["addresses"][0]
         done = subprocess.run(["curl", "-sS", f"http://{address}/x"], capture_output=True, text=True, check=False)
         assert done.stdout == "hello\n", done.stderr
@@ -258,7 +260,8 @@ def test_conns_lists_live_connections_and_kills_one(tidegate):
         tidegate.ok("conns", "--kill", mine["id"])
         client.expect_gone()
         assert other.get("/").status == 200
-        assert tidegate.cli("conns", "--kill", mine["id"]).code == 1, "it is gone"
+        client.close()
+        until(lambda: tidegate.cli("conns", "--kill", mine["id"]).code == 1, "it to be gone")
 
 
 def test_conns_can_be_narrowed_by_state_and_generation(tidegate):

@@ -64,7 +64,7 @@ def test_a_worker_that_dies_again_and_again_is_restarted_with_back_off(launch, o
         until(lambda v=victim: len(tidegate.workers()) == 2 and v not in tidegate.workers(), "a new worker", 60)
         gaps.append(time.monotonic() - began)
     assert gaps[0] < 2, f"the first restart is at once: {gaps}"
-    assert gaps[-1] > 3 * gaps[0] or gaps[-1] > 0.5, f"no back-off: {gaps}"
+    assert max(gaps) > 3 * gaps[0], f"no back-off: {gaps}"
 
 
 def test_all_workers_killed_at_once_come_back_and_the_queue_is_answered(launch, origin):
@@ -103,6 +103,7 @@ def kill_supervisor(tidegate):
 def test_workers_serve_on_when_the_supervisor_is_killed(launch, origin):
     tidegate = launch(fixed(origin.address, workers=2))
     workers = tidegate.workers()
+    tidegate.connect().close()
     with Steady(tidegate) as steady:
         kill_supervisor(tidegate)
         steady.more()

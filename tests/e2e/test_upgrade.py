@@ -134,6 +134,7 @@ def test_a_request_in_progress_is_finished_by_the_old_generation(proxy, origin, 
         until(lambda: tidegate.generation == 2, "generation 2")
         with tidegate.connect() as other:
             assert other.get("/fast").status == 200
+        until(lambda: drains(tidegate), "generation 1 to drain")
         go.set()
         response = client.response()
         assert (response.status, response.get("connection")) == (200, "close")
