@@ -1,7 +1,7 @@
 #pragma once
 
-// TG_CHECK: for what we made impossible, in release too. Bytes from the network, files and users are errors, never
-// checks. A failed check ends the process; the supervisor starts another worker.
+// TG_CHECK: for what we made impossible, in release too. Bytes from the network, files and users
+// are errors, never checks. A failed check ends the process; the supervisor starts another worker.
 
 #include <unistd.h>
 
@@ -22,9 +22,9 @@ namespace tidegate {
 
 #define TG_STRINGIFY_(x) #x
 #define TG_STRINGIFY(x) TG_STRINGIFY_(x)
-#define TG_CHECK(expression)                                                        \
-  do {                                                                              \
-    if (!(expression)) [[unlikely]] {                                               \
-      ::tidegate::CheckFailed(#expression, __FILE__ ":" TG_STRINGIFY(__LINE__));    \
-    }                                                                               \
+#define TG_CHECK(expression)                                                     \
+  do {                                                                           \
+    if (!(expression)) [[unlikely]] {                                            \
+      ::tidegate::CheckFailed(#expression, __FILE__ ":" TG_STRINGIFY(__LINE__)); \
+    }                                                                            \
   } while (false)

@@ -33,9 +33,11 @@ std::string_view NameOf(Side side);
 // What went wrong: a row of the table, the errno where the kernel said it, and what was being done.
 class Error {
  public:
-  explicit Error(ErrorKind kind, std::string detail = {}) : kind_(kind), detail_(std::move(detail)) {}
+  explicit Error(ErrorKind kind, std::string detail = {})
+      : kind_(kind), detail_(std::move(detail)) {}
 
-  // kSystem with the errno of a failed call; `doing` completes "cannot ...", e.g. "bind 127.0.0.1:80".
+  // kSystem with the errno of a failed call; `doing` completes "cannot ...", e.g. "bind
+  // 127.0.0.1:80".
   static Error System(int system_errno, std::string doing);
 
   ErrorKind kind() const { return kind_; }

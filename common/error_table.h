@@ -1,10 +1,13 @@
-// The errors of Tidegate, one row each. No include guard: included by error.h and by whoever walks the table.
+// The errors of Tidegate, one row each. No include guard: included by error.h and by whoever walks
+// the table.
 //
 //   TG_ERROR(kind, log name, status, side, Proxy-Status error type of RFC 9209 section 2.3)
 //
 // log name  what `reason` says in the access log; stable, users grep for it
 // status    what the client is told while the response head is not sent; 0: nobody is left to tell
 // side      who is to blame: kClient, kTidegate, kUpstream
+
+// clang-format off: a table reads by its columns.
 
 // The client.
 TG_ERROR(kClientClosed,           "client_closed",            0,   kClient,   "http_request_error")
@@ -61,3 +64,4 @@ TG_ERROR(kCancelled,              "cancelled",                500, kTidegate, "p
 TG_ERROR(kSystem,                 "system",                   500, kTidegate, "proxy_internal_error")
 TG_ERROR(kProtocol,               "protocol",                 500, kTidegate, "proxy_internal_error")
 TG_ERROR(kConfig,                 "config",                   500, kTidegate, "proxy_configuration_error")
+// clang-format on

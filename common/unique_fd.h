@@ -26,7 +26,8 @@ class UniqueFd {
   // Gives the descriptor to the caller, who must close it.
   [[nodiscard]] int Release() { return std::exchange(fd_, -1); }
 
-  // Closes what is held and takes `fd`. EINTR is not retried: Linux has closed the descriptor by then (close(2)).
+  // Closes what is held and takes `fd`. EINTR is not retried: Linux has closed the descriptor by
+  // then (close(2)).
   void Reset(int fd = -1) {
     if (fd_ >= 0) {
       ::close(fd_);

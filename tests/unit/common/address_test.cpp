@@ -83,7 +83,8 @@ TEST(Address, AHostIsWhatStandsBeforeThePort) {
   for (const char* text : {"a", "example.org", "systemd", "unix", "192.0.2.1", "[::1]", "a_b"}) {
     EXPECT_TRUE(IsHost(text)) << text;
   }
-  for (const char* text : {"", "a:80", "::1", "[", "[]", "[::1", "[::1]:80", "1.2.3", "a b", "a.", "-a"}) {
+  for (const char* text :
+       {"", "a:80", "::1", "[", "[]", "[::1", "[::1]:80", "1.2.3", "a b", "a.", "-a"}) {
     EXPECT_FALSE(IsHost(text)) << text;
   }
 }

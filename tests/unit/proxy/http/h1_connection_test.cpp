@@ -203,7 +203,8 @@ class H1ClientTest : public H1ConnectionTest {
     request.method_name = "GET";
     request.target = "/x";
     request.authority = "origin";
-    auto sent = co_await connection->WriteHead(request, {}, true);
+    auto writing = connection->WriteHead(request, {}, true);
+    auto sent = co_await writing;
     EXPECT_TRUE(sent.has_value());
     while (true) {
       auto head = co_await connection->ReadHead();

@@ -28,7 +28,8 @@ class PoolTest : public ProxyRig {
     request.method = Method::kGet;
     request.method_name = "GET";
     request.target = "/";
-    auto sent = co_await connection->http.WriteHead(request, {}, true);
+    auto writing = connection->http.WriteHead(request, {}, true);
+    auto sent = co_await writing;
     EXPECT_TRUE(sent.has_value());
     auto head = co_await connection->http.ReadHead();
     EXPECT_TRUE(head.has_value());
