@@ -1,7 +1,8 @@
 #pragma once
 
-// What both HTTP/1 targets hold: how octets are cut changes nothing, and what was decoded, encoded
-// and decoded again is the same. The input is plain HTTP, so that the corpus can be read.
+// What both HTTP/1 targets hold: how octets are cut changes nothing, what was decoded, encoded and
+// decoded again is the same, and another reader sees the same bodies. The input is plain HTTP, so
+// that the corpus can be read.
 
 #include <cstddef>
 #include <cstdint>
@@ -13,6 +14,7 @@
 
 #include "common/units.h"
 #include "proxy/http/h1_encoder.h"
+#include "tests/fuzz/h1_strict_reader.h"
 #include "tests/support/h1_transcript.h"
 
 namespace tidegate::h1_fuzz {
@@ -42,6 +44,19 @@ void CutEveryWay(std::string_view input, const h1_transcript::Options& options, 
   for (unsigned run = 0; run < 3; ++run) {
     const std::string pieces = read(input, options, Pieces(input, run)).Text();
     Require(pieces == whole, "in pieces", whole, pieces);
+  }
+}
+
+// The codec may refuse more than `other` does, but what it takes, it takes in the same way.
+inline void Agree(const h1_transcript::Transcript& transcript, StrictReader other,
+                  std::string_view input) {
+  const std::vector<std::string> bodies = other.Bodies();
+  const std::size_t count = transcript.bodies.size();
+  Require(transcript.error.empty() ? bodies.size() == count : bodies.size() >= count,
+          "another number of messages", input, transcript.Text());
+  for (std::size_t index = 0; index < count; ++index) {
+    Require(bodies[index] == transcript.bodies[index], "another body", bodies[index],
+            transcript.bodies[index]);
   }
 }
 

@@ -37,6 +37,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   tidegate::h1_fuzz::CutEveryWay(input, {}, tidegate::h1_transcript::ReadRequests);
   tidegate::h1_fuzz::CutEveryWay(input, tidegate::h1_fuzz::SmallLimits(),
                                  tidegate::h1_transcript::ReadRequests);
+  using tidegate::h1_fuzz::StrictReader;
+  tidegate::h1_fuzz::Agree(tidegate::h1_transcript::ReadRequests(input),
+                           StrictReader(input, StrictReader::Kind::kRequests, {}), input);
   tidegate::RoundTripAll(input);
   return 0;
 }

@@ -50,6 +50,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   tidegate::h1_transcript::Options small = tidegate::h1_fuzz::SmallLimits();
   small.methods = {tidegate::Method::kHead, tidegate::Method::kGet};
   tidegate::h1_fuzz::CutEveryWay(input, small, tidegate::h1_transcript::ReadResponses);
+  using tidegate::h1_fuzz::StrictReader;
+  tidegate::h1_fuzz::Agree(
+      tidegate::h1_transcript::ReadResponses(input, options),
+      StrictReader(input, StrictReader::Kind::kResponses, {false, true, false}), input);
   tidegate::RoundTripAll(input);
   return 0;
 }

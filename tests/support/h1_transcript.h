@@ -52,6 +52,7 @@ inline std::string HeadText(const ResponseHead& head) {
 struct Transcript {
   // Of each message that came to its end: head, body, trailers.
   std::string complete;
+  std::vector<std::string> bodies;
   // Of the last one if it did not. What an error hides is not here.
   std::string partial;
   // The log name of the error, or empty. `error_detail` is its detail.
@@ -150,6 +151,7 @@ class Reader {
     }
     Check(!head_text_.empty());
     transcript_.complete += MessageText();
+    transcript_.bodies.push_back(body_);
     head_text_.clear();
     if constexpr (!kIsRequest) {
       finals_ += head_.IsInterim() ? 0 : 1;
@@ -180,6 +182,7 @@ class Reader {
     if (step) {
       Check(step->end && step->body.empty() && step->consumed == 0);
       transcript_.complete += transcript_.partial;
+      transcript_.bodies.push_back(body_);
       transcript_.partial.clear();
       transcript_.finish = "end";
     } else {
