@@ -92,7 +92,7 @@ struct UpstreamConfig {
   // At least one.
   std::vector<EndpointConfig> endpoints;
   Balance balance = Balance::kRoundRobin;
-  // Of one worker.
+  // Of all workers together: each has its share, rounded up.
   std::uint64_t max_connections_per_endpoint = kUnlimited;
   QueueConfig queue;
   RetryConfig retry;

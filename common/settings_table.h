@@ -175,7 +175,7 @@ inline constexpr std::array kUpstreamSettings = {
         .OneOf(kBalanceWords),
     Setting{"max_connections_per_endpoint", &kCountOrOff,
             kField<&UpstreamConfig::max_connections_per_endpoint>, "off", Between(1, 65535),
-            "Of one worker; exchanges beyond it wait in the queue."},
+            "Of all workers together, each has its share; exchanges beyond it wait in the queue."},
     Setting{"queue", &kSection, kField<&UpstreamConfig::queue>, "", kAny,
             "Exchanges that wait for a connection."}
         .Of(kQueue),
