@@ -62,14 +62,36 @@ std::string ChangesText(const Json& result) {
 }
 
 // What serves now, for who has seen only phases go by.
-std::string ServingText(const Json& result) {
-  auto data = result.find("data");
-  if (data == result.end() || !data->is_object() || !FlagOf(*data, "changed") ||
-      TextOf(*data, "version").empty()) {
+std::string ServingText(const Json& data) {
+  if (!FlagOf(data, "changed") || TextOf(data, "version").empty()) {
     return {};
   }
-  return fmt::format("Serving {} (generation {}).", Printable(TextOf(*data, "version")),
-                     NumberOf(*data, "generation"));
+  return fmt::format("Serving {} (generation {}).", Printable(TextOf(data, "version")),
+                     NumberOf(data, "generation"));
+}
+
+std::string DoneText(const std::string& command, const Json& result) {
+  std::string text = ChangesText(result);
+  auto found = result.find("data");
+  const Json data = found != result.end() && found->is_object() ? *found : Json::object();
+  if (command == "reload" && FlagOf(data, "became_upgrade")) {
+    text += "Running workers cannot take this change: the reload became an upgrade.\n";
+  }
+  std::string message = Printable(TextOf(result, "message"));
+  return text + Ended(message.empty() ? ServingText(data) : message);
+}
+
+// The diagnostics end with their number; that nothing changed follows in the same line, as in
+// INTERFACE section 2.
+std::string InvalidText(std::string diagnostics) {
+  std::size_t at = diagnostics.find(kUnchanged);
+  if (at != std::string::npos) {
+    diagnostics.erase(at);
+  }
+  while (diagnostics.ends_with('\n') || diagnostics.ends_with(' ')) {
+    diagnostics.pop_back();
+  }
+  return fmt::format("{} {}\n", diagnostics, kUnchanged);
 }
 
 // `reload failed in prepare: worker 2 said no`
@@ -95,7 +117,9 @@ Progress ProgressOf(const Json& message) {
       StateName{"failed", PhaseState::kFailed}, StateName{"warning", PhaseState::kWarning}};
   Progress progress;
   progress.phase = TextOf(message, "phase");
+  // The first line: what more there is comes with the result.
   progress.text = TextOf(message, "text");
+  progress.text.erase(std::min(progress.text.find('\n'), progress.text.size()));
   progress.seconds = SecondsOf(message, "seconds");
   const auto* row = std::ranges::find(kStates, TextOf(message, "state"), &StateName::name);
   progress.state = row == kStates.end() ? PhaseState::kRunning : row->state;
@@ -143,29 +167,27 @@ std::string FaultJson(const std::string& command, ExitCode exit_code, const std:
 }
 
 AnswerText AnswerTextOf(const std::string& command, const Json& result, const Outputs& outputs) {
-  AnswerText text;
-  std::string message = Printable(TextOf(result, "message"));
-  text.diagnostics = outputs.diagnostics.PaintDiagnostics(TextOf(result, "diagnostics_text"));
+  const Output& diagnostics = outputs.diagnostics;
+  std::string found = diagnostics.PaintDiagnostics(TextOf(result, "diagnostics_text"));
   ExitCode exit_code = ExitCodeOf(result);
   if (exit_code == ExitCode::kDone) {
-    text.results = ChangesText(result) + Ended(message.empty() ? ServingText(result) : message);
-    return text;
+    return {.results = DoneText(command, result), .diagnostics = found};
   }
-  // Diagnostics say all by themselves; anything else needs the phase and the reason.
-  if (text.diagnostics.empty() || !TextOf(result, "reason").empty()) {
-    bool only_message = TextOf(result, "phase").empty() && TextOf(result, "reason").empty();
-    std::string line = only_message && !message.empty() ? message : FailureLine(command, result);
-    text.diagnostics +=
-        fmt::format("{} {}\n", outputs.diagnostics.Paint(Tint::kBad, "tidegate:"), Printable(line));
-    if (only_message) {
-      message.clear();
-    }
+  std::string message = Printable(TextOf(result, "message"));
+  if (exit_code == ExitCode::kConfigInvalid && !found.empty()) {
+    // They say all: where, what, and that it changed nothing. Of an upgrade one also wants to know
+    // what serves.
+    return {
+        .results = {},
+        .diagnostics = InvalidText(std::move(found)) + Ended(command == "reload" ? "" : message)};
   }
+  AnswerText text{.results = {}, .diagnostics = std::move(found)};
+  bool only_message = TextOf(result, "phase").empty() && TextOf(result, "reason").empty();
+  std::string line = only_message && !message.empty() ? message : FailureLine(command, result);
+  text.diagnostics +=
+      fmt::format("{} {}\n", diagnostics.Paint(Tint::kBad, "tidegate:"), Printable(line));
   text.diagnostics += Indented(TextOf(result, "output"));
-  text.diagnostics += Ended(message);
-  if (exit_code == ExitCode::kConfigInvalid && !message.contains(kUnchanged)) {
-    text.diagnostics += Ended(std::string(kUnchanged));
-  }
+  text.diagnostics += Ended(only_message ? std::string() : message);
   return text;
 }
 

@@ -155,6 +155,26 @@ std::string UpstreamsText(const Json& status, const Output& output) {
   return table.empty() ? std::string() : "\n" + table.Format(output);
 }
 
+constexpr std::string_view kErrorsPrefix = "errors_";
+
+bool IsZero(const Json& value) {
+  return value.is_number() && value.get<double>() == 0;
+}
+
+// "Errors: no_route 3, upstream_refused 1": the names that the access log uses. Empty if there are
+// none.
+std::string ErrorsSummary(const Json& counters) {
+  std::string text;
+  for (const auto& [name, value] : counters.items()) {
+    if (name.starts_with(kErrorsPrefix) && !IsZero(value)) {
+      text +=
+          fmt::format("{}{} {}", text.empty() ? "errors: " : ", ",
+                      Printable(std::string_view(name).substr(kErrorsPrefix.size())), value.dump());
+    }
+  }
+  return text.empty() ? text : text + "\n";
+}
+
 // The few that answer "is it working": the others are for -v and --json.
 std::string CountersSummary(const Json& counters) {
   auto count = [&](const char* name) { return NumberOf(counters, name); };
@@ -164,6 +184,7 @@ std::string CountersSummary(const Json& counters) {
                   count("responses_3xx"), count("responses_4xx"), count("responses_5xx"),
                   CountOf(count("connections_active"), "connection"),
                   FormatOctets(count("bytes_in")), FormatOctets(count("bytes_out")));
+  text += ErrorsSummary(counters);
   text += fmt::format("{} ({} failed), {} ({} failed, {} rolled back), {}\n",
                       CountOf(count("reloads_ok"), "reload"), count("reloads_failed"),
                       CountOf(count("upgrades_ok"), "upgrade"), count("upgrades_failed"),
@@ -182,7 +203,9 @@ std::string CountersText(const Json& status, const Output& output, bool detailed
   }
   Table table({"COUNTER", "VALUE"});
   for (const auto& [name, value] : counters->items()) {
-    table.Add({Printable(name), value.dump()});
+    if (!name.starts_with(kErrorsPrefix) || !IsZero(value)) {
+      table.Add({Printable(name), value.dump()});
+    }
   }
   return "\n" + table.Format(output);
 }

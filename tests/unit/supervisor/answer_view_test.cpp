@@ -53,13 +53,35 @@ TEST(AnswerView, FailureNamesThePhaseTheReasonTheOutputAndWhoServes) {
 }
 
 TEST(AnswerView, AnInvalidConfigurationIsItsDiagnosticsAndThatNothingChanged) {
-  AnswerText text =
-      Answer("reload", R"({"exit_code": 78, "diagnostics_text": "f:1:1: error: x\n1 error.\n"})");
-  EXPECT_EQ(text.diagnostics,
-            "f:1:1: error: x\n1 error.\nThe running configuration is unchanged.\n");
-  text = Answer("reload", R"({"exit_code": 78, "diagnostics_text": "f:1:1: error: x\n",
-      "message": "The running configuration is unchanged."})");
-  EXPECT_EQ(text.diagnostics, "f:1:1: error: x\nThe running configuration is unchanged.\n");
+  const char* expected = "f:1:1: error: x\n1 error. The running configuration is unchanged.\n";
+  EXPECT_EQ(Answer("reload", R"({"exit_code": 78, "phase": "snapshot", "reason": "invalid",
+      "message": "Still serving 1.0.0 (generation 7).",
+      "diagnostics_text": "f:1:1: error: x\n1 error.\n"})")
+                .diagnostics,
+            expected);
+  EXPECT_EQ(Answer("reload", R"({"exit_code": 78,
+      "diagnostics_text": "f:1:1: error: x\n1 error.\nThe running configuration is unchanged.\n"})")
+                .diagnostics,
+            expected);
+  EXPECT_EQ(Answer("upgrade", R"({"exit_code": 78, "phase": "preflight", "reason": "no certificate",
+      "message": "Still serving 1.0.0 (generation 7)."})")
+                .diagnostics,
+            "tidegate: upgrade failed in preflight: no certificate\n"
+            "Still serving 1.0.0 (generation 7).\n");
+}
+
+TEST(AnswerView, AReloadThatBecameAnUpgradeSaysSo) {
+  std::string text = Answer("reload", R"({"exit_code": 0, "changes": ["workers: 2 -> 1"],
+      "data": {"became_upgrade": true, "changed": true, "version": "1.0.0", "generation": 2}})")
+                         .results;
+  EXPECT_EQ(text,
+            "  workers: 2 -> 1\n"
+            "Running workers cannot take this change: the reload became an upgrade.\n"
+            "Serving 1.0.0 (generation 2).\n");
+}
+
+TEST(AnswerView, AProgressIsItsFirstLine) {
+  EXPECT_EQ(ProgressOf(Json::parse(R"({"text": "invalid\nf:1:1: error"})")).text, "invalid");
 }
 
 TEST(AnswerView, AMessageAloneIsTheComplaint) {

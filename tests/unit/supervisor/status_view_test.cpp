@@ -27,6 +27,7 @@ Json Status() {
       {"name": "priv", "bind": "unix:/run/app", "accept": "shared", "addresses": ["unix:/run/app"],
        "sockets": 1}],
     "counters": {"requests_total": 1234, "responses_2xx": 1200, "bytes_out": 1048576,
+                 "errors_no_route": 3, "errors_reset": 0,
                  "reloads_ok": 1}
   })");
 }
@@ -54,8 +55,10 @@ TEST(StatusView, ShowsGenerationsWorkersListenersAndCounters) {
 
 TEST(StatusView, WithDetailShowsEveryCounterAndWhereThingsAre) {
   std::string text = StatusText(Status(), Output(-1, ColorMode::kNever), true);
-  EXPECT_NE(text.find("requests_total  1234\n"), std::string::npos);
+  EXPECT_NE(text.find("requests_total   1234\n"), std::string::npos);
   EXPECT_NE(text.find("/run/tidegate/control.sock\n"), std::string::npos);
+  EXPECT_NE(text.find("errors_no_route  3\n"), std::string::npos);
+  EXPECT_EQ(text.find("errors_reset"), std::string::npos);
   EXPECT_NE(text.find("SOCKETS"), std::string::npos);
 }
 
