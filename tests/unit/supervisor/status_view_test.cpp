@@ -50,6 +50,7 @@ TEST(StatusView, ShowsGenerationsWorkersListenersAndCounters) {
       "priv      unix:/run/app  unix:/run/app  shared\n"
       "\n"
       "1234 requests (2xx 1200, 3xx 0, 4xx 0, 5xx 0), 0 connections open, 0 in, 1.0 MiB out\n"
+      "errors: no_route 3\n"
       "1 reload (0 failed), 0 upgrades (0 failed, 0 rolled back), 0 worker restarts\n");
 }
 
