@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "common/text.h"
 #include "supervisor/event_log.h"
 
 namespace tidegate {
@@ -77,7 +78,7 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
     end.outcome = Refusal(holdings, 1, narrator, config.error().ToString());
     co_return end;
   }
-  narrator.Ok(changes.empty() ? "nothing changed" : fmt::format("{} changes", changes.size()));
+  narrator.Ok(changes.empty() ? "nothing changed" : CountOf(changes.size(), "change"));
 
   narrator.Begin("bind", 0);
   Result<> opened = holdings.listeners.Prepare((*config)->config, generation.workers());
@@ -90,7 +91,7 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
     end.outcome = Refusal(holdings, 1, narrator, opened.error().ToString());
     co_return end;
   }
-  narrator.Ok(fmt::format("{} listeners", holdings.listeners.prepared().size()));
+  narrator.Ok(CountOf(holdings.listeners.prepared().size(), "listener"));
 
   narrator.Begin("prepare", 0);
   auto prepared = co_await generation.Prepare(*config, (*config)->config.upgrade.ready_timeout);
@@ -110,7 +111,7 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
                            : RefusalOf(holdings, narrator, generation.failure());
     co_return end;
   }
-  narrator.Ok(fmt::format("{} workers ready", generation.serving_count()));
+  narrator.Ok(CountOf(generation.serving_count(), "worker") + " ready");
 
   narrator.Begin("commit", 0);
   bool other_error_log = holdings.config->config.logging.error != (*config)->config.logging.error;
@@ -130,7 +131,7 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
   if (other_error_log) {
     generation.ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
   }
-  narrator.Ok(fmt::format("{} listeners", holdings.listeners.in_force().size()));
+  narrator.Ok(CountOf(holdings.listeners.in_force().size(), "listener"));
   co_await generation.DropListeners(dropped);
   holdings.listeners.Close(dropped);
   co_return end;
