@@ -307,7 +307,8 @@ Task<void> Exchange::RelayAnswer() {
 Task<void> Exchange::RunTunnel(TaskScope& scope) {
   RewriteResponse(response_, *route_, snapshot_->config().forwarded, Date());
   log_.record().status = 101;
-  auto written = co_await downstream_->WriteHead(response_, {}, true);
+  const std::span<const char> no_body;
+  auto written = co_await downstream_->WriteHead(response_, no_body, true);
   if (!written) {
     FailWith(std::move(written).error());
     co_return;

@@ -163,7 +163,8 @@ Task<bool> Generation::Prepare(ActiveConfigPtr config, Duration timeout) {
                                             .with_new_sockets = true});
     }
   }
-  auto in_time = co_await WaitUntil([this] { return round_failed_ || RoundDone(); }, timeout);
+  auto decided = [this] { return round_failed_ || RoundDone(); };
+  auto in_time = co_await WaitUntil(decided, timeout);
   if (!in_time) {
     FailRound(fmt::format("not ready within {}", FormatDuration(timeout)), {}, {});
   }
@@ -254,8 +255,8 @@ Task<bool> Generation::Commit(Duration timeout) {
     }
   }
   std::uint64_t crashes = crashes_;
-  auto answered = co_await WaitUntil(
-      [this, crashes] { return uncommitted_.empty() || crashes_ != crashes; }, timeout);
+  auto decided = [this, crashes] { return uncommitted_.empty() || crashes_ != crashes; };
+  auto answered = co_await WaitUntil(decided, timeout);
   if (!answered) {
     failure_ =
         GenerationFailure{.reason = fmt::format("not committed within {}", FormatDuration(timeout)),
@@ -284,7 +285,8 @@ Task<bool> Generation::Probe(Duration timeout) {
       });
     }
   }
-  auto answered = co_await WaitUntil([unanswered] { return *unanswered == 0; }, timeout);
+  auto all_answered = [unanswered] { return *unanswered == 0; };
+  auto answered = co_await WaitUntil(all_answered, timeout);
   if (!answered) {
     failure_ =
         GenerationFailure{.reason = fmt::format("{} of its workers do not answer", *unanswered),
@@ -355,7 +357,8 @@ Task<void> Generation::DropListeners(std::vector<std::uint64_t> listeners) {
         }
       }
     }
-    auto released = co_await WaitUntil([this] { return unreleased_.empty(); }, kReleaseLimit);
+    auto all_released = [this] { return unreleased_.empty(); };
+    auto released = co_await WaitUntil(all_released, kReleaseLimit);
     if (!released) {
       LogEvent(LogLevel::kWarn, "a worker did not release the sockets of a dropped listener");
       unreleased_.clear();
@@ -557,58 +560,20 @@ Task<bool> Generation::WaitUntil(std::function<bool()> done, Duration timeout) {
 }
 
 Task<bool> Generation::WaitExited(Duration timeout) {
-  auto gone = co_await WaitUntil([this] { return alive_count() == 0; }, timeout);
+  auto none_left = [this] { return alive_count() == 0; };
+  auto gone = co_await WaitUntil(none_left, timeout);
   co_return gone;
 }
 
 Task<void> Generation::WaitChange(Duration timeout) {
   changed_.Reset();
   bool first = true;
-  co_await WaitUntil([&first] { return !std::exchange(first, false); }, timeout);
+  auto changed = [&first] { return !std::exchange(first, false); };
+  co_await WaitUntil(changed, timeout);
 }
 
 void Generation::OnDraining(WorkerProcess&) {
   Changed();
-}
-
-// --- what others see
-
-unsigned Generation::serving_count() const {
-  return static_cast<unsigned>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
-    return slot.worker && slot.worker->state() == WorkerState::kServing;
-  }));
-}
-
-unsigned Generation::alive_count() const {
-  return static_cast<unsigned>(std::count_if(
-      slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.worker != nullptr; }));
-}
-
-DrainReport Generation::drain_report() const {
-  DrainReport sum;
-  for (const Slot& slot : slots_) {
-    if (slot.worker) {
-      const DrainReport& report = slot.worker->drain_report();
-      sum.left += report.left;
-      sum.tunnels += report.tunnels;
-      sum.oldest_seconds = std::max(sum.oldest_seconds, report.oldest_seconds);
-      sum.known = sum.known || report.known;
-    }
-  }
-  return sum;
-}
-
-bool Generation::is_flushed() const {
-  return std::all_of(slots_.begin(), slots_.end(),
-                     [](const Slot& slot) { return !slot.worker || slot.worker->is_flushed(); });
-}
-
-void Generation::ForEachWorker(const std::function<void(WorkerProcess&)>& visit) {
-  for (Slot& slot : slots_) {
-    if (slot.worker) {
-      visit(*slot.worker);
-    }
-  }
 }
 
 }  // namespace tidegate

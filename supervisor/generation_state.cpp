@@ -1,5 +1,7 @@
 // A generation as others see it: for `status`, and for the image that takes over.
 
+#include <algorithm>
+
 #include "supervisor/event_log.h"
 #include "supervisor/generation.h"
 
@@ -115,6 +117,44 @@ void Generation::AdoptWorker(unsigned slot_number, pid_t pid, UniqueFd channel, 
   slot.worker->Adopt(pid, std::move(channel), UniqueFd(), WorkerState::kServing, UnixTime(), false);
   // It is not started again if it dies: it is to be replaced.
   state_ = GenerationState::kProbation;
+}
+
+unsigned Generation::serving_count() const {
+  return static_cast<unsigned>(std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) {
+    return slot.worker && slot.worker->state() == WorkerState::kServing;
+  }));
+}
+
+unsigned Generation::alive_count() const {
+  return static_cast<unsigned>(std::count_if(
+      slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.worker != nullptr; }));
+}
+
+DrainReport Generation::drain_report() const {
+  DrainReport sum;
+  for (const Slot& slot : slots_) {
+    if (slot.worker) {
+      const DrainReport& report = slot.worker->drain_report();
+      sum.left += report.left;
+      sum.tunnels += report.tunnels;
+      sum.oldest_seconds = std::max(sum.oldest_seconds, report.oldest_seconds);
+      sum.known = sum.known || report.known;
+    }
+  }
+  return sum;
+}
+
+bool Generation::is_flushed() const {
+  return std::all_of(slots_.begin(), slots_.end(),
+                     [](const Slot& slot) { return !slot.worker || slot.worker->is_flushed(); });
+}
+
+void Generation::ForEachWorker(const std::function<void(WorkerProcess&)>& visit) {
+  for (Slot& slot : slots_) {
+    if (slot.worker) {
+      visit(*slot.worker);
+    }
+  }
 }
 
 }  // namespace tidegate
