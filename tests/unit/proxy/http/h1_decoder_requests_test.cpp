@@ -173,6 +173,10 @@ TEST(RequestLine, IsRefused) {
   }
 }
 
+TEST(RequestLine, WithoutVersionIsRefusedBeforeTheHeadEnds) {
+  EXPECT_EQ(Requests("GET /\r\nA").error, "bad_request");
+}
+
 TEST(RequestLine, EmptyLinesBeforeItAreSkipped) {
   for (const char* lines : {"\r\n", "\r\n\r\n\r\n\r\n"}) {
     const Transcript transcript =
