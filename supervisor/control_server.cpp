@@ -76,11 +76,14 @@ void ControlServer::Accept() {
     LogEvent(LogLevel::kWarn, "the control socket refused a peer of another user");
     return;
   }
-  AdoptClient(std::move(fd));
+  AdoptClient(std::move(fd), false);
 }
 
-ClientId ControlServer::AdoptClient(UniqueFd fd) {
+ClientId ControlServer::AdoptClient(UniqueFd fd, bool has_asked) {
   ClientId id = next_id_++;
+  if (has_asked) {
+    asked_.insert(id);
+  }
   clients_[id] = std::make_unique<ControlChannel>(loop_, std::move(fd), *this);
   return id;
 }
@@ -101,11 +104,13 @@ void ControlServer::OnControlMessage(ControlChannel& channel, ControlMessage mes
   } else if (id != 0 && message.type() == "command") {
     auto args = message.body.find("args");
     bool has_args = args != message.body.end() && args->is_object();
+    asked_.insert(id);
     on_command_(id, TextOf(message.body, "command"), has_args ? *args : json::object());
   }
 }
 
 void ControlServer::OnControlClosed(ControlChannel& channel, const Error&) {
+  asked_.erase(IdOf(channel));
   clients_.erase(IdOf(channel));
   std::erase_if(leaving_, [&](const auto& held) { return held.get() == &channel; });
 }
@@ -125,6 +130,7 @@ void ControlServer::Finish(ClientId client, int exit_code, std::string_view mess
   result["data"] = std::move(data);
   result.update(more);
   Send(client, result);
+  asked_.erase(client);
   auto found = clients_.extract(client);
   if (!found.empty()) {
     // It closes when it has read; who does not read is closed by the sweep.
@@ -139,7 +145,19 @@ void ControlServer::Sweep() {
 
 bool ControlServer::is_flushed() const {
   return std::all_of(leaving_.begin(), leaving_.end(),
-                     [](const auto& channel) { return channel->is_flushed(); });
+                     [](const auto& channel) { return channel->is_flushed(); }) &&
+         std::all_of(clients_.begin(), clients_.end(),
+                     [](const auto& entry) { return entry.second->is_flushed(); });
+}
+
+std::vector<int> ControlServer::SilentFds() const {
+  std::vector<int> fds;
+  for (const auto& [id, channel] : clients_) {
+    if (!asked_.contains(id)) {
+      fds.push_back(channel->fd());
+    }
+  }
+  return fds;
 }
 
 int ControlServer::FdOf(ClientId client) const {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,7 +47,10 @@ class ControlServer final : public ControlChannel::Handler {
 
   // For the state: the descriptor of a client, -1 if it has left; and the client at one.
   int FdOf(ClientId client) const;
-  ClientId AdoptClient(UniqueFd fd);
+  // `has_asked`: it waits for an answer.
+  ClientId AdoptClient(UniqueFd fd, bool has_asked);
+  // Of clients that have connected and whose command has not been read.
+  std::vector<int> SilentFds() const;
 
  private:
   void Accept();
@@ -61,6 +65,7 @@ class ControlServer final : public ControlChannel::Handler {
   uv_poll_t* poll_ = nullptr;
   std::string path_;
   std::map<ClientId, std::unique_ptr<ControlChannel>> clients_;
+  std::set<ClientId> asked_;
   // Answered, and not everything is written yet.
   std::vector<std::unique_ptr<ControlChannel>> leaving_;
   Deadline sweep_;

@@ -138,6 +138,11 @@ Result<> Restore(Holdings& holdings, const json& state) {
                                    .config = *previous_config};
     }
   }
+  for (const json& fd : state.value("silent_clients", json::array())) {
+    if (IsStillThere(state, fd.get<int>())) {
+      holdings.server.AdoptClient(UniqueFd(fd.get<int>()), false);
+    }
+  }
   if (!state.at("waiting").is_null()) {
     holdings.waiting = RestoreOperation(state["waiting"], holdings.server, state);
   }
@@ -190,6 +195,11 @@ Result<SavedState> SaveState(const Holdings& holdings, const json& upgrade,
                 {"waiting", nullptr},
                 {"tails", json::array()}};
   saved.fds.push_back(holdings.server.listener_fd());
+  // A command that nobody has read yet is read by the next image.
+  state["silent_clients"] = holdings.server.SilentFds();
+  for (int fd : holdings.server.SilentFds()) {
+    saved.fds.push_back(fd);
+  }
   if (holdings.waiting) {
     state["waiting"] = SaveOperation(*holdings.waiting, holdings.server, saved.fds);
   }
@@ -336,7 +346,7 @@ Operation RestoreOperation(const json& saved, ControlServer& server, const json&
   for (const json& client : saved.value("clients", json::array())) {
     int fd = static_cast<int>(NumberOf(client, "fd"));
     if (IsStillThere(state, fd)) {
-      operation.clients.push_back(Operation::Client{.id = server.AdoptClient(UniqueFd(fd)),
+      operation.clients.push_back(Operation::Client{.id = server.AdoptClient(UniqueFd(fd), true),
                                                     .detach = FlagOf(client, "detach")});
     }
   }

@@ -19,6 +19,7 @@ using nlohmann::json;
 
 constexpr Duration kPreflightLimit = std::chrono::seconds(10);
 constexpr Duration kCommitLimit = std::chrono::seconds(5);
+constexpr Duration kFlushLimit = std::chrono::seconds(1);
 constexpr Duration kProbeLimit = std::chrono::seconds(1);
 // What the workers of a generation that is rolled back get for what they have begun.
 constexpr Duration kRollBackDrain = std::chrono::seconds(2);
@@ -151,6 +152,19 @@ Outcome EnterNewImage(Holdings& holdings, const Operation& operation, const Plan
                            &holdings.supervisor_program);
   return Refusal(holdings, 1, narrator,
                  fmt::format("{}: {}", plan.supervisor_program.path, error.ToString()));
+}
+
+// What waits in our memory for a slow reader would be lost.
+Task<void> Flush(Holdings& holdings) {
+  auto flushed = [&holdings] {
+    return holdings.server.is_flushed() &&
+           std::all_of(holdings.generations.begin(), holdings.generations.end(),
+                       [](const auto& generation) { return generation->is_flushed(); });
+  };
+  TimePoint until = holdings.loop.now() + static_cast<TimePoint>(kFlushLimit.count());
+  while (!flushed() && holdings.loop.now() < until) {
+    co_await Sleep(holdings.loop.timers(), std::chrono::milliseconds(5));
+  }
 }
 
 Plan PlanFrom(const json& upgrade) {
@@ -309,6 +323,7 @@ Task<Outcome> Upgrade(Holdings& holdings, const Operation& operation) {
   // 4. Supervisor first. execve fails: we are still here. The new image cannot adopt the state, or
   // hangs: it executes this one again (way_back.h), and OutcomeOfReturn answers.
   narrator.Begin("supervisor", 4, fmt::format("{} -> {}", holdings.version, plan->version));
+  co_await Flush(holdings);
   Outcome failed = EnterNewImage(holdings, operation, *plan, narrator);
   narrator.Failed(TextOf(failed.more, "reason"));
   co_return failed;
