@@ -97,13 +97,27 @@ int H1Decoder::State::OnStatus(std::string_view piece) {
 }
 
 int H1Decoder::State::OnFieldName(std::string_view piece) {
-  name = field_kept ? head->arena.Extend(name, piece) : piece;
+  if (field_kept) [[unlikely]] {
+    ExtendKept(name, piece);
+  } else {
+    name = piece;
+  }
   return HPE_OK;
 }
 
 int H1Decoder::State::OnFieldValue(std::string_view piece) {
-  value = field_kept ? head->arena.Extend(value, piece) : piece;
+  if (field_kept) [[unlikely]] {
+    ExtendKept(value, piece);
+  } else {
+    value = piece;
+  }
   return HPE_OK;
+}
+
+// Rare, and not inlined: what is called for every field stays small.
+[[gnu::noinline]] void H1Decoder::State::ExtendKept(std::string_view& kept,
+                                                    std::string_view piece) {
+  kept = head->arena.Extend(kept, piece);
 }
 
 void H1Decoder::State::KeepField() {

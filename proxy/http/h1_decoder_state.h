@@ -68,6 +68,7 @@ struct H1Decoder::State {
 
   bool LlhttpAgrees() const;
   void KeepField();
+  void ExtendKept(std::string_view& kept, std::string_view piece);
   void CopyToArena(Field& field);
 
   template <auto Member>

@@ -188,7 +188,7 @@ void ReadConnection(std::string_view value, Controls& controls) {
   };
   for (const Option& option : kOptions) {
     // Nearly always the one and only.
-    if (EqualsIgnoringCase(value, option.name)) {
+    if (value == option.name || EqualsIgnoringCase(value, option.name)) {
       controls.*option.flag = true;
       return;
     }
