@@ -30,6 +30,26 @@ Callback Bind(Object* object) {
   return Callback{[](void* argument) { (static_cast<Object*>(argument)->*Member)(); }, object};
 }
 
+// The one thing that would end what somebody waits for. Cancel may come at any time, also before or
+// between waits: whoever waits next asks cancelled() first.
+class CancelSlot {
+ public:
+  void Cancel() {
+    cancelled_ = true;
+    if (cancel_.function != nullptr) {
+      cancel_();
+    }
+  }
+  bool cancelled() const { return cancelled_; }
+  // Around a wait: what ends it. Its completion is posted, never run from within.
+  void Set(Callback cancel) { cancel_ = cancel; }
+  void Clear() { cancel_ = {}; }
+
+ private:
+  Callback cancel_;
+  bool cancelled_ = false;
+};
+
 class TimerWheel;
 
 // An armed timeout. A value: its destructor disarms. Fires once a Arm, never from within Arm.

@@ -24,14 +24,16 @@ class WaitList {
     bool await_ready() const noexcept { return false; }
     void await_suspend(std::coroutine_handle<> waiter) {
       waiter_ = waiter;
+      waiting_ = true;
       list_.Append(*this);
       deadline_.Arm(timeout_);
     }
-    bool woken() const { return woken_; }
-    // Ends the wait as if the timeout had come. Only while it lasts.
+    // Ends the wait as if the timeout had come; nothing happens if it has ended.
     void Cancel() {
-      deadline_.Disarm();
-      OnTimeout();
+      if (waiting_) {
+        deadline_.Disarm();
+        OnTimeout();
+      }
     }
     // True: woken; false: the timeout came first.
     bool await_resume() {
@@ -52,6 +54,7 @@ class WaitList {
     std::coroutine_handle<> waiter_;
     Awaiter* next_ = nullptr;
     Awaiter* previous_ = nullptr;
+    bool waiting_ = false;
     bool woken_ = false;
   };
 
@@ -86,6 +89,7 @@ class WaitList {
     (awaiter.previous_ != nullptr ? awaiter.previous_->next_ : head_) = awaiter.next_;
     (awaiter.next_ != nullptr ? awaiter.next_->previous_ : tail_) = awaiter.previous_;
     awaiter.next_ = awaiter.previous_ = nullptr;
+    awaiter.waiting_ = false;
     --waiting_;
   }
 

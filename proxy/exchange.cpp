@@ -101,7 +101,7 @@ Result<> Exchange::Prepare() {
 
 Task<void> Exchange::Forward() {
   Upstream& upstream = snapshot_->UpstreamOf(*route_);
-  lease_request_ = LeaseRequest{.connect_timeout = timeouts_->upstream_connect};
+  lease_request_.connect_timeout = timeouts_->upstream_connect;
   while (true) {
     ++log_.record().attempts;
     lease_ = upstream.TryAcquire(lease_request_);
@@ -500,20 +500,20 @@ void Exchange::ForceEnd(Error why) {
   }
   // Reading and writing the client must end too: nothing may be answered any more.
   FailWith(why);
-  Upstream::LeaveQueue(lease_request_);
+  lease_request_.cancel.Cancel();
   downstream_->Abort(std::move(why));
 }
 
 // A client that only ended its side may want its answer, if the request is with the origin. In the
 // queue it holds a place that others wait for.
 void Exchange::OnClientGone() {
-  bool queued = lease_request_.waiting != nullptr;
+  bool queued = lease_request_.in_queue;
   if (!queued && !downstream_->client_reset()) {
     return;
   }
   FailWith(Error(ErrorKind::kClientClosed, queued ? "the client left while it waited in the queue"
                                                   : "the client reset the connection"));
-  Upstream::LeaveQueue(lease_request_);
+  lease_request_.cancel.Cancel();
   downstream_->Abort(*failure_);
 }
 

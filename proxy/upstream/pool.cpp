@@ -13,7 +13,7 @@ namespace {
 class ConnectOperation {
  public:
   ConnectOperation(Loop& loop, BufferPool& buffers, const SocketAddress& address, Duration timeout)
-      : connector_(loop, buffers, Bind<&ConnectOperation::OnDone>(this)),
+      : connector_(std::in_place, loop, buffers, Bind<&ConnectOperation::OnDone>(this)),
         deadline_(loop.timers(), Bind<&ConnectOperation::OnTimeout>(this)),
         address_(address),
         timeout_(timeout) {}
@@ -29,30 +29,32 @@ class ConnectOperation {
     }
     return connector_->Take();
   }
+  // As if the timeout had come; nothing happens if the outcome is there.
+  void Cancel() {
+    if (!done_) {
+      deadline_.Disarm();
+      OnTimeout();
+    }
+  }
 
  private:
   void OnDone() {
+    done_ = true;
     deadline_.Disarm();
     ReadyQueue::Post(waiter_);
   }
   void OnTimeout() {
-    timed_out_ = true;
-    connector_.Cancel();
+    done_ = timed_out_ = true;
+    connector_.reset();
     ReadyQueue::Post(waiter_);
   }
 
-  struct Cancellable {
-    Cancellable(Loop& loop, BufferPool& buffers, Callback done)
-        : value(std::in_place, loop, buffers, done) {}
-    SocketConnector* operator->() { return &*value; }
-    void Cancel() { value.reset(); }
-    std::optional<SocketConnector> value;
-  };
-  Cancellable connector_;
+  std::optional<SocketConnector> connector_;
   Deadline deadline_;
   const SocketAddress& address_;
   Duration timeout_;
   std::coroutine_handle<> waiter_;
+  bool done_ = false;
   bool timed_out_ = false;
 };
 
@@ -101,14 +103,17 @@ std::unique_ptr<PooledConnection> Pool::TakeIdle() {
   return connection;
 }
 
-Task<Result<std::unique_ptr<PooledConnection>>> Pool::Open(Duration timeout) {
+Task<Result<std::unique_ptr<PooledConnection>>> Pool::Open(Duration timeout, CancelSlot& cancel) {
   ++in_use_;
   TimePoint start = loop_.now();
   auto left = [&] { return timeout == kNever ? kNever : timeout - Duration(loop_.now() - start); };
   if (endpoint_.Addresses().empty() && endpoint_.resolving()) {
-    auto resolved = co_await endpoint_.Resolved(timeout);
+    auto resolving = endpoint_.Resolved(timeout);
+    cancel.Set(Bind<&WaitList::Awaiter::Cancel>(&resolving));
+    auto resolved = co_await resolving;
+    cancel.Clear();
     if (!resolved) {
-      co_return Fail(ErrorKind::kUpstreamUnresolved,
+      co_return Fail(cancel.cancelled() ? ErrorKind::kCancelled : ErrorKind::kUpstreamUnresolved,
                      "no answer yet for the name of " + endpoint_.name());
     }
   }
@@ -122,11 +127,20 @@ Task<Result<std::unique_ptr<PooledConnection>>> Pool::Open(Duration timeout) {
   std::optional<Error> last_error;
   for (std::size_t i = 0; i < addresses.size(); ++i) {
     Duration wait = left();
+    if (cancel.cancelled()) {
+      co_return Fail(ErrorKind::kCancelled, "not wanted any more");
+    }
     if (wait <= Duration::zero()) {
       break;
     }
     const SocketAddress& address = addresses[(first + i) % addresses.size()];
-    auto stream = co_await ConnectOperation(loop_, buffers_, address, wait);
+    ConnectOperation connecting(loop_, buffers_, address, wait);
+    cancel.Set(Bind<&ConnectOperation::Cancel>(&connecting));
+    auto stream = co_await connecting;
+    cancel.Clear();
+    if (cancel.cancelled()) {
+      co_return Fail(ErrorKind::kCancelled, "not wanted any more");
+    }
     if (stream) {
       counters_.Add(CounterId::kUpstreamConnects);
       co_return std::make_unique<PooledConnection>(*this, std::move(*stream), settings_.limits,

@@ -58,8 +58,8 @@ class Pool {
   std::unique_ptr<PooledConnection> TakeIdle();
   // Opens one, counted as in use from now on, whatever comes of it. Tries the addresses one after
   // the other. Errors: kUpstreamUnresolved, kUpstreamRefused, kUpstreamConnectFailed,
-  // kUpstreamConnectTimeout.
-  Task<Result<std::unique_ptr<PooledConnection>>> Open(Duration timeout);
+  // kUpstreamConnectTimeout, kCancelled.
+  Task<Result<std::unique_ptr<PooledConnection>>> Open(Duration timeout, CancelSlot& cancel);
   // Ends the use of a connection; null for one that could not be opened. It is kept if it can be
   // used again.
   void GiveBack(std::unique_ptr<PooledConnection> connection);

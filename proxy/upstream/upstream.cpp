@@ -87,10 +87,19 @@ Task<Result<Lease>> Upstream::Acquire(LeaseRequest& request) {
     }
     Duration timeout = config_.queue.timeout == kNever ? kNever : config_.queue.timeout - waited;
     auto waiting = queue_.Wait(loop_.timers(), timeout);
-    request.waiting = &waiting;
+    request.cancel.Set(Bind<&WaitList::Awaiter::Cancel>(&waiting));
+    request.in_queue = true;
     bool woken = co_await waiting;
-    request.waiting = nullptr;
+    request.in_queue = false;
+    request.cancel.Clear();
     request.queued = Duration(loop_.now() - start);
+    if (request.cancel.cancelled()) {
+      // Whoever is next must not wait for the place that we were woken for.
+      if (woken) {
+        queue_.WakeOne();
+      }
+      co_return Fail(ErrorKind::kCancelled, "not wanted any more");
+    }
     if (!woken) {
       co_return Fail(ErrorKind::kQueueTimeout, "every connection is in use");
     }
@@ -113,19 +122,13 @@ Task<Result<Lease>> Upstream::Acquire(LeaseRequest& request) {
     }
   }
   TimePoint connect_start = loop_.now();
-  auto opened = co_await pool.Open(request.connect_timeout);
+  auto opened = co_await pool.Open(request.connect_timeout, request.cancel);
   request.connecting = Duration(loop_.now() - connect_start);
   if (!opened) {
     GiveBack(*picked, nullptr);
     co_return Fail(std::move(opened).error());
   }
   co_return Lease(*this, *picked, std::move(*opened), false);
-}
-
-void Upstream::LeaveQueue(LeaseRequest& request) {
-  if (request.waiting != nullptr && !request.waiting->woken()) {
-    std::exchange(request.waiting, nullptr)->Cancel();
-  }
 }
 
 void Upstream::GiveBack(std::size_t endpoint, std::unique_ptr<PooledConnection> connection) {

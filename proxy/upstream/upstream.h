@@ -58,8 +58,10 @@ struct LeaseRequest {
   // No connection from the pool: an earlier attempt met a stale one.
   bool fresh = false;
   Duration connect_timeout = std::chrono::seconds(3);
-  // While it waits in the queue: what ends the wait. Set by Acquire.
-  WaitList::Awaiter* waiting = nullptr;
+  // The exchange is not wanted any more: ends Acquire, whatever it waits for, with kCancelled.
+  CancelSlot cancel;
+  // Out: it waits in the queue now.
+  bool in_queue = false;
   // Out: the endpoint that was chosen, also when connecting to it failed.
   std::optional<std::size_t> endpoint;
   Duration queued = Duration::zero();
@@ -87,9 +89,6 @@ class Upstream {
   // Waits for a place in the queue, a name, a connection: whatever it takes. Errors: kQueueFull,
   // kQueueTimeout, kUpstreamUnavailable and those of Pool::Open. `request` outlives the task.
   Task<Result<Lease>> Acquire(LeaseRequest& request);
-  // The exchange is not wanted any more: if it waits in the queue, it ends with kQueueTimeout at
-  // once.
-  static void LeaveQueue(LeaseRequest& request);
 
  private:
   friend class Lease;

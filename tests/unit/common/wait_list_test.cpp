@@ -81,6 +81,7 @@ TEST(WaitList, CancelEndsTheWaitWithoutAWake) {
   scope.Start(WaitAndShow(list, wheel, waiting, woken));
   ReadyQueue::Drain();
   waiting->Cancel();
+  waiting->Cancel();
   ReadyQueue::Drain();
   EXPECT_FALSE(woken);
   EXPECT_EQ(list.size(), 0U);

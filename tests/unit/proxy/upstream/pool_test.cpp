@@ -14,7 +14,7 @@ class PoolTest : public ProxyRig {
   }
 
   Task<void> Open() {
-    auto opened = co_await pool->Open(std::chrono::seconds(3));
+    auto opened = co_await pool->Open(std::chrono::seconds(3), cancel);
     if (opened) {
       connection = std::move(*opened);
     } else {
@@ -43,6 +43,7 @@ class PoolTest : public ProxyRig {
     Send(upstream, "HTTP/1.1 204 No Content\r\n\r\n");
   }
 
+  CancelSlot cancel;
   std::unique_ptr<Pool> pool;
   std::unique_ptr<PooledConnection> connection;
   std::optional<ErrorKind> error;

@@ -68,10 +68,10 @@ TEST_F(UpstreamTest, WhoWaitsTooLongOrLeavesGetsNothing) {
   AcceptAtOrigin();
   scope.Start(Acquire(requests[1]));
   Turn();
-  Upstream::LeaveQueue(requests[1]);
+  requests[1].cancel.Cancel();
   scope.Start(Acquire(requests[2]));
   TurnUntil([&] { return outcomes.size() == 3; });
-  EXPECT_EQ(outcomes, (std::vector<std::string>{"lease", "queue_timeout", "queue_timeout"}));
+  EXPECT_EQ(outcomes, (std::vector<std::string>{"lease", "cancelled", "queue_timeout"}));
 }
 
 TEST_F(UpstreamTest, AReloadWithTheSameUpstreamKeepsIt) {
