@@ -129,11 +129,12 @@ std::expected<nlohmann::json, DaemonFault> Ask(const Question& question, const n
   nlohmann::json message = MakeControlMessage("command");
   message["command"] = question.command;
   message["args"] = args;
-  if (auto sent = SendControl(fd->get(), message, {}, patience.left()); !sent) {
-    return std::unexpected(sent.error().kind() == ErrorKind::kTimeout
-                               ? TimeoutFault(question, pid, last_progress)
-                               : LostFault(question, pid, last_progress));
+  auto sent = SendControl(fd->get(), message, {}, patience.left());
+  if (!sent && sent.error().kind() == ErrorKind::kTimeout) {
+    return std::unexpected(TimeoutFault(question, pid, last_progress));
   }
+  // Any other failure means that it has closed already; it may have said why (no permission) before
+  // it read anything.
 
   while (!WasInterrupted()) {
     Duration left = patience.left();

@@ -102,6 +102,17 @@ TEST(DaemonClient, ADaemonThatSaysNothingIsNamed) {
             "the daemon (pid " + std::to_string(::getpid()) + ") has not answered within 150ms");
 }
 
+TEST(DaemonClient, ARefusalIsHeardAlsoIfTheCommandWasNeverRead) {
+  FakeDaemon daemon(FakeDaemon::Saying({}),
+                    R"({"type":"result","exit_code":5,"message":"not you"})");
+  Recorder recorder;
+  for (int i = 0; i < 50; ++i) {
+    auto result = Ask(About(daemon.path(), "status"), Json::object(), recorder);
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_EQ((*result)["exit_code"], 5);
+  }
+}
+
 TEST(DaemonClient, AnotherVersionOfTheProtocolIsRefused) {
   FakeDaemon daemon([](int fd, const Json&) {
     EXPECT_TRUE(SendControl(fd, {{"v", 2}, {"type", "result"}}, {}, seconds(5)));

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -24,9 +25,11 @@ class FakeDaemon {
   // returns.
   using Script = std::function<void(int fd, const nlohmann::json& command)>;
 
-  explicit FakeDaemon(Script script)
+  // With `refusal`, everybody hears that before anything is read.
+  explicit FakeDaemon(Script script, std::optional<std::string> refusal = std::nullopt)
       : path_(testing::TempDir() + "tidegate_fake_" + std::to_string(::getpid()) + ".sock"),
-        script_(std::move(script)) {
+        script_(std::move(script)),
+        refusal_(std::move(refusal)) {
     ::unlink(path_.c_str());
     auto listener = ListenControl(path_, 0600);
     EXPECT_TRUE(listener) << listener.error().ToString();
@@ -68,6 +71,10 @@ class FakeDaemon {
         return;
       }
       UniqueFd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (refusal_) {
+        Say(client.get(), *refusal_);
+        continue;
+      }
       auto command = ReceiveControl(client.get(), std::chrono::seconds(5));
       if (command) {
         commands_.push_back(command->body);
@@ -78,6 +85,7 @@ class FakeDaemon {
 
   std::string path_;
   Script script_;
+  std::optional<std::string> refusal_;
   UniqueFd listener_;
   int end_[2] = {-1, -1};
   std::vector<nlohmann::json> commands_;
