@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "common/test_fault.h"
+#include "common/text.h"
 #include "supervisor/event_log.h"
 #include "supervisor/preflight.h"
 #include "supervisor/reload.h"
@@ -308,8 +309,8 @@ Task<Outcome> Upgrade(Holdings& holdings, const Operation& operation) {
     }
     co_return plan.error();
   }
-  narrator.Ok(fmt::format("{}, {} changes in the configuration", plan->supervisor_program.path,
-                          plan->changes.size()));
+  narrator.Ok(fmt::format("{}, {} in the configuration", plan->supervisor_program.path,
+                          CountOf(plan->changes.size(), "change")));
 
   // 3. Preflight. Fails or times out: what the new program wrote is the answer.
   narrator.Begin("preflight", 3);
@@ -359,7 +360,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
         .outcome =
             GoBack(holdings, operation, Refusal(holdings, 1, narrator, bound.error().ToString()))};
   }
-  narrator.Ok(fmt::format("{} listeners", holdings.listeners.prepared().size()));
+  narrator.Ok(CountOf(holdings.listeners.prepared().size(), "listener"));
 
   // 6. Spawn generation g+1, prepare. Any rejection, exit or timeout: kill g+1, answer.
   narrator.Begin("prepare", 6);
@@ -399,7 +400,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
     --holdings.next_generation;
     co_return UpgradeEnd{.outcome = GoBack(holdings, operation, std::move(outcome))};
   }
-  narrator.Ok(fmt::format("generation {}: {} workers ready", next.number(), workers));
+  narrator.Ok(fmt::format("generation {}: {} ready", next.number(), CountOf(workers, "worker")));
 
   // 7. Commit: g+1 accepts beside g. From here g+1 is current. Not confirmed in time: as in 8.
   narrator.Begin("commit", 7);
@@ -412,7 +413,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   committed = committed && commit_fault == Fault::kNone;
   std::string reason = committed ? std::string() : next.failure().reason;
   if (committed) {
-    narrator.Ok(fmt::format("{} listeners", holdings.listeners.in_force().size()));
+    narrator.Ok(CountOf(holdings.listeners.in_force().size(), "listener"));
 
     // 8. Probation: g stops accepting but keeps its listeners. If workers of g+1 crash within it, g
     // resumes accepting, g+1 is ended: rolled back, also to the old image.
@@ -498,11 +499,11 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
     forced = old->forced();
     if (forced > 0) {
       narrator.Warn(
-          fmt::format("{} workers of generation {} outlived their drain and were killed "
-                      "(forced)",
-                      forced, old->number()));
+          fmt::format("{} of generation {} outlived the drain and had to be killed (forced)",
+                      CountOf(forced, "worker"), old->number()));
     }
-    narrator.Ok(fmt::format("generation {}: {} connections drained", old->number(), drained));
+    narrator.Ok(
+        fmt::format("generation {}: {} drained", old->number(), CountOf(drained, "connection")));
   }
 
   // 11. Retire: everyone is reaped and counted; the answer.
