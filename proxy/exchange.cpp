@@ -130,6 +130,7 @@ Task<void> Exchange::Forward() {
 
 Task<void> Exchange::Attempt() {
   upstream_ = &lease_.stream();
+  final_head_read_ = false;
   log_.record().reused = lease_.reused();
   lease_.stream().BeginExchange(response_);
   TaskScope scope;
@@ -165,8 +166,9 @@ Task<void> Exchange::SendBody() {
   bool head_sent = false;
   BodyChunk chunk;
   while (!chunk.last && !upload_stopped_) {
-    chunk = {};
-    if (head_sent || downstream_->HasBodyNow()) {
+    // On a second attempt an empty body may have been read to its end already.
+    chunk = {{}, body_read_};
+    if (!body_read_ && (head_sent || downstream_->HasBodyNow())) {
       // A client that waits for 100 (Continue) has nothing to send yet: the origin's deadline is
       // running.
       if (body_invited_) {
@@ -180,8 +182,13 @@ Task<void> Exchange::SendBody() {
         }
         break;
       }
-      body_invited_ = true;
+      if (!body_invited_) {
+        // It did not wait for 100: from now on the client's time counts again.
+        body_invited_ = true;
+        answer_deadline_.Disarm();
+      }
       chunk = *read;
+      body_read_ = chunk.last;
       if (chunk.last) {
         StripTrailers(request_.trailers);
       }
@@ -203,12 +210,12 @@ Task<void> Exchange::SendBody() {
       // see.
       break;
     }
-    if (!body_invited_) {
+    if (!body_invited_ && !final_head_read_) {
       answer_deadline_.Arm(timeouts_->upstream_response);
     }
   }
   upload_running_ = false;
-  if (!upload_stopped_ && !failure_ && !downstream_->head_sent()) {
+  if (!upload_stopped_ && !failure_ && !final_head_read_) {
     answer_deadline_.Arm(timeouts_->upstream_response);
   }
 }
@@ -248,6 +255,7 @@ Task<void> Exchange::ReadFinalHead() {
       }
     }
   }
+  final_head_read_ = true;
   answer_deadline_.Disarm();
   if (failure_) {
     co_return;
@@ -407,6 +415,7 @@ void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& dow
   allow_.clear();
   lease_request_ = {};
   body_octets_ = 0;
+  body_read_ = false;
   downstream.WatchGone(Bind<&Exchange::OnClientGone>(this));
   log_.Begin(*snapshot_, request_, client);
 }
@@ -417,6 +426,12 @@ void Exchange::Finish() {
                            .route = route_,
                            .lease = &lease_request_,
                            .failure = failure_ ? &*failure_ : nullptr});
+  // Each wait has disarmed its own; one that was armed for a wait that then did not come must not
+  // meet the next exchange.
+  for (Deadline* deadline : {&answer_deadline_, &body_deadline_, &write_deadline_,
+                             &upload_deadline_, &tunnel_deadline_}) {
+    deadline->Disarm();
+  }
   downstream_->WatchGone({});
   downstream_ = nullptr;
   state_ = State::kIdle;
@@ -473,7 +488,9 @@ void Exchange::StopUpload() {
   }
   upload_stopped_ = true;
   Error stopped(ErrorKind::kCancelled, "the answer ended before the upload did");
-  downstream_->InterruptRead(stopped);
+  if (!body_read_) {
+    downstream_->InterruptRead(stopped);
+  }
   upstream_->Abort(std::move(stopped));
 }
 

@@ -102,6 +102,10 @@ class Exchange {
   State state_ = State::kIdle;
   bool upload_running_ = false;
   bool upload_stopped_ = false;
+  // The last octet of the request body was taken from the client.
+  bool body_read_ = false;
+  // Of the running attempt: nothing is left to wait for but the body of the answer.
+  bool final_head_read_ = false;
   // 100 was passed on, or an octet of the body came: the client is not waiting for us any more.
   bool body_invited_ = false;
   // OPTIONS that ends here (Max-Forwards).

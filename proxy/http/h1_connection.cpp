@@ -409,7 +409,8 @@ Stream::WriteStatus H1ServerConnection::StartHead(ResponseHead& head, std::span<
     close_after_ = true;
   }
   bool quiet = phase_ == Phase::kComplete && stream_->readable().size() == held_;
-  close_after_ = close_after_ || (close_when_quiet_ && quiet);
+  // What was interrupted cannot be read on, so nothing can follow this answer.
+  close_after_ = close_after_ || read_failure_.has_value() || (close_when_quiet_ && quiet);
   ConnectionOption option = ConnectionOption::kNone;
   if (head.status == 101) {
     option = ConnectionOption::kUpgrade;

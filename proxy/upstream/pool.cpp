@@ -104,7 +104,6 @@ std::unique_ptr<PooledConnection> Pool::TakeIdle() {
 }
 
 Task<Result<std::unique_ptr<PooledConnection>>> Pool::Open(Duration timeout, CancelSlot& cancel) {
-  ++in_use_;
   TimePoint start = loop_.now();
   auto left = [&] { return timeout == kNever ? kNever : timeout - Duration(loop_.now() - start); };
   if (endpoint_.Addresses().empty() && endpoint_.resolving()) {

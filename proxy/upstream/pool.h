@@ -56,7 +56,9 @@ class Pool {
 
   // An idle connection, counted as in use from now on; null if there is none.
   std::unique_ptr<PooledConnection> TakeIdle();
-  // Opens one, counted as in use from now on, whatever comes of it. Tries the addresses one after
+  // Counts one as in use that Open will open; GiveBack ends it, whatever came of it.
+  void Reserve() { ++in_use_; }
+  // Opens the one that was reserved. Tries the addresses one after
   // the other. Errors: kUpstreamUnresolved, kUpstreamRefused, kUpstreamConnectFailed,
   // kUpstreamConnectTimeout, kCancelled.
   Task<Result<std::unique_ptr<PooledConnection>>> Open(Duration timeout, CancelSlot& cancel);

@@ -121,6 +121,8 @@ Task<Result<Lease>> Upstream::Acquire(LeaseRequest& request) {
       co_return Lease(*this, *picked, std::move(idle), true);
     }
   }
+  // Now, not when Open runs: others pick in the same turn.
+  pool.Reserve();
   TimePoint connect_start = loop_.now();
   auto opened = co_await pool.Open(request.connect_timeout, request.cancel);
   request.connecting = Duration(loop_.now() - connect_start);

@@ -67,6 +67,67 @@ TEST_F(ExchangeTest, AStalePooledConnectionIsRetriedOnceOnAFreshOne) {
   EXPECT_EQ(counters.Get(CounterId::kRetries), 1U);
 }
 
+TEST_F(ExchangeTest, ARetryDoesNotReadAnEmptyBodyTwice) {
+  Configure(kForward);
+  UniqueFd client = Connect();
+  Send(client, "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n");
+  UniqueFd first = AcceptAtOrigin();
+  ReceiveUntil(first, "\r\n\r\n");
+  Send(first, "HTTP/1.1 204 No Content\r\n\r\n");
+  ReceiveUntil(client, "\r\n\r\n");
+  Send(client, "DELETE /2 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+  ReceiveUntil(first, "\r\n\r\n");
+  first.Reset();
+  UniqueFd second = AcceptAtOrigin();
+  EXPECT_TRUE(ReceiveUntil(second, "\r\n\r\n").starts_with("DELETE /2 "));
+  Send(second, "HTTP/1.1 204 No Content\r\n\r\n");
+  EXPECT_TRUE(ReceiveUntil(client, "\r\n\r\n").starts_with("HTTP/1.1 204 "));
+}
+
+TEST_F(ExchangeTest, NoDeadlineOutlivesItsExchange) {
+  Configure(R"({"listen": ":0", "upstream": "ORIGIN", "timeouts": {"upstream_response": "40ms"}})");
+  UniqueFd client = Connect();
+  Send(client, "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nab");
+  UniqueFd upstream = AcceptAtOrigin();
+  ReceiveUntil(upstream, "ab");
+  // The end of the upload and the answer come in the same turn.
+  EXPECT_EQ(::write(client.get(), "cd", 2), 2);
+  EXPECT_EQ(::write(upstream.get(), "HTTP/1.1 204 No Content\r\n\r\n", 27), 27);
+  EXPECT_TRUE(ReceiveUntil(client, "\r\n\r\n").starts_with("HTTP/1.1 204 "));
+  TimePoint end = loop.now() + 100;
+  TurnUntil([&] { return loop.now() >= end; });
+  EXPECT_EQ(counters.Get(CounterOf(ErrorKind::kUpstreamResponseTimeout)), 0U);
+}
+
+TEST_F(ExchangeTest, AnUploadAfterExpectHasTheClientsTimeNotTheOrigins) {
+  Configure(R"({"listen": ":0", "upstream": "ORIGIN", "timeouts": {"upstream_response": "40ms"}})");
+  UniqueFd client = Connect();
+  Send(client, "PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+  UniqueFd upstream = AcceptAtOrigin();
+  ReceiveUntil(upstream, "\r\n\r\n");
+  // A client that does not wait for 100, and takes longer than the origin may.
+  Send(client, "ab");
+  TimePoint end = loop.now() + 100;
+  TurnUntil([&] { return loop.now() >= end; });
+  Send(client, "cd");
+  ReceiveUntil(upstream, "abcd");
+  Send(upstream, "HTTP/1.1 204 No Content\r\n\r\n");
+  EXPECT_TRUE(ReceiveUntil(client, "\r\n\r\n").starts_with("HTTP/1.1 204 "));
+}
+
+TEST_F(ExchangeTest, ABodyThatWasReadWholeIsSaidToEndTheConnectionOrDoesNot) {
+  Configure(R"({"listen": ":0", "upstream": "ORIGIN", "limits": {"max_body": "4B"}})");
+  UniqueFd client = Connect();
+  Send(client,
+       "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n6\r\nabcdef\r\n0\r\n\r\n");
+  std::string answer = ReceiveUntil(client, "\n");
+  EXPECT_TRUE(answer.starts_with("HTTP/1.1 413 ")) << answer;
+  if (answer.find("Connection: close") == std::string::npos) {
+    Send(client, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n");
+    EXPECT_TRUE(ReceiveUntil(client, "\n").starts_with("HTTP/1.1 413 "));
+  }
+}
+
 TEST_F(ExchangeTest, APostIsNotSentTwice) {
   Configure(kForward);
   UniqueFd client = Connect();

@@ -14,6 +14,7 @@ class PoolTest : public ProxyRig {
   }
 
   Task<void> Open() {
+    pool->Reserve();
     auto opened = co_await pool->Open(std::chrono::seconds(3), cancel);
     if (opened) {
       connection = std::move(*opened);

@@ -61,6 +61,22 @@ TEST_F(UpstreamTest, AFullUpstreamQueuesInOrderAndABoundedNumber) {
   EXPECT_EQ(outcomes.back(), "lease");
 }
 
+TEST_F(UpstreamTest, TheLimitHoldsAlsoForThoseThatAskInTheSameTurn) {
+  Make(R"(, "max_connections_per_endpoint": 2, "queue": {"size": 10, "timeout": "1h"})");
+  std::vector<LeaseRequest> requests(6);
+  for (LeaseRequest& request : requests) {
+    scope.Start(Acquire(request));
+  }
+  AcceptAtOrigin();
+  AcceptAtOrigin();
+  EXPECT_TRUE(NobodyAtOrigin());
+  EXPECT_EQ(outcomes, (std::vector<std::string>{"lease", "lease"}));
+  for (LeaseRequest& request : requests) {
+    request.cancel.Cancel();
+  }
+  TurnUntil([&] { return scope.count() == 0; });
+}
+
 TEST_F(UpstreamTest, WhoWaitsTooLongOrLeavesGetsNothing) {
   Make(R"(, "max_connections_per_endpoint": 1, "queue": {"size": 2, "timeout": "30ms"})");
   std::vector<LeaseRequest> requests(3);
