@@ -17,6 +17,7 @@ namespace {
 using nlohmann::json;
 
 constexpr mode_t kSocketMode = 0660;
+constexpr int kPermission = 5;
 
 }  // namespace
 
@@ -74,6 +75,11 @@ void ControlServer::Accept() {
   bool allowed = peer && (peer->uid == 0 || peer->uid == ::geteuid() || peer->gid == info.st_gid);
   if (!allowed) {
     LogEvent(LogLevel::kWarn, "the control socket refused a peer of another user");
+    json refusal = MakeControlMessage("result");
+    refusal["exit_code"] = kPermission;
+    refusal["message"] = "the daemon takes commands from its own user, its group and root only";
+    refusal["data"] = json::object();
+    (void)SendControl(fd.get(), refusal, {}, Duration::zero());
     return;
   }
   AdoptClient(std::move(fd), false);

@@ -1,5 +1,6 @@
 #include "supervisor/takeover.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -68,6 +69,11 @@ Error Occupied(const std::string& path, pid_t pid) {
 
 Result<std::vector<Orphan>> TakeOver(const std::string& path) {
   std::vector<Orphan> orphans;
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISSOCK(info.st_mode)) {
+    return Fail(ErrorKind::kConfig,
+                fmt::format("{} is there and is no socket; it is left alone", path));
+  }
   for (int failures = 0; failures < kMostFailures;) {
     Result<UniqueFd> channel = ConnectControl(path, kPeerLimit);
     if (!channel) {
