@@ -75,11 +75,9 @@ void ControlServer::Accept() {
   bool allowed = peer && (peer->uid == 0 || peer->uid == ::geteuid() || peer->gid == info.st_gid);
   if (!allowed) {
     LogEvent(LogLevel::kWarn, "the control socket refused a peer of another user");
-    json refusal = MakeControlMessage("result");
-    refusal["exit_code"] = kPermission;
-    refusal["message"] = "the daemon takes commands from its own user, its group and root only";
-    refusal["data"] = json::object();
-    (void)SendControl(fd.get(), refusal, {}, Duration::zero());
+    // It may not have asked yet: answered now, closed when it has read.
+    Finish(AdoptClient(std::move(fd), true), kPermission,
+           "the daemon takes commands from its own user, its group and root only");
     return;
   }
   AdoptClient(std::move(fd), false);

@@ -96,6 +96,12 @@ void DropPrivileges(const Identity& identity, int report) {
   if (request.identity != nullptr) {
     DropPrivileges(*request.identity, report);
   }
+  // Also what our own parent has left open: a worker has what it was given, nothing else.
+  int last = STDERR_FILENO;
+  for (const auto& [ours, theirs] : request.fds) {
+    last = std::max(last, theirs);
+  }
+  ::close_range(static_cast<unsigned>(last) + 1, ~0U, CLOSE_RANGE_CLOEXEC);
   for (int number = 1; number < NSIG; ++number) {
     std::signal(number, SIG_DFL);
   }

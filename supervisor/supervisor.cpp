@@ -119,12 +119,18 @@ Task<void> Supervisor::StartStory() {
   auto exit_code = co_await StartServing(holdings_);
   if (exit_code != 0 || holdings_.stopping) {
     if (!holdings_.stopping) {
+      // Adopted workers serve on, orphans again, and wait for another supervisor behind the socket.
+      bool has_adopted = false;
       for (const auto& generation : holdings_.generations) {
-        if (generation->state() != GenerationState::kProbation) {
+        bool adopted = generation->state() == GenerationState::kProbation;
+        has_adopted = has_adopted || adopted;
+        if (!adopted) {
           generation->Kill("the start has failed");
         }
       }
-      holdings_.server.StopListening();
+      if (!has_adopted) {
+        holdings_.server.StopListening();
+      }
       Exit(exit_code);
     }
     co_return;

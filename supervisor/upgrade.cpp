@@ -409,6 +409,9 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   heartbeat.reset();
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
   holdings.logs.Commit();
+  if (plan.config->config.logging.error != holdings.config->config.logging.error) {
+    next.ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
+  }
   auto committed = co_await next.Commit(kCommitLimit);
   committed = committed && commit_fault == Fault::kNone;
   std::string reason = committed ? std::string() : next.failure().reason;

@@ -111,6 +111,8 @@ std::optional<Entrance> TakeEntrance() {
   Entrance entrance;
   entrance.state.Reset(state);
   entrance.way_back.Reset(TakeNumber(kWayBackVariable));
+  // No child of ours has a use for them; ExecuteGuard lets the state through again.
+  KeepAcrossExec({entrance.state.get(), entrance.way_back.get()}, false);
   if (const char* reason = std::getenv(kReturnedVariable)) {
     entrance.returned_because = reason;
     ::unsetenv(kReturnedVariable);

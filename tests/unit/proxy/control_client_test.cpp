@@ -1,0 +1,239 @@
+#include "proxy/control_client.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include <gtest/gtest.h>
+
+#include "common/control.h"
+
+namespace tidegate {
+namespace {
+
+using nlohmann::json;
+
+struct FakeWorker final : WorkerHandler {
+  Result<> Init(WorkerInit init) override {
+    generation = init.generation;
+    return {};
+  }
+  Result<> Prepare(PrepareRequest request) override {
+    prepared = std::move(request);
+    if (prepared.config == "bad") {
+      return Fail(ErrorKind::kConfig, "it is bad");
+    }
+    return {};
+  }
+  void Commit(std::uint64_t id) override { committed = id; }
+  void Abandon(std::uint64_t id) override { abandoned = id; }
+  void Accept(const std::vector<unsigned>& the_slots) override { slots = the_slots; }
+  void DropListeners(const std::vector<std::uint64_t>& ids) override { dropped = ids; }
+  void Drain(DrainLimits limits) override { drain = limits; }
+  void ReopenLogs(UniqueFd, UniqueFd) override { ++reopened; }
+  void SetLogLevel(LogLevel the_level, Duration) override { level = the_level; }
+  Result<std::string> Query(std::string_view what, std::string_view) override {
+    if (what == "connections") {
+      return std::string("[]");
+    }
+    return Fail(ErrorKind::kProtocol, "unknown");
+  }
+  void OnOrphaned() override { orphaned = true; }
+  void OnAdopted() override { orphaned = false; }
+
+  std::uint64_t generation = 0;
+  PrepareRequest prepared;
+  std::uint64_t committed = 0;
+  std::uint64_t abandoned = 0;
+  std::vector<unsigned> slots;
+  std::vector<std::uint64_t> dropped;
+  std::optional<DrainLimits> drain;
+  int reopened = 0;
+  std::optional<LogLevel> level;
+  bool orphaned = false;
+};
+
+// The supervisor's end, spoken by hand.
+class ControlClientTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    path_ = testing::TempDir() + "tidegate-client-" + std::to_string(::getpid()) + ".sock";
+    std::filesystem::remove(path_);
+    auto pair = MakeControlPair();
+    ASSERT_TRUE(pair);
+    supervisor_ = std::move(pair->first);
+    client_ = std::make_unique<ControlClient>(loop_, std::move(pair->second), worker_);
+    client_->Start();
+  }
+  void TearDown() override {
+    client_.reset();
+    loop_.RunUntilClosed();
+    std::filesystem::remove(path_);
+  }
+
+  // Turns the loop until nothing is left to do.
+  void Turn() {
+    for (int i = 0; i < 5; ++i) {
+      uv_run(loop_.uv(), UV_RUN_NOWAIT);
+    }
+  }
+  void Say(const json& message, std::vector<int> fds = {}) {
+    ASSERT_TRUE(SendControl(supervisor_.get(), message, fds, std::chrono::seconds(1)));
+    Turn();
+  }
+  ControlMessage Hear() {
+    Turn();
+    auto message = ReceiveControl(supervisor_.get(), std::chrono::seconds(1));
+    EXPECT_TRUE(message);
+    return message ? std::move(*message) : ControlMessage{};
+  }
+  static json Message(const char* type, const json& fields) {
+    json message = MakeControlMessage(type);
+    message.update(fields);
+    return message;
+  }
+  void Initialise() {
+    EXPECT_EQ(Hear().type(), "hello");
+    auto listener = ListenControl(path_, 0660);
+    ASSERT_TRUE(listener);
+    UniqueFd counters(::memfd_create("counters", MFD_CLOEXEC));
+    Say(Message("init", {{"generation", 7}, {"slot", 1}, {"workers", 2}, {"row", 3}}),
+        {counters.get(), listener->get(), STDERR_FILENO});
+  }
+  void PrepareWith(const std::string& config, std::uint64_t id) {
+    auto memfd = MakeMemfd("config", config);
+    UniqueFd socket(::socket(AF_INET, SOCK_STREAM, 0));
+    Say(Message("sockets", {{"sockets", {{{"listener", 4}, {"slot", 0}}}}}), {socket.get()});
+    Say(Message("prepare",
+                {{"id", id},
+                 {"listeners",
+                  {{{"name", "web"}, {"id", 4}, {"bound", "127.0.0.1:1"}, {"key", ":1"}}}}}),
+        {memfd->get()});
+  }
+
+  Loop loop_;
+  FakeWorker worker_;
+  UniqueFd supervisor_;
+  std::unique_ptr<ControlClient> client_;
+  std::string path_;
+};
+
+TEST_F(ControlClientTest, PreparesAndCommits) {
+  Initialise();
+  EXPECT_EQ(worker_.generation, 7U);
+  PrepareWith("good", 11);
+  ControlMessage answer = Hear();
+  EXPECT_EQ(answer.type(), "prepared");
+  EXPECT_EQ(NumberOf(answer.body, "id"), 11U);
+  EXPECT_EQ(worker_.prepared.config, "good");
+  ASSERT_EQ(worker_.prepared.sockets.size(), 1U);
+  EXPECT_EQ(worker_.prepared.sockets[0].listener_id, 4U);
+  ASSERT_EQ(worker_.prepared.listeners.size(), 1U);
+  EXPECT_EQ(worker_.prepared.listeners[0].name, "web");
+  EXPECT_EQ(worker_.committed, 0U);
+  Say(Message("commit", {{"id", 11}}));
+  EXPECT_EQ(Hear().type(), "committed");
+  EXPECT_EQ(worker_.committed, 11U);
+}
+
+TEST_F(ControlClientTest, SaysWhyItRefuses) {
+  Initialise();
+  PrepareWith("bad", 12);
+  ControlMessage answer = Hear();
+  EXPECT_EQ(answer.type(), "rejected");
+  EXPECT_EQ(TextOf(answer.body, "diagnostics"), "it is bad\n");
+}
+
+TEST_F(ControlClientTest, PassesTheRestOn) {
+  Initialise();
+  Say(Message("accept", {{"slots", {0, 2}}}));
+  EXPECT_EQ(worker_.slots, (std::vector<unsigned>{0, 2}));
+  Say(Message("drop_listeners", {{"listeners", {4}}}));
+  EXPECT_EQ(worker_.dropped, std::vector<std::uint64_t>{4});
+  Say(Message("loglevel", {{"level", "debug"}, {"seconds", 0}}));
+  EXPECT_EQ(worker_.level, LogLevel::kDebug);
+  Say(Message("reopen_logs", {{"access_log", false}}), {STDERR_FILENO});
+  EXPECT_EQ(worker_.reopened, 1);
+  Say(Message("query", {{"id", 1}, {"what", "connections"}, {"argument", ""}}));
+  EXPECT_EQ(Hear().body["data"], json::array());
+  Say(Message("query", {{"id", 2}, {"what", "nonsense"}}));
+  EXPECT_TRUE(Hear().body.contains("error"));
+  Say(Message("drain", {{"drain_seconds", 2.5}, {"drain_tunnels_seconds", nullptr}}));
+  ASSERT_TRUE(worker_.drain);
+  EXPECT_EQ(worker_.drain->drain, Duration(2500));
+  EXPECT_EQ(worker_.drain->drain_tunnels, kNever);
+  EXPECT_FALSE(worker_.drain->close_idle);
+}
+
+TEST_F(ControlClientTest, IgnoresWhatItDoesNotKnow) {
+  Initialise();
+  Say(Message("from_the_future", {{"x", 1}}));
+  Say(Message("accept", {{"slots", "none"}}));
+  Say(Message("ping", {{"id", 5}}));
+  EXPECT_EQ(Hear().type(), "pong");
+}
+
+TEST_F(ControlClientTest, AnOrphanGivesItsSocketsToASuccessor) {
+  Initialise();
+  PrepareWith("good", 1);
+  EXPECT_EQ(Hear().type(), "prepared");
+  Say(Message("commit", {{"id", 1}}));
+  EXPECT_EQ(Hear().type(), "committed");
+  supervisor_.Reset();
+  Turn();
+  EXPECT_TRUE(worker_.orphaned);
+  EXPECT_TRUE(client_->orphaned());
+
+  // Someone who only wants to know hears that there is no daemon.
+  auto asking = ConnectControl(path_, std::chrono::seconds(1));
+  ASSERT_TRUE(asking);
+  supervisor_ = std::move(*asking);
+  Say(Message("command", {{"command", "status"}}));
+  EXPECT_EQ(Hear().body["exit_code"], 4);
+
+  auto successor = ConnectControl(path_, std::chrono::seconds(1));
+  ASSERT_TRUE(successor);
+  supervisor_ = std::move(*successor);
+  Say(MakeControlMessage("takeover"));
+  ControlMessage adopted = Hear();
+  ASSERT_EQ(adopted.type(), "adopted");
+  EXPECT_EQ(adopted.body["generation"], 7);
+  EXPECT_EQ(adopted.body["slot"], 1);
+  EXPECT_EQ(adopted.body["row"], 3);
+  EXPECT_EQ(adopted.body["listeners"][0]["key"], ":1");
+  EXPECT_EQ(adopted.fds.size(), 1U);
+  ControlMessage sockets = Hear();
+  EXPECT_EQ(sockets.type(), "sockets");
+  EXPECT_EQ(sockets.fds.size(), 1U);
+  EXPECT_FALSE(worker_.orphaned);
+  // It has closed its copy of the socket: a further connect says that nobody is left.
+  EXPECT_EQ(ConnectControl(path_, Duration(10)).error().system_errno(), ECONNREFUSED);
+  // And it obeys.
+  Say(Message("accept", {{"slots", {9}}}));
+  EXPECT_EQ(worker_.slots, std::vector<unsigned>{9});
+}
+
+TEST_F(ControlClientTest, ADrainingWorkerHoldsNoListener) {
+  Initialise();
+  int before = 0;
+  auto count = [] {
+    int open = 0;
+    for ([[maybe_unused]] const auto& entry :
+         std::filesystem::directory_iterator("/proc/self/fd")) {
+      ++open;
+    }
+    return open;
+  };
+  PrepareWith("good", 1);
+  Hear();
+  worker_.prepared.sockets.clear();
+  before = count();
+  Say(Message("drain", {{"drain_seconds", 1}}));
+  EXPECT_EQ(count(), before - 1);
+}
+
+}  // namespace
+}  // namespace tidegate

@@ -1,0 +1,174 @@
+#include "supervisor/listeners.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <filesystem>
+
+#include <gtest/gtest.h>
+
+namespace tidegate {
+namespace {
+
+ListenerConfig On(const std::string& name, const std::string& bind,
+                  AcceptMode accept = AcceptMode::kReusePort) {
+  auto address = ParseAddress(bind);
+  EXPECT_TRUE(address) << bind;
+  return ListenerConfig{.name = name, .bind = *address, .accept = accept};
+}
+
+Config With(std::vector<ListenerConfig> listeners) {
+  Config config;
+  config.listeners = std::move(listeners);
+  return config;
+}
+
+// True if somebody listens there.
+bool Connects(const std::string& bound) {
+  auto address = ParseAddress(bound);
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+  EXPECT_TRUE(address && address->ToSockaddr(storage, length)) << bound;
+  UniqueFd fd(::socket(storage.ss_family, SOCK_STREAM, 0));
+  return ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&storage), length) == 0;
+}
+
+TEST(Listeners, BindsWithoutListeningUntilTheCommit) {
+  Listeners listeners;
+  ASSERT_TRUE(listeners.Prepare(With({On("web", "127.0.0.1:0")}), 3));
+  ASSERT_EQ(listeners.all().size(), 1U);
+  const ListenerSockets& sockets = listeners.all()[0];
+  EXPECT_EQ(sockets.slots.size(), 3U);
+  EXPECT_FALSE(Connects(sockets.bound));
+  ASSERT_TRUE(listeners.Listen());
+  EXPECT_TRUE(listeners.Commit().empty());
+  EXPECT_TRUE(Connects(sockets.bound));
+  EXPECT_EQ(listeners.in_force().size(), 1U);
+}
+
+TEST(Listeners, ARefusedChangeClosesOnlyWhatItOpened) {
+  Listeners listeners;
+  ASSERT_TRUE(listeners.Prepare(With({On("web", "127.0.0.1:0")}), 2));
+  ASSERT_TRUE(listeners.Listen());
+  listeners.Commit();
+  std::string bound = listeners.all()[0].bound;
+  // Somebody else has the second address.
+  Listeners other;
+  ASSERT_TRUE(other.Prepare(With({On("x", "127.0.0.1:0", AcceptMode::kShared)}), 1));
+  ASSERT_TRUE(other.Listen());
+  auto refused = listeners.Prepare(
+      With({On("web", "127.0.0.1:0"), On("new", "127.0.0.1:0"), On("taken", other.all()[0].bound)}),
+      4);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().system_errno(), EADDRINUSE);
+  EXPECT_NE(refused.error().ToString().find(other.all()[0].bound), std::string::npos);
+  ASSERT_EQ(listeners.all().size(), 1U);
+  EXPECT_EQ(listeners.all()[0].slots.size(), 2U);
+  EXPECT_TRUE(Connects(bound));
+}
+
+TEST(Listeners, TheSameAddressKeepsItsSocketsAndMoreWorkersGetMore) {
+  Listeners listeners;
+  ASSERT_TRUE(listeners.Prepare(With({On("web", "127.0.0.1:0")}), 2));
+  ASSERT_TRUE(listeners.Listen());
+  listeners.Commit();
+  std::uint64_t id = listeners.all()[0].id;
+  int first = listeners.all()[0].slots[0].get();
+  ASSERT_TRUE(listeners.Prepare(With({On("web", "127.0.0.1:0")}), 4));
+  ASSERT_TRUE(listeners.Listen());
+  EXPECT_TRUE(listeners.Commit().empty());
+  ASSERT_EQ(listeners.all().size(), 1U);
+  EXPECT_EQ(listeners.all()[0].id, id);
+  EXPECT_EQ(listeners.all()[0].slots[0].get(), first);
+  EXPECT_EQ(listeners.all()[0].slots.size(), 4U);
+  // Fewer workers: surplus sockets stay, others accept on them.
+  ASSERT_TRUE(listeners.Prepare(With({On("web", "127.0.0.1:0")}), 1));
+  listeners.Commit();
+  EXPECT_EQ(listeners.all()[0].slots.size(), 4U);
+  EXPECT_EQ(listeners.SlotCount(), 4U);
+}
+
+TEST(Listeners, Invariant1ADroppedListenerStaysUntilItIsClosedAndComesBack) {
+  Listeners listeners;
+  ASSERT_TRUE(listeners.Prepare(With({On("a", "127.0.0.1:0"), On("b", "127.0.0.1:0")}), 1));
+  ASSERT_TRUE(listeners.Listen());
+  listeners.Commit();
+  std::string bound = listeners.all()[1].bound;
+  std::uint64_t id = listeners.all()[1].id;
+  ASSERT_TRUE(listeners.Prepare(With({On("a", "127.0.0.1:0")}), 1));
+  EXPECT_EQ(listeners.Commit(), std::vector<std::uint64_t>{id});
+  EXPECT_TRUE(Connects(bound));
+  listeners.Revert();
+  EXPECT_EQ(listeners.in_force().size(), 2U);
+  listeners.Close({id});
+  EXPECT_FALSE(Connects(bound));
+}
+
+TEST(Listeners, AUnixSocketOfADeadProcessIsReplacedAndAFileIsNot) {
+  std::string path = testing::TempDir() + "tidegate-listeners-test.sock";
+  std::filesystem::remove(path);
+  auto config = With({On("u", "unix:" + path, AcceptMode::kShared)});
+  {
+    Listeners dead;
+    dead.LeavePaths();
+    ASSERT_TRUE(dead.Prepare(config, 2));
+    ASSERT_TRUE(dead.Listen());
+  }
+  ASSERT_TRUE(std::filesystem::exists(path));
+  {
+    Listeners listeners;
+    ASSERT_TRUE(listeners.Prepare(config, 2));
+    ASSERT_TRUE(listeners.Listen());
+    listeners.Commit();
+    EXPECT_EQ(listeners.all()[0].slots.size(), 1U);
+    EXPECT_TRUE(Connects("unix:" + path));
+    Listeners second;
+    EXPECT_FALSE(second.Prepare(config, 1)) << "a living listener was replaced";
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+  UniqueFd file(::open(path.c_str(), O_CREAT | O_WRONLY, 0600));
+  Listeners third;
+  EXPECT_FALSE(third.Prepare(config, 1));
+  EXPECT_TRUE(std::filesystem::exists(path));
+  std::filesystem::remove(path);
+}
+
+TEST(Listeners, ASuccessorHasTheSameSockets) {
+  Listeners before;
+  ASSERT_TRUE(before.Prepare(With({On("a", "127.0.0.1:0")}), 2));
+  ASSERT_TRUE(before.Listen());
+  before.Commit();
+  std::vector<int> fds;
+  nlohmann::json state = before.Save(fds);
+  EXPECT_EQ(fds.size(), 2U);
+  for (auto& fd : state["sockets"][0]["fds"]) {
+    fd = ::dup(fd.get<int>());
+  }
+  Listeners after;
+  after.Restore(state);
+  EXPECT_EQ(after.all()[0].bound, before.all()[0].bound);
+  ASSERT_TRUE(after.Prepare(With({On("a", "127.0.0.1:0")}), 2));
+  EXPECT_EQ(after.all().size(), 1U) << "the same address was bound again";
+}
+
+TEST(Listeners, SocketsOfSystemdAreUsedForEverySlot) {
+  UniqueFd given(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in any{};
+  any.sin_family = AF_INET;
+  any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::bind(given.get(), reinterpret_cast<sockaddr*>(&any), sizeof(any)), 0);
+  Listeners listeners;
+  std::vector<GivenSocket> sockets;
+  sockets.push_back(GivenSocket{.name = "front", .bound = "127.0.0.1:1", .fd = std::move(given)});
+  listeners.SetGiven(std::move(sockets));
+  ASSERT_TRUE(listeners.Prepare(With({On("web", "systemd:front")}), 3));
+  EXPECT_EQ(listeners.SlotsToSend(listeners.all()[0]), 3U);
+  EXPECT_FALSE(listeners.Prepare(With({On("web", "systemd:other")}), 3));
+  ASSERT_TRUE(listeners.Prepare(With({On("web", "systemd:front")}), 3))
+      << "a refused change lost the given socket";
+}
+
+}  // namespace
+}  // namespace tidegate
