@@ -42,6 +42,7 @@ void H1Decoder::State::Begin(Head& new_head, Phase first_phase) {
   fault.reset();
   phase = first_phase;
   empty_line_octets = 0;
+  status_line = is_request() ? StatusLine::kEnded : StatusLine::kOpen;
   version_seen = false;
   field_kept = false;
 }
@@ -68,7 +69,12 @@ Result<H1Decoder::Step> H1Decoder::State::Decode(std::span<char> input) {
       RefuseLength();
       return Fail(FaultAsError());
     }
-    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(room, input.size() - at));
+    const auto allowed = static_cast<std::size_t>(std::min<std::uint64_t>(room, input.size() - at));
+    const std::size_t size = UpToStrayReturn(input.subspan(at, allowed));
+    if (size == 0) {
+      Refuse({ErrorKind::kBadRequest, "carriage return without line feed"});
+      return Fail(FaultAsError());
+    }
     std::size_t consumed = 0;
     if (HasSpaceBeforeTarget(input.subspan(at, size))) {
       Refuse({ErrorKind::kBadRequest, "more than one space after the method"});
@@ -136,6 +142,31 @@ bool H1Decoder::State::HasSpaceBeforeTarget(std::span<const char> octets) const 
   const std::uint64_t target_start = request().method_name.size() + 1;
   return offset <= target_start && target_start - offset < octets.size() &&
          octets[target_start - offset] == ' ';
+}
+
+// llhttp takes a second carriage return for the line feed that ends a status line. How many of
+// `octets` come before one.
+std::size_t H1Decoder::State::UpToStrayReturn(std::span<const char> octets) {
+  if (status_line == StatusLine::kEnded) {
+    return octets.size();
+  }
+  std::size_t next = 0;
+  if (status_line == StatusLine::kOpen) {
+    const std::size_t end = std::string_view(octets.data(), octets.size()).find('\r');
+    if (end == std::string_view::npos) {
+      return octets.size();
+    }
+    status_line = StatusLine::kReturned;
+    next = end + 1;
+  }
+  if (next == octets.size()) {
+    return next;
+  }
+  if (octets[next] != '\n') {
+    return next;
+  }
+  status_line = StatusLine::kEnded;
+  return octets.size();
 }
 
 bool H1Decoder::State::SkipEmptyLines(std::span<char> input, std::size_t& at) {

@@ -29,6 +29,9 @@ struct H1Decoder::State {
     kFailed,
   };
 
+  // Of a response.
+  enum class StatusLine : std::uint8_t { kOpen, kReturned, kEnded };
+
   State(llhttp_type_t type_of_messages, const DecoderLimits& limits_of_messages)
       : limits(limits_of_messages), type(type_of_messages) {}
 
@@ -39,6 +42,7 @@ struct H1Decoder::State {
   // --- Steps of Decode; false: `fault` says why not ---
   bool ReadMethod(std::span<char> input, std::size_t& at);
   bool SkipEmptyLines(std::span<char> input, std::size_t& at);
+  std::size_t UpToStrayReturn(std::span<const char> octets);
   bool HasSpaceBeforeTarget(std::span<const char> octets) const;
   // Gives `size` octets to llhttp; `consumed` is less where it was stopped on purpose.
   bool Execute(const char* data, std::size_t size, std::size_t& consumed);
@@ -111,6 +115,7 @@ struct H1Decoder::State {
   std::uint32_t chunk_size_digits = 0;
   llhttp_type_t type;
   Phase phase = Phase::kDone;
+  StatusLine status_line = StatusLine::kEnded;
   Method request_method = Method::kOther;
   // CR and LF before the request line.
   std::uint8_t empty_line_octets = 0;

@@ -70,7 +70,11 @@ TEST(StatusLine, IsRefused) {
            {std::string("HTTP/1.1 200 a\0b\r\n", 18), "reason phrase has a control octet"},
            {"HTTP/1.1 200 a\x7f\r\n", "reason phrase has a control octet"},
            {"HTTP/1.1 200 OK\n", "line feed without carriage return"},
-           {"HTTP/1.1 200 OK\rA: b\r\n", "line does not end as it must"},
+           {"HTTP/1.1 200 OK\rA: b\r\n", "carriage return without line feed"},
+           {"HTTP/1.1 200 OK\r\rA: b\r\n", "carriage return without line feed"},
+           {"HTTP/1.1 200 OK\r\r\nA: b\r\n", "carriage return without line feed"},
+           {"HTTP/1.1 200 \r\rA: b\r\n", "carriage return without line feed"},
+           {"HTTP/1.1 200\r\r", "carriage return without line feed"},
        }) {
     ExpectRefused(c.line + "Content-Length: 0\r\n\r\n", c.detail);
   }

@@ -17,6 +17,7 @@ namespace {
 
 using h1_transcript::Options;
 using h1_transcript::ReadRequests;
+using h1_transcript::ReadResponses;
 using h1_transcript::Requests;
 using h1_transcript::Responses;
 using h1_transcript::Transcript;
@@ -251,6 +252,33 @@ TEST(ChunkOverhead, OfOneLineIsBounded) {
       const Transcript second =
           ReadRequests(kChunked + "1\r\nx\r\n1;" + extension + std::string(20000, 'a'), {}, cut);
       EXPECT_EQ(second.error_detail, "chunk extensions are too long");
+    }
+  }
+}
+
+// Every line end of a message with every part is spoiled in every way.
+TEST(LineEnds, AreExactlyCarriageReturnAndLineFeed) {
+  const std::string rest =
+      "Connection: close\r\nUpgrade: x\r\nTransfer-Encoding: chunked\r\nA: b\r\nC:\r\n\r\n"
+      "5\r\nhello\r\n3;a=b\r\nabc\r\n4;c=\"d\"\r\nabcd\r\n5;e\r\nefghi\r\n0\r\nT: v\r\nU:\r\n\r\n";
+  const std::string request = "POST / HTTP/1.1\r\nHost: h\r\n" + rest;
+  const std::string response = "HTTP/1.1 200 OK\r\n" + rest;
+  ASSERT_EQ(Requests(request).finish, "client_closed (not started)");
+  ASSERT_EQ(Responses(response).finish, "upstream_closed (not started)");
+  const auto spoil = [](std::string message, std::size_t at, std::string_view end) {
+    return message.replace(at, 2, end);
+  };
+  for (const std::string_view end :
+       {std::string_view("\rx"), std::string_view("\n"), std::string_view("\r\r"),
+        std::string_view("\n\n"), std::string_view("\n\r"), std::string_view("\r\r\n"),
+        std::string_view("\n\r\n"), std::string_view("\r \n"), std::string_view("\r\rx"),
+        std::string_view("\r\0\n", 3), std::string_view("\0\r\n", 3), std::string_view("\v\r\n")}) {
+    // The last one is found out by what follows.
+    for (std::size_t at = 0; (at = request.find("\r\n", at)) != std::string::npos; ++at) {
+      EXPECT_NE(ReadRequests(spoil(request, at, end) + "xx").error, "") << at << " " << end;
+    }
+    for (std::size_t at = 0; (at = response.find("\r\n", at)) != std::string::npos; ++at) {
+      EXPECT_NE(ReadResponses(spoil(response, at, end) + "xx").error, "") << at << " " << end;
     }
   }
 }
