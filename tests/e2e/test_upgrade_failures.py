@@ -27,7 +27,7 @@ class Upgrade:
     """A Tidegate and a next binary that will fail."""
 
     def __init__(self, launch, origin, **changes):
-        settings = {"ready_timeout": "2s", "probation": "1s", "drain": "2s", "drain_tunnels": "2s"}
+        settings = {"ready_timeout": "1s", "probation": "600ms", "drain": "2s", "drain_tunnels": "2s"}
         config = basic(origin.address, workers=2, upgrade={**settings, **changes.pop("upgrade", {})}, **changes)
         config["listeners"] = [{"name": "web", "bind": f"127.0.0.1:{free_port()}"}]
         self.tidegate = launch(config, env=FAULTS)
