@@ -58,25 +58,24 @@ void Loop::RunUntilClosed() {
   uv_run(&loop_, UV_RUN_DEFAULT);
 }
 
-// Time first, then the coroutines: what they arm counts from this turn, not from before the poll.
+// What the poll brought comes first, then the deadlines: after a stall, octets that wait in the
+// kernel still disarm the deadline that has passed meanwhile.
 void Loop::OnCheck(uv_check_t* handle) {
-  static_cast<Loop*>(handle->data)->Turn();
+  auto* loop = static_cast<Loop*>(handle->data);
+  ReadyQueue::Drain();
+  loop->wheel_.Advance(uv_now(&loop->loop_));
+  ReadyQueue::Drain();
 }
 
 void Loop::OnPrepare(uv_prepare_t* handle) {
   auto* loop = static_cast<Loop*>(handle->data);
-  loop->Turn();
+  ReadyQueue::Drain();
   loop->ArmTimer();
 }
 
 void Loop::OnTimer(uv_timer_t* handle) {
   auto* loop = static_cast<Loop*>(handle->data);
   loop->timer_at_ = TimerWheel::kNothing;
-}
-
-void Loop::Turn() {
-  wheel_.Advance(uv_now(&loop_));
-  ReadyQueue::Drain();
 }
 
 void Loop::ArmTimer() {

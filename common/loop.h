@@ -38,7 +38,6 @@ class Loop {
   static void OnCheck(uv_check_t* handle);
   static void OnPrepare(uv_prepare_t* handle);
   static void OnTimer(uv_timer_t* handle);
-  void Turn();
   void ArmTimer();
 
   uv_loop_t loop_;

@@ -106,7 +106,10 @@ Task<void> Session::Linger() {
 void Session::OnDeadline() {
   switch (state_) {
     case State::kIdle:
-      connection_.InterruptRead(Error(ErrorKind::kKeepaliveTimeout));
+      // What has come in the same turn is served.
+      if (!connection_.has_octets()) {
+        connection_.InterruptRead(Error(ErrorKind::kKeepaliveTimeout));
+      }
       break;
     case State::kRequest:
       connection_.InterruptRead(

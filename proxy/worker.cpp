@@ -261,7 +261,6 @@ void Worker::Drain(DrainLimits limits) {
   }
   drain_deadline_.Arm(limits.drain);
   tunnel_deadline_.Arm(limits.drain_tunnels);
-  tunnels_may_stay_ = limits.drain_tunnels > limits.drain;
   CheckDrained();
 }
 
@@ -284,15 +283,18 @@ void Worker::CheckDrained() {
 
 void Worker::OnDrainDeadline() {
   sessions_.ForEach([&](Session& session) {
-    if (session.state() != Session::State::kTunnel || !tunnels_may_stay_) {
+    if (session.state() != Session::State::kTunnel) {
       session.ForceEnd(Error(ErrorKind::kDrainDeadline, "the drain took longer than allowed"));
     }
   });
 }
 
 void Worker::OnTunnelDeadline() {
-  tunnels_may_stay_ = false;
-  OnDrainDeadline();
+  sessions_.ForEach([&](Session& session) {
+    if (session.state() == Session::State::kTunnel) {
+      session.ForceEnd(Error(ErrorKind::kDrainDeadline, "the drain took longer than allowed"));
+    }
+  });
 }
 
 void Worker::OnDrainTick() {

@@ -99,7 +99,6 @@ class Worker final : public WorkerHandler, public SessionStarter {
   unsigned slot_ = 0;
   unsigned workers_ = 1;
   bool draining_ = false;
-  bool tunnels_may_stay_ = false;
 };
 
 }  // namespace tidegate

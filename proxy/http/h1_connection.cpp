@@ -89,6 +89,14 @@ void H1Connection<Role>::ReleaseChunk() {
 }
 
 template <class Role>
+void H1Connection<Role>::ReleaseMemory() {
+  constexpr std::size_t kKept = 1024;
+  if (out_.capacity() > kKept) {
+    std::string().swap(out_);
+  }
+}
+
+template <class Role>
 bool H1Connection<Role>::Pump() {
   while (phase_ == Phase::kHead || phase_ == Phase::kBody) {
     std::span<char> octets = stream_->readable();
@@ -351,6 +359,7 @@ void H1ServerConnection::EndRequest() {
   request_ = nullptr;
   octets_in_ = octets_out_ = 0;
   ReleaseChunk();
+  ReleaseMemory();
 }
 
 void H1ServerConnection::BeginLinger() {
@@ -470,6 +479,7 @@ bool H1ClientConnection::PollHead() {
 }
 
 Result<> H1ClientConnection::TakeHead() {
+  ends_with_connection_ = response_->body == BodyKind::kUntilClose;
   return TakeHeadOctets();
 }
 
@@ -479,11 +489,12 @@ bool H1ClientConnection::reusable() const {
   // A lease may end before its exchange begins.
   bool unused = response_ == nullptr;
   return clean && (unused || (phase_ == Phase::kComplete && write_complete_ &&
-                              response_->keep_alive && response_->body != BodyKind::kUntilClose));
+                              response_->keep_alive && !ends_with_connection_));
 }
 
 void H1ClientConnection::SetIdle(Callback on_octets) {
   ReleaseChunk();
+  ReleaseMemory();
   response_ = nullptr;
   on_octets_ = on_octets;
   idle_ = true;

@@ -52,6 +52,8 @@ class H1Connection : public Role, protected StreamOwner {
   // Decodes until there is a head, a chunk, an end or an error. False: more octets are needed.
   bool Pump();
   void ReleaseChunk();
+  // Between exchanges: a large head leaves no large buffer behind.
+  void ReleaseMemory();
   void FailRead(Error error);
   Error ErrorOfStream(bool reading) const;
   // Writes out_, with `data` inserted at `split`.
@@ -178,6 +180,8 @@ class H1ClientConnection final : public H1Connection<ClientStream> {
   Method method_ = Method::kGet;
   Callback on_octets_;
   bool idle_ = false;
+  // The body of the final answer ends with the connection, whatever it is turned into downstream.
+  bool ends_with_connection_ = false;
 };
 
 }  // namespace tidegate

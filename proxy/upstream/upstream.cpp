@@ -56,6 +56,7 @@ std::optional<std::size_t> Upstream::Pick(const LeaseRequest& request) {
 }
 
 Lease Upstream::TryAcquire(LeaseRequest& request) {
+  request.endpoint.reset();
   if (queue_.size() > 0 || request.fresh) {
     return {};
   }
