@@ -36,8 +36,6 @@ constexpr bool kMayBecome[6][6] = {
     {false, false, false, false, false, false}  // kExited
 };
 
-std::uint64_t next_round_id = 1;
-
 }  // namespace
 
 std::string_view NameOf(GenerationState state) {
@@ -131,7 +129,7 @@ void Generation::OnHello(WorkerProcess& worker) {
 
 // For one worker, beside the rounds of all: it catches up with what is in force.
 PrepareRound Generation::RoundInForce() {
-  std::uint64_t id = next_round_id++;
+  std::uint64_t id = next_round_id_++;
   catching_up_[id] = config_;
   return PrepareRound{.id = id,
                       .config_memfd = config_->memfd.get(),
@@ -145,7 +143,7 @@ PrepareRound Generation::RoundInForce() {
 Task<bool> Generation::Prepare(ActiveConfigPtr config, Duration timeout) {
   failure_ = {};
   round_failed_ = false;
-  round_id_ = next_round_id++;
+  round_id_ = next_round_id_++;
   round_config_ = std::move(config);
   round_slots_.clear();
   for (Slot& slot : slots_) {

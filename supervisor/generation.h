@@ -170,6 +170,8 @@ class Generation final : public WorkerProcess::Owner {
   std::vector<Slot> slots_;
   bool accepting_ = false;
 
+  // Also across images: a worker may answer what the image before has asked.
+  std::uint64_t next_round_id_ = 1;
   // The prepare under way: who has to answer, and for what.
   std::uint64_t round_id_ = 0;
   ActiveConfigPtr round_config_;

@@ -42,6 +42,7 @@ json Generation::Status() const {
 
 json Generation::Save(std::vector<int>& fds) const {
   json state = {{"number", number_},
+                {"next_round_id", next_round_id_},
                 {"state", static_cast<int>(state_)},
                 {"since", since_},
                 {"version", version_},
@@ -66,6 +67,7 @@ json Generation::Save(std::vector<int>& fds) const {
 void Generation::Restore(const json& state) {
   state_ = static_cast<GenerationState>(state.at("state").get<int>());
   since_ = state.at("since").get<double>();
+  next_round_id_ = std::max(next_round_id_, NumberOf(state, "next_round_id"));
   accepting_ = state.at("accepting").get<bool>();
   forced_ = state.at("forced").get<std::uint64_t>();
   drain_total_ = state.at("drain_total").get<std::uint64_t>();

@@ -143,6 +143,7 @@ void WorkerProcess::SendPrepare(const PrepareRound& round) {
     return;
   }
   SendSockets(round);
+  prepared_id_ = 0;
   json message = MakeControlMessage("prepare");
   message["id"] = round.id;
   message["listeners"] = json::array();

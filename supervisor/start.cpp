@@ -1,5 +1,8 @@
 #include "supervisor/start.h"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -63,8 +66,23 @@ int OpenPrograms(Holdings& holdings) {
   return 0;
 }
 
+// Two that start at once would each take the socket of the other for a stale one. The folder is the
+// lock, while we look and bind: nothing is left behind. Who cannot get it goes on after a while;
+// the lock only closes a race.
+UniqueFd LockFolder(const std::string& socket_path) {
+  std::filesystem::path folder = std::filesystem::path(socket_path).parent_path();
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  UniqueFd fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  for (int tries = 0; fd && tries < 300 && ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0; ++tries) {
+    ::poll(nullptr, 0, 10);
+  }
+  return fd;
+}
+
 int OpenControl(Holdings& holdings) {
   const std::string& path = holdings.options.socket_path;
+  UniqueFd lock = LockFolder(path);
   Result<std::vector<Orphan>> orphans = TakeOver(path);
   if (!orphans) {
     bool occupied = orphans.error().kind() == ErrorKind::kProtocol;

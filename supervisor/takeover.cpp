@@ -81,8 +81,14 @@ Result<std::vector<Orphan>> TakeOver(const std::string& path) {
       if (reason == ENOENT) {
         return orphans;
       }
-      if (reason == ECONNREFUSED || reason == ETIMEDOUT) {
+      if (reason == ECONNREFUSED) {
         break;
+      }
+      if (reason == ETIMEDOUT) {
+        // Its queue is full: somebody lives, and hangs.
+        return Fail(
+            ErrorKind::kProtocol,
+            fmt::format("another tidegate holds the control socket {} and does not answer", path));
       }
       return Fail(channel.error());
     }

@@ -1,6 +1,6 @@
 #include "supervisor/upgrade.h"
 
-#include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -18,6 +18,7 @@ namespace {
 
 using nlohmann::json;
 
+constexpr const char* kStopping = "the supervisor is stopping";
 constexpr Duration kPreflightLimit = std::chrono::seconds(10);
 constexpr Duration kCommitLimit = std::chrono::seconds(5);
 constexpr Duration kFlushLimit = std::chrono::seconds(1);
@@ -221,6 +222,9 @@ Task<std::string> WatchProbation(Holdings& holdings, Generation& next, Duration 
   if (FaultAt("supervisor", "probation") != Fault::kNone) {
     co_return std::string("a test asked for this fault");
   }
+  if (holdings.stopping) {
+    co_return std::string();
+  }
   if (next.crashes() == 0) {
     auto answered = co_await next.Probe(kProbeLimit);
     if (answered) {
@@ -319,12 +323,20 @@ Task<Outcome> Upgrade(Holdings& holdings, const Operation& operation) {
     narrator.Failed(TextOf(refusal->more, "reason"));
     co_return *refusal;
   }
+  if (holdings.stopping) {
+    narrator.Failed(kStopping);
+    co_return Refusal(holdings, 1, narrator, kStopping);
+  }
   narrator.Ok("new binaries accept the running state and configuration");
 
   // 4. Supervisor first. execve fails: we are still here. The new image cannot adopt the state, or
   // hangs: it executes this one again (way_back.h), and OutcomeOfReturn answers.
   narrator.Begin("supervisor", 4, fmt::format("{} -> {}", holdings.version, plan->version));
   co_await Flush(holdings);
+  if (holdings.stopping) {
+    narrator.Failed(kStopping);
+    co_return Refusal(holdings, 1, narrator, kStopping);
+  }
   Outcome failed = EnterNewImage(holdings, operation, *plan, narrator);
   narrator.Failed(TextOf(failed.more, "reason"));
   co_return failed;
@@ -337,6 +349,12 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   Narrator narrator(holdings.loop, holdings.server, operation.clients);
   std::optional<Heartbeat> heartbeat(holdings.loop);
   Plan plan = PlanFrom(state.at("upgrade"));
+  if (holdings.current() == nullptr) {
+    // Nothing to replace, and nothing to go back to that would be better.
+    EndGuard();
+    narrator.Tell("supervisor", 4, "failed", "no generation serves", 0);
+    co_return UpgradeEnd{.outcome = Refusal(holdings, 1, narrator, "no generation serves")};
+  }
   Generation& old = *holdings.current();
   const UpgradeConfig& limits = plan.config->config.upgrade;
   const std::string old_version = holdings.version;
@@ -385,7 +403,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
     if (FaultAt("supervisor", "prepare") != Fault::kNone) {
       listening = Fail(ErrorKind::kSystem, "a test asked for this fault");
     } else if (holdings.stopping) {
-      listening = Fail(ErrorKind::kShutdown, "the supervisor is stopping");
+      listening = Fail(ErrorKind::kShutdown, kStopping);
     }
   }
   if (!ready || !listening) {
@@ -434,6 +452,11 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
     co_await RollBack(holdings, old, next);
     outcome.message = holdings.StillServing();
     co_return UpgradeEnd{.outcome = GoBack(holdings, operation, std::move(outcome))};
+  }
+  if (holdings.stopping) {
+    // Everyone drains already, by the limits of the stop.
+    narrator.Failed(kStopping);
+    co_return UpgradeEnd{.outcome = Refusal(holdings, 1, narrator, kStopping)};
   }
   narrator.Ok(fmt::format("generation {} is stable", next.number()));
 
@@ -526,6 +549,13 @@ Outcome OutcomeOfReturn(Holdings& holdings, const json& state, const std::string
   const json& upgrade = state.at("upgrade");
   if (because.empty() && upgrade.contains("outcome")) {
     return RestoreOutcome(upgrade["outcome"]);
+  }
+  // The programs that step 2 opened came back with us.
+  for (const char* name : {"supervisor_fd", "worker_fd"}) {
+    int fd = static_cast<int>(NumberOf(upgrade, name));
+    if (upgrade.contains(name) && IsStillThere(state, fd)) {
+      ::close(fd);
+    }
   }
   Outcome outcome{.exit_code = 1, .message = holdings.StillServing()};
   outcome.more["phase"] = "supervisor";

@@ -32,8 +32,8 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
 // the holdings.
 Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail);
 
-// In the old image again: what it answers. `because` is not empty if the new image did not say
-// itself.
+// In the old image again: what it answers. Closes what was opened for the upgrade. `because` is not
+// empty if the new image did not say itself.
 Outcome OutcomeOfReturn(Holdings& holdings, const nlohmann::json& state,
                         const std::string& because);
 

@@ -1,0 +1,128 @@
+"""Where operations of the supervisor meet: a stop in an upgrade, a reload after a roll-back, two that start at once."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+from support import processes
+from support.client import request
+from support.daemon import basic, copied_binaries
+from support.wait import until
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def slow(origin, seconds):
+    """GET /slow is answered after `seconds`."""
+    gate = threading.Event()
+    origin.handler = lambda peer, got: (gate.wait(seconds) if got.target == "/slow" else None, peer.answer())
+    return gate
+
+
+def descriptors(pid):
+    links = []
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            links.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+        except OSError:
+            continue
+    return links
+
+
+def test_a_stop_in_the_preflight_stops_and_leaves_nothing(launch, origin):
+    gate = slow(origin, 3)
+    tidegate = launch(basic(origin.address))
+    with tidegate.connect() as client:
+        client.send(request("GET", "/slow"))
+        origin.wait_requests(1)
+        thread = threading.Thread(target=lambda: tidegate.cli("upgrade", "--force"))
+        thread.start()
+        outcome = tidegate.cli("stop", seconds=20)
+        gate.set()
+        thread.join()
+        assert outcome.code == 0, outcome.text
+    assert tidegate.wait_exit() == 0
+    until(lambda: not tidegate.processes(), "no process left", 3)
+
+
+def test_a_stop_in_probation_keeps_to_the_limits_of_the_stop(launch, origin):
+    slow(origin, 20)
+    tidegate = launch(basic(origin.address, shutdown={"timeout": "1s"},
+                            upgrade={"probation": "2s", "drain": "20s", "drain_tunnels": "20s"}))
+    with tidegate.connect() as client:
+        client.send(request("GET", "/slow"))
+        origin.wait_requests(1)
+        thread = threading.Thread(target=lambda: tidegate.cli("upgrade", "--force"))
+        thread.start()
+        until(lambda: tidegate.generation == 2, "the commit")
+        began = time.monotonic()
+        assert tidegate.cli("stop", seconds=20).code == 0
+        assert time.monotonic() - began < 6
+        thread.join()
+    assert tidegate.wait_exit() == 0
+
+
+def test_a_reload_after_a_refused_upgrade_asks_every_worker(launch, origin, tmp_path):
+    """Answers that a worker gave to an image before are none to this one."""
+    tidegate = launch(basic(origin.address, upgrade={"ready_timeout": "1s"}), env={"TIDEGATE_TEST_FAULTS": "1"})
+    binary = copied_binaries(tmp_path / "next")
+    (binary.parent / "tidegate.fault").write_text("supervisor.bind:fail")
+    assert tidegate.cli("upgrade", "--binary", binary, seconds=20).code == 1
+    tidegate.change(limits={"max_headers": 77})
+    worker = tidegate.workers()[0]
+    os.kill(worker, signal.SIGSTOP)
+    outcome = tidegate.cli("reload", seconds=20)
+    os.kill(worker, signal.SIGCONT)
+    assert outcome.code == 1 and "not ready" in outcome.text, outcome.text
+
+
+def test_refused_upgrades_leave_no_descriptor_behind(launch, origin, tmp_path):
+    tidegate = launch(basic(origin.address), env={"TIDEGATE_TEST_FAULTS": "1"})
+    binary = copied_binaries(tmp_path / "next")
+    for fault in ("supervisor.bind:fail", "adopt:fail"):
+        (binary.parent / "tidegate.fault").write_text(fault)
+        assert tidegate.cli("upgrade", "--binary", binary, seconds=20).code == 1
+        before = sorted(descriptors(tidegate.pid))
+        for _ in range(3):
+            assert tidegate.cli("upgrade", "--binary", binary, seconds=20).code == 1
+        after = sorted(descriptors(tidegate.pid))
+        assert len(after) <= len(before), (fault, set(after) - set(before), before, after)
+
+
+def test_a_worker_has_only_what_it_was_given(launch, origin):
+    tidegate = launch(basic(origin.address))
+    tidegate.ok("upgrade", "--force")
+    tidegate.wait_generations(1)
+    links = descriptors(tidegate.workers()[0])
+    assert not [link for link in links if "tidegate-state" in link or "/tidegate" in link and "log" not in link], links
+
+
+def test_a_supervisor_that_hangs_is_not_replaced_by_accident(launch, origin):
+    """Its control socket's queue is full: it lives."""
+    tidegate = launch(basic(origin.address, listeners=[{"name": "web", "bind": f"127.0.0.1:{free_port()}"}]))
+    os.kill(tidegate.pid, signal.SIGSTOP)
+    waiting = []
+    try:
+        for _ in range(80):
+            one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            one.setblocking(False)
+            waiting.append(one)
+            try:
+                one.connect(str(tidegate.socket_path))
+            except BlockingIOError:
+                break
+        second = tidegate.cli("run", "-c", tidegate.config_path, seconds=20)
+        assert second.code == 6, second.text
+        assert tidegate.socket_path.exists()
+    finally:
+        for one in waiting:
+            one.close()
+        os.kill(tidegate.pid, signal.SIGCONT)
+    until(lambda: tidegate.cli("status").code == 0, "the daemon to answer again")
+    assert processes.alive(tidegate.pid)
