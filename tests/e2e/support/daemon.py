@@ -100,7 +100,8 @@ class Tidegate:
     def __init__(self, config, *, bin_dir=BIN, env=None, arguments=(), binary=None, ready=True, preexec=None,
                  pass_fds=(), before=None):
         self.directory = Path(tempfile.mkdtemp(prefix="tg-"))
-        self.directory.chmod(0o755)
+        # Workers of another user write their sanitizer reports here.
+        self.directory.chmod(0o1777)
         self.bin_dir = Path(bin_dir)
         self.binary = Path(binary) if binary else self.bin_dir / "tidegate"
         self.socket_path = self.directory / "control.sock"
