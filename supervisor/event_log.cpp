@@ -23,8 +23,11 @@ constexpr std::size_t kPipeRoom = 4096;
 
 }  // namespace
 
-void SetEventLog(int fd, LogLevel level) {
+void SetEventLog(int fd) {
   log_fd = fd;
+}
+
+void SetEventLevel(LogLevel level) {
   log_level = level;
 }
 

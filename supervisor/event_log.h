@@ -12,7 +12,8 @@
 namespace tidegate {
 
 // Where lines go from now on; `fd` stays the caller's and stays open. 2 at first.
-void SetEventLog(int fd, LogLevel level);
+void SetEventLog(int fd);
+void SetEventLevel(LogLevel level);
 void LogEvent(LogLevel level, std::string_view text);
 
 // Writes all of `text` if that does not block; what does not fit is lost. For whatever may be a

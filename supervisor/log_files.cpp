@@ -52,8 +52,12 @@ Result<> LogFiles::Prepare(const LoggingConfig& config) {
 }
 
 void LogFiles::Commit() {
+  // A level that somebody set by hand stays until a configuration says another.
+  if (prepared_.config.level != in_force_.config.level) {
+    SetEventLevel(prepared_.config.level);
+  }
   in_force_ = std::exchange(prepared_, {});
-  SetEventLog(error_fd(), in_force_.config.level);
+  SetEventLog(error_fd());
 }
 
 Result<> LogFiles::Reopen() {
@@ -62,7 +66,7 @@ Result<> LogFiles::Reopen() {
     return Fail(open.error());
   }
   in_force_ = std::move(*open);
-  SetEventLog(error_fd(), in_force_.config.level);
+  SetEventLog(error_fd());
   return {};
 }
 
@@ -79,7 +83,8 @@ void LogFiles::Restore(const nlohmann::json& state, const LoggingConfig& config)
   in_force_.config = config;
   in_force_.error.Reset(state.at("error").get<int>());
   in_force_.access.Reset(state.at("access").get<int>());
-  SetEventLog(error_fd(), config.level);
+  SetEventLog(error_fd());
+  SetEventLevel(config.level);
 }
 
 }  // namespace tidegate

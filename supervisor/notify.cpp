@@ -1,8 +1,10 @@
 #include "supervisor/notify.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -13,6 +15,12 @@
 #include "common/unique_fd.h"
 
 namespace tidegate {
+namespace {
+
+// How long systemd may take to read.
+constexpr int kPatienceMilliseconds = 200;
+
+}  // namespace
 
 Notify::Notify(Loop& loop) : watchdog_due_(loop.timers(), Bind<&Notify::OnWatchdog>(this)) {
   if (const char* path = std::getenv("NOTIFY_SOCKET")) {
@@ -35,8 +43,18 @@ void Notify::Send(const std::string& text) const {
   }
   UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path_.size());
-  ::sendto(fd.get(), text.data(), text.size(), MSG_NOSIGNAL,
-           reinterpret_cast<const sockaddr*>(&address), length);
+  // READY=1 must not be lost because a busy system has a full queue for a moment.
+  for (int tries = 0; tries < 2; ++tries) {
+    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) == 0 &&
+        ::send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL) >= 0) {
+      return;
+    }
+    if (errno != EAGAIN) {
+      return;
+    }
+    pollfd entry{.fd = fd.get(), .events = POLLOUT, .revents = 0};
+    ::poll(&entry, 1, kPatienceMilliseconds);
+  }
 }
 
 void Notify::Ready(std::string_view status) {

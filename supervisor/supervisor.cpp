@@ -30,9 +30,9 @@ constexpr Duration kFlushLimit = std::chrono::milliseconds(500);
 }  // namespace
 
 Supervisor::Supervisor()
-    : holdings_(loop_, [this](ClientId client, const std::string& command, const json& args) {
-        OnCommand(client, command, args);
-      }) {}
+    : holdings_(loop_, [this](ClientId client, const std::string& command,
+                              const json& args) { OnCommand(client, command, args); }),
+      log_level_due_(loop_.timers(), Bind<&Supervisor::OnLogLevelOver>(this)) {}
 
 // --- entering
 

@@ -65,11 +65,14 @@ class Supervisor {
   void SetLogLevel(ClientId client, const nlohmann::json& args);
   void Ping(ClientId client, const nlohmann::json& args);
   Result<> ReopenLogs();
+  void OnLogLevelOver();
   nlohmann::json StatusData();
 
   Loop loop_;
   Holdings holdings_;
   TaskScope scope_;
+  // When a level that was set for a while ends.
+  Deadline log_level_due_;
   State state_ = State::kStarting;
   // The operation that runs.
   std::optional<Operation> running_;

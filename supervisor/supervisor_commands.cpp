@@ -236,8 +236,13 @@ void Supervisor::SetLogLevel(ClientId client, const json& args) {
   if (std::optional<Duration> limit = DurationIn(args, "for")) {
     seconds = static_cast<double>(limit->count()) / 1000.0;
   }
-  for (std::string_view known : {"debug", "info", "warn", "error"}) {
-    if (level == known) {
+  constexpr std::string_view kLevels[] = {"debug", "info", "warn", "error"};
+  for (std::size_t i = 0; i < std::size(kLevels); ++i) {
+    if (level == kLevels[i]) {
+      SetEventLevel(static_cast<LogLevel>(i));
+      // Zero would mean at once: for good is a deadline that is not armed.
+      log_level_due_.Arm(seconds > 0 ? Duration(static_cast<std::int64_t>(seconds * 1000))
+                                     : kNever);
       for (const auto& generation : holdings_.generations) {
         generation->ForEachWorker(
             [&](WorkerProcess& worker) { worker.SendLogLevel(level, seconds); });
@@ -247,6 +252,10 @@ void Supervisor::SetLogLevel(ClientId client, const json& args) {
     }
   }
   holdings_.server.Finish(client, 2, fmt::format("\"{}\" is no level", level));
+}
+
+void Supervisor::OnLogLevelOver() {
+  SetEventLevel(holdings_.config->config.logging.level);
 }
 
 }  // namespace tidegate
