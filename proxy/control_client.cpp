@@ -11,6 +11,7 @@
 #include <functional>
 #include <list>
 #include <map>
+#include <set>
 #include <utility>
 
 #include <uv.h>
@@ -150,6 +151,9 @@ class ControlClient::Body final : public ControlChannel::Handler {
       std::_Exit(1);
     }
     handler_.OnOrphaned();
+    if (accepting_) {
+      AcceptOnAllSlots();
+    }
     StartWaiting();
     orphan_limit_.Arm(kOrphanLimit);
   }
@@ -198,6 +202,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
       socket.slot = static_cast<unsigned>(NumberOf(names[i], "slot"));
       socket.fd = std::move(message.fds[i]);
       sockets_[{socket.listener_id, socket.slot}] = Duplicate(socket.fd);
+      of_this_round_.emplace_back(socket.listener_id, socket.slot);
       arrived_.push_back(std::move(socket));
     }
   }
@@ -244,6 +249,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
   void OnCommit(ControlMessage& message) {
     Inject("commit");
     listeners_ = std::exchange(prepared_listeners_, {});
+    of_this_round_.clear();
     committed_ = true;
     handler_.Commit(NumberOf(message.body, "id"));
     json answer = MakeControlMessage("committed");
@@ -252,8 +258,27 @@ class ControlClient::Body final : public ControlChannel::Handler {
     serving_fault_.Arm(kServingFault);
   }
 
-  void OnAbandon(ControlMessage& message) { handler_.Abandon(NumberOf(message.body, "id")); }
-  void OnAccept(ControlMessage& message) { handler_.Accept(SlotsOf(message.body)); }
+  void OnAbandon(ControlMessage& message) {
+    // A duplicate would keep an address bound that is not in force.
+    for (const auto& key : std::exchange(of_this_round_, {})) {
+      sockets_.erase(key);
+    }
+    arrived_.clear();
+    handler_.Abandon(NumberOf(message.body, "id"));
+  }
+  void OnAccept(ControlMessage& message) {
+    accepting_ = !SlotsOf(message.body).empty();
+    handler_.Accept(SlotsOf(message.body));
+  }
+  // Nobody shares slots out while there is no supervisor: should another orphan die, its queues are
+  // not left alone.
+  void AcceptOnAllSlots() {
+    std::set<unsigned> slots;
+    for (const auto& [key, fd] : sockets_) {
+      slots.insert(key.second);
+    }
+    handler_.Accept(std::vector<unsigned>(slots.begin(), slots.end()));
+  }
   void OnDropListeners(ControlMessage& message) {
     handler_.DropListeners(ListenersOf(message.body));
   }
@@ -414,6 +439,10 @@ class ControlClient::Body final : public ControlChannel::Handler {
   std::vector<ListenerSocket> arrived_;
   // Kept for a successor of the supervisor: duplicates of everything that we listen on.
   std::map<std::pair<std::uint64_t, unsigned>, UniqueFd> sockets_;
+  // Keys of sockets_ that no commit has confirmed.
+  std::vector<std::pair<std::uint64_t, unsigned>> of_this_round_;
+  // The last accept named some slots.
+  bool accepting_ = false;
   UniqueFd counters_;
   UniqueFd control_listener_;
   uv_poll_t* waiting_ = nullptr;

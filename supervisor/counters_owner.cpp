@@ -1,5 +1,6 @@
 #include "supervisor/counters_owner.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -71,9 +72,12 @@ bool CountersOwner::HasOurLayout(const Memory& memory) {
 
 Result<> CountersOwner::Create() {
   CountersHeader header = CountersLayout(kRows);
-  UniqueFd fd(::memfd_create("tidegate-counters", MFD_CLOEXEC));
+  UniqueFd fd(::memfd_create("tidegate-counters", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  // A worker that shrank it would end everybody with SIGBUS.
+  constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(CountersSize(header))) != 0 ||
-      ::pwrite(fd.get(), &header, sizeof(header), 0) != ssize_t{sizeof(header)}) {
+      ::pwrite(fd.get(), &header, sizeof(header), 0) != ssize_t{sizeof(header)} ||
+      ::fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0) {
     return Fail(Error::System(errno, "make the counters memory"));
   }
   Result<Memory> memory = MapMemory(std::move(fd));

@@ -52,7 +52,7 @@ json Generation::Save(std::vector<int>& fds) const {
                 {"accepting", accepting_},
                 {"forced", forced_},
                 {"drain_total", drain_total_},
-                {"drain_seconds", static_cast<double>(drain_limit_.count()) / 1000.0}};
+                {"drain_ms", drain_limit_.count()}};
   fds.push_back(worker_program_.fd.get());
   for (const Slot& slot : slots_) {
     json entry = {{"restarts", slot.restarts}};
@@ -71,8 +71,7 @@ void Generation::Restore(const json& state) {
   accepting_ = state.at("accepting").get<bool>();
   forced_ = state.at("forced").get<std::uint64_t>();
   drain_total_ = state.at("drain_total").get<std::uint64_t>();
-  drain_limit_ =
-      Duration(static_cast<std::int64_t>(state.at("drain_seconds").get<double>() * 1000));
+  drain_limit_ = Duration(state.at("drain_ms").get<std::int64_t>());
   const json& slots = state.at("slots");
   slots_.resize(slots.size());
   for (unsigned number = 0; number < slots_.size(); ++number) {
@@ -102,7 +101,9 @@ void Generation::Restore(const json& state) {
     // The limits of a drain that is under way count anew.
     drain_began_ = surroundings_.loop.now();
     drain_tunnels_limit_ = config_->config.upgrade.drain_tunnels;
-    drain_deadline_.Arm(drain_limit_ + std::chrono::seconds(2));
+    if (drain_limit_ != kNever) {
+      drain_deadline_.Arm(drain_limit_ + std::chrono::seconds(2));
+    }
   }
 }
 

@@ -24,6 +24,9 @@ constexpr int kChannelFd = 3;
 constexpr std::array<std::string_view, 5> kStateNames = {"starting", "prepared", "serving",
                                                          "draining", "exited"};
 
+// From the end of its channel to the end of a worker.
+constexpr Duration kExitLimit = std::chrono::seconds(2);
+
 // Row: from; column: to.
 constexpr bool kMayBecome[5][5] = {
     {false, true, false, false, true},   // kStarting
@@ -45,7 +48,11 @@ std::string_view NameOf(WorkerState state) {
 
 WorkerProcess::WorkerProcess(WorkerSurroundings& surroundings, Owner& owner, unsigned slot,
                              CountersRow row)
-    : surroundings_(surroundings), owner_(owner), slot_(slot), row_(row) {}
+    : surroundings_(surroundings),
+      owner_(owner),
+      slot_(slot),
+      row_(row),
+      exit_due_(surroundings.loop.timers(), Bind<&WorkerProcess::OnExitDue>(this)) {}
 
 WorkerProcess::~WorkerProcess() {
   surroundings_.children.Forget(pid_);
@@ -303,7 +310,14 @@ void WorkerProcess::OnControlClosed(ControlChannel& channel, const Error& reason
   if (reason.kind() != ErrorKind::kClosed) {
     killed_because_ = reason.ToString();
     Kill();
+  } else {
+    exit_due_.Arm(kExitLimit);
   }
+}
+
+void WorkerProcess::OnExitDue() {
+  killed_because_ = "it closed its channel and did not exit";
+  Kill();
 }
 
 void WorkerProcess::OnExit(int status) {

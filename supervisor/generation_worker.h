@@ -131,6 +131,7 @@ class WorkerProcess final : public ControlChannel::Handler {
   void OnControlMessage(ControlChannel& channel, ControlMessage message) override;
   void OnControlClosed(ControlChannel& channel, const Error& reason) override;
   void OnExit(int status);
+  void OnExitDue();
   void Gone(const std::string& how, bool clean);
   void SendSockets(const PrepareRound& round);
 
@@ -144,6 +145,8 @@ class WorkerProcess final : public ControlChannel::Handler {
   bool hello_seen_ = false;
   double started_ = 0;
   std::uint64_t prepared_id_ = 0;
+  // Its channel has ended: it has until then to exit.
+  Deadline exit_due_;
   // Why we ended it, if we did.
   std::string killed_because_;
   std::unique_ptr<ControlChannel> channel_;

@@ -170,6 +170,9 @@ Task<int> StartServing(Holdings& holdings) {
     }
     co_return Refuse(kFailed, failure.reason);
   }
+  if (holdings.stopping) {
+    co_return kFailed;
+  }
   Result<> listening = holdings.listeners.Listen();
   if (!listening) {
     co_return Refuse(kFailed, listening.error().ToString());
