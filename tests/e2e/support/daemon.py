@@ -83,9 +83,7 @@ class Notify:
                 octets = self._socket.recv(4096)
             except OSError:
                 return
-            if octets == b"":
-                return
-            self.messages.append(octets.decode())
+            self.messages.append(octets.decode(errors="replace"))
 
     def lines(self):
         return [line for message in list(self.messages) for line in message.splitlines()]
@@ -152,7 +150,7 @@ class Tidegate:
             if self.process.poll() is not None:
                 raise AssertionError(f"tidegate run ended with {self.process.returncode} before it was ready:\n{self.stderr}")
             return "READY=1" in self.notify.lines()
-        until(ready, lambda: f"READY=1; stderr says:\n{self.stderr}", seconds)
+        until(ready, lambda: f"READY=1; systemd heard {self.notify.messages}; stderr says:\n{self.stderr}", seconds)
         return self
 
     @property
