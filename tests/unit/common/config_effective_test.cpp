@@ -27,7 +27,7 @@ TEST(ConfigEffective, VariablesAreNotPutInTwice) {
 TEST(ConfigEffective, EveryKindOfOddTextSurvives) {
   Config config = ConfigFrom(kSmallest);
   config.routes[0].action =
-      RespondAction{200, std::string("nul\0 \x01 \xe2\x82\xac \" \\ \r\n", 18), {{"X", ""}}};
+      RespondAction{200, std::string("nul\0 \x01 \xe2\x82\xac \" \\ \r\n", 17), {{"X", ""}}};
   auto again = ParseEffectiveConfig(EffectiveJson(config));
   ASSERT_TRUE(again);
   // A NUL is written as an escape, so the text itself has none.

@@ -32,7 +32,7 @@ class ListenerTest : public ProxyRig, public SessionStarter {
     sockaddr_in address{};
     socklen_t length = sizeof(address);
     ::getsockname(origin.get(), reinterpret_cast<sockaddr*>(&address), &length);
-    ::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), length);
+    (void)::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), length);
     Turn();
     return fd;
   }
@@ -95,7 +95,7 @@ TEST_F(ListenerTest, WithoutDescriptorsItPausesAndGoesOn) {
   UniqueFd highest(::dup(0));
   rlimit tight{.rlim_cur = static_cast<rlim_t>(highest.get()), .rlim_max = before.rlim_max};
   setrlimit(RLIMIT_NOFILE, &tight);
-  ::connect(client.get(), reinterpret_cast<sockaddr*>(&address), length);
+  (void)::connect(client.get(), reinterpret_cast<sockaddr*>(&address), length);
   Turn();
   EXPECT_TRUE(accepted.empty());
   EXPECT_FALSE(gate.open());
