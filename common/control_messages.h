@@ -40,8 +40,8 @@
 //     ping       {id}
 //     reopen_logs {access_log:bool}              +fds [error log, access log if there is one]
 //     loglevel   {level, seconds}                seconds 0: for good
-//     control_listener {}                        after a takeover: +fds [control listening socket]
-//     takeover   {}                              to an orphaned worker, over a new connection to its control socket
+//     takeover   {}                              to an orphaned worker, over a new connection to its control socket;
+//                                                +fds [where it waits for another, should this one die as well]
 //
 // 2. CLI and supervisor (the control socket)
 //
@@ -80,7 +80,8 @@
 //   stop       {now}                           {}
 //   status     {}                              below
 //   conns      {generation, state}             {schema_version:1, connections:[{id:"8.0.17", generation, slot, pid,
-//                                               state, client, listener, age_seconds, bytes_in, bytes_out}]}
+//                                               state, client, listener, age_seconds, bytes_in, bytes_out}],
+//                                               silent_workers:[{generation, slot, pid}]: asked, no answer}
 //   conns      {kill:"8.0.17"}                 {killed:bool}
 //   reopen     {}                              {}
 //   loglevel   {level, for}                    {}

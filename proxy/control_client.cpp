@@ -125,12 +125,17 @@ class ControlClient::Body final : public ControlChannel::Handler {
       return;
     }
     static const std::map<std::string, Method, std::less<>> kMethods = {
-        {"init", &Body::OnInit},         {"control_listener", &Body::OnControlListener},
-        {"sockets", &Body::OnSockets},   {"prepare", &Body::OnPrepare},
-        {"commit", &Body::OnCommit},     {"abandon", &Body::OnAbandon},
-        {"accept", &Body::OnAccept},     {"drop_listeners", &Body::OnDropListeners},
-        {"drain", &Body::OnDrain},       {"query", &Body::OnQuery},
-        {"ping", &Body::OnPing},         {"reopen_logs", &Body::OnReopenLogs},
+        {"init", &Body::OnInit},
+        {"sockets", &Body::OnSockets},
+        {"prepare", &Body::OnPrepare},
+        {"commit", &Body::OnCommit},
+        {"abandon", &Body::OnAbandon},
+        {"accept", &Body::OnAccept},
+        {"drop_listeners", &Body::OnDropListeners},
+        {"drain", &Body::OnDrain},
+        {"query", &Body::OnQuery},
+        {"ping", &Body::OnPing},
+        {"reopen_logs", &Body::OnReopenLogs},
         {"loglevel", &Body::OnLogLevel},
     };
     auto method = kMethods.find(message.type());
@@ -184,13 +189,6 @@ class ControlClient::Body final : public ControlChannel::Handler {
       answer["diagnostics"] = done.error().ToString() + "\n";
       channel_->Send(answer);
       std::exit(1);
-    }
-  }
-
-  // After a takeover: the new supervisor may die as well.
-  void OnControlListener(ControlMessage& message) {
-    if (!message.fds.empty()) {
-      control_listener_ = std::move(message.fds[0]);
     }
   }
 
@@ -361,7 +359,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
     }
   }
 
-  void OnCandidate(ControlChannel& channel, const ControlMessage& message) {
+  void OnCandidate(ControlChannel& channel, ControlMessage& message) {
     auto held = std::find_if(candidates_.begin(), candidates_.end(),
                              [&](const auto& candidate) { return candidate.get() == &channel; });
     if (held == candidates_.end()) {
@@ -379,6 +377,10 @@ class ControlClient::Body final : public ControlChannel::Handler {
     channel_ = std::move(*held);
     candidates_.erase(held);
     StopWaiting();
+    // Where we wait for another, should this supervisor die as well, at whatever moment.
+    if (!message.fds.empty()) {
+      control_listener_ = std::move(message.fds[0]);
+    }
     orphan_limit_.Disarm();
     SendAdopted();
     handler_.OnAdopted();

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <filesystem>
 #include <utility>
 
@@ -61,6 +63,14 @@ void ControlServer::StopListening() {
     ::unlink(path_.c_str());
   }
   listener_.Reset();
+}
+
+Result<> ControlServer::MoveTo(const std::string& path) {
+  if (::rename(path_.c_str(), path.c_str()) != 0) {
+    return Fail(Error::System(errno, "rename the control socket to " + path));
+  }
+  path_ = path;
+  return {};
 }
 
 void ControlServer::Accept() {

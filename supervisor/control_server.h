@@ -34,6 +34,8 @@ class ControlServer final : public ControlChannel::Handler {
   void Adopt(UniqueFd listener, const std::string& path);
   // Removes the path, too. Clients that wait stay.
   void StopListening();
+  // From here on the socket is found at `path`, whatever was there. Error: kSystem.
+  Result<> MoveTo(const std::string& path);
   int listener_fd() const { return listener_.get(); }
   const std::string& path() const { return path_; }
 

@@ -230,13 +230,6 @@ void WorkerProcess::SendReopenLogs() {
   }
 }
 
-void WorkerProcess::SendControlListener() {
-  if (channel_) {
-    int fds[] = {surroundings_.control_listener};
-    channel_->Send(MakeControlMessage("control_listener"), fds);
-  }
-}
-
 void WorkerProcess::SendLogLevel(std::string_view level, double seconds) {
   if (channel_) {
     json message = MakeControlMessage("loglevel");

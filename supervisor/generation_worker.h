@@ -104,7 +104,6 @@ class WorkerProcess final : public ControlChannel::Handler {
   // `close_idle`: connections without an exchange are closed at once.
   void SendDrain(Duration drain, Duration drain_tunnels, bool close_idle);
   void SendReopenLogs();
-  void SendControlListener();
   void SendLogLevel(std::string_view level, double seconds);
   // `answer` is called once; with null if the worker is gone or refuses.
   void Ask(std::string_view what, std::string_view argument, Answer answer);

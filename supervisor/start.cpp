@@ -83,23 +83,19 @@ UniqueFd LockFolder(const std::string& socket_path) {
 int OpenControl(Holdings& holdings) {
   const std::string& path = holdings.options.socket_path;
   UniqueFd lock = LockFolder(path);
-  Result<std::vector<Orphan>> orphans = TakeOver(path);
+  Result<std::vector<Orphan>> orphans = TakeOver(path, holdings.server);
   if (!orphans) {
     bool occupied = orphans.error().kind() == ErrorKind::kProtocol;
     return Refuse(occupied ? kOccupied : kFailed, orphans.error().ToString());
   }
   Result<> adopted = AdoptOrphans(holdings, std::move(*orphans), holdings.config);
   Result<> counters = holdings.counters.Modernize();
-  Result<> listening = holdings.server.Listen(path);
-  for (const Result<>& result : {adopted, counters, listening}) {
+  for (const Result<>& result : {adopted, counters}) {
     if (!result) {
       return Refuse(kFailed, result.error().ToString());
     }
   }
   holdings.surroundings.control_listener = holdings.server.listener_fd();
-  for (const auto& generation : holdings.generations) {
-    generation->ForEachWorker([](WorkerProcess& worker) { worker.SendControlListener(); });
-  }
   return 0;
 }
 

@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <iterator>
 #include <map>
 
 #include <fmt/format.h>
 
 #include "common/control.h"
+#include "common/test_fault.h"
 #include "supervisor/event_log.h"
 
 namespace tidegate {
@@ -65,30 +67,45 @@ Error Occupied(const std::string& path, pid_t pid) {
                fmt::format("another tidegate (pid {}) runs with the control socket {}", pid, path));
 }
 
-}  // namespace
-
-Result<std::vector<Orphan>> TakeOver(const std::string& path) {
-  std::vector<Orphan> orphans;
-  struct stat info{};
-  if (::lstat(path.c_str(), &info) == 0 && !S_ISSOCK(info.st_mode)) {
-    return Fail(ErrorKind::kConfig,
-                fmt::format("{} is there and is no socket; it is left alone", path));
+// Other places where orphans may wait: a supervisor that died in a take-over listened there.
+std::vector<std::string> PlacesBeside(const std::string& path) {
+  std::vector<std::string> places;
+  for (char number = '0'; number <= '9'; ++number) {
+    places.push_back(path + '.' + number);
   }
+  return places;
+}
+
+bool IsThere(const std::string& path) {
+  struct stat info{};
+  return ::lstat(path.c_str(), &info) == 0;
+}
+
+Result<> ListenBeside(const std::string& path, ControlServer& server) {
+  for (const std::string& place : PlacesBeside(path)) {
+    if (!IsThere(place)) {
+      return server.Listen(place);
+    }
+  }
+  return Fail(ErrorKind::kConfig,
+              fmt::format("{0}.0 to {0}.9 are there, of starts that failed; remove them", path));
+}
+
+// Everyone who waits at `place` is asked; who agrees is added to `orphans`. An error only if a
+// supervisor may live there: where one orphan was found, there is none.
+Result<> AskOrphans(const std::string& place, int next_listener, std::vector<Orphan>& orphans) {
   for (int failures = 0; failures < kMostFailures;) {
-    Result<UniqueFd> channel = ConnectControl(path, kPeerLimit);
+    Result<UniqueFd> channel = ConnectControl(place, kPeerLimit);
     if (!channel) {
       int reason = channel.error().system_errno();
-      if (reason == ENOENT) {
-        return orphans;
-      }
-      if (reason == ECONNREFUSED) {
-        break;
+      if (reason == ENOENT || reason == ECONNREFUSED || !orphans.empty()) {
+        return {};
       }
       if (reason == ETIMEDOUT) {
         // Its queue is full: somebody lives, and hangs.
         return Fail(
             ErrorKind::kProtocol,
-            fmt::format("another tidegate holds the control socket {} and does not answer", path));
+            fmt::format("another tidegate holds the control socket {} and does not answer", place));
       }
       return Fail(channel.error());
     }
@@ -96,35 +113,68 @@ Result<std::vector<Orphan>> TakeOver(const std::string& path) {
     // socket.
     Result<PeerCredentials> listener = PeerOf(channel->get());
     pid_t pid = listener ? listener->pid : 0;
-    Result<> asked = SendControl(channel->get(), MakeControlMessage("takeover"), {}, kPeerLimit);
+    int fds[] = {next_listener};
+    Result<> asked = SendControl(channel->get(), MakeControlMessage("takeover"), fds, kPeerLimit);
     Result<ControlMessage> answer =
         asked ? ReceiveControl(channel->get(), kPeerLimit) : Fail(asked.error());
     if (!answer) {
       if (answer.error().kind() == ErrorKind::kTimeout) {
         // Silence of a living process: it hangs, and still owns its sockets.
-        if (pid > 0 && pid != ::getpid() && (::kill(pid, 0) == 0 || errno == EPERM)) {
-          return Fail(Occupied(path, pid));
+        bool lives = pid > 0 && pid != ::getpid() && (::kill(pid, 0) == 0 || errno == EPERM);
+        if (lives && orphans.empty()) {
+          return Fail(Occupied(place, pid));
         }
         LogEvent(LogLevel::kWarn,
                  "a worker of a dead supervisor does not answer; it is left alone");
-        break;
+        return {};
       }
       ++failures;
       continue;
     }
     if (answer->type() != "adopted") {
-      return Fail(Occupied(path, pid));
+      return orphans.empty() ? Fail(Occupied(place, pid)) : Result<>();
     }
     Result<Orphan> orphan = ReadOrphan(std::move(*channel), std::move(*answer));
     if (orphan) {
       LogEvent(LogLevel::kInfo, fmt::format("took over worker {} of generation {} (pid {})",
                                             orphan->slot, orphan->generation, orphan->pid));
       orphans.push_back(std::move(*orphan));
+      FaultAt("supervisor", "takeover");
     } else {
       ++failures;
     }
   }
-  ::unlink(path.c_str());
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<Orphan>> TakeOver(const std::string& path, ControlServer& server) {
+  struct stat info{};
+  if (::lstat(path.c_str(), &info) == 0 && !S_ISSOCK(info.st_mode)) {
+    return Fail(ErrorKind::kConfig,
+                fmt::format("{} is there and is no socket; it is left alone", path));
+  }
+  std::vector<std::string> places = {path};
+  std::ranges::copy_if(PlacesBeside(path), std::back_inserter(places), IsThere);
+  Result<> done = ListenBeside(path, server);
+  if (!done) {
+    return Fail(done.error());
+  }
+  std::vector<Orphan> orphans;
+  for (const std::string& place : places) {
+    done = AskOrphans(place, server.listener_fd(), orphans);
+    if (!done) {
+      server.StopListening();
+      return Fail(done.error());
+    }
+  }
+  done = server.MoveTo(path);
+  if (!done) {
+    return Fail(done.error());
+  }
+  std::for_each(places.begin() + 1, places.end(),
+                [](const std::string& place) { ::unlink(place.c_str()); });
   return orphans;
 }
 

@@ -1,7 +1,11 @@
 #pragma once
 
-// The control socket before we have it: a stale one is removed, a living supervisor is left alone,
+// How the control socket becomes ours: a stale one is replaced, a living supervisor is left alone,
 // and workers that a dead supervisor left behind are asked, one after the other, to become ours.
+//
+// We may die as well while we do that. So we listen beside the path first (path.0 to path.9), each
+// orphan gets that socket together with the question, and the path is ours when all have answered:
+// at every moment each orphan waits at the path or beside it, and the next start looks at both.
 
 #include <sys/types.h>
 
@@ -38,9 +42,10 @@ struct Orphan {
   UniqueFd channel;
 };
 
-// Frees `path` for us. Waits, at most a second for each peer. Errors: kProtocol if a supervisor is
-// there (exit 6), kSystem.
-Result<std::vector<Orphan>> TakeOver(const std::string& path);
+// `server` listens at `path` afterwards, and what was there before is gone. Waits, at most a second
+// for each peer. Errors: kProtocol if a supervisor is there (exit 6), kConfig, kSystem; then
+// nothing has changed.
+Result<std::vector<Orphan>> TakeOver(const std::string& path, ControlServer& server);
 
 // Their listeners, counters and processes become part of `holdings`, before anything else is there.
 // `config` stands for the one they have, which nobody knows any more.

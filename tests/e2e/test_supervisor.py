@@ -1,6 +1,7 @@
 """The supervisor at work: dying workers, dying supervisors, signals, systemd's protocol."""
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -142,6 +143,50 @@ def test_a_request_in_progress_survives_the_supervisors_death_and_the_takeover(l
         tidegate.start().wait_ready()
         go.set()
         assert client.response().status == 200
+
+
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_supervisor_that_dies_in_the_takeover_leaves_nobody_behind(launch, origin, deaths):
+    """Some workers have agreed by then, some have not been asked: the next start finds both."""
+    tidegate = launch(fixed(origin.address, workers=3))
+    orphans = tidegate.workers()
+    with Steady(tidegate, strict=False) as steady:
+        kill_supervisor(tidegate)
+        for _ in range(deaths):
+            tidegate.extra_env["TIDEGATE_TEST_FAULT"] = "takeover:die"
+            tidegate.start()
+            assert tidegate.wait_exit() == -signal.SIGKILL
+            steady.more("answers without a supervisor")
+        del tidegate.extra_env["TIDEGATE_TEST_FAULT"]
+        tidegate.start().wait_ready()
+        assert set(orphans) <= {int(pid) for pid in re.findall(r"took over worker .*\(pid (\d+)\)", tidegate.stderr)}
+        until(lambda: not any(processes.alive(pid) for pid in orphans), "the orphans to end", 20)
+        steady.more()
+    assert not steady.failures
+    assert sorted(path.name for path in tidegate.directory.glob("control.sock*")) == ["control.sock"]
+    tidegate.ok("reload", "--force")
+
+
+# Workers that hang.
+
+def test_conns_names_a_worker_that_does_not_answer_and_shows_the_rest(launch, origin):
+    tidegate = launch(basic(origin.address, workers=2))
+    clients = [tidegate.connect() for _ in range(8)]
+    assert [client.get("/").status for client in clients] == [200] * 8
+    stopped = tidegate.workers()[0]
+    os.kill(stopped, signal.SIGSTOP)
+    until(lambda: processes.stopped(stopped), "the worker to stop")
+    data = tidegate.ok("conns", "--json", seconds=10).json
+    assert [entry["pid"] for entry in data["silent_workers"]] == [stopped]
+    assert stopped not in {entry["pid"] for entry in data["connections"]}
+    said = tidegate.ok("conns", seconds=10).out
+    assert f"(pid {stopped}) does not answer" in said
+    outcome = tidegate.cli("conns", "--kill", "1.0.1", seconds=10)
+    assert outcome.code == 1 and "worker 0 of generation 1 does not answer" in outcome.text
+    os.kill(stopped, signal.SIGCONT)
+    until(lambda: len(tidegate.ok("conns", "--json").json["connections"]) == 8, "all connections")
+    for client in clients:
+        client.close()
 
 
 # Signals.

@@ -197,7 +197,12 @@ TEST_F(ControlClientTest, AnOrphanGivesItsSocketsToASuccessor) {
   auto successor = ConnectControl(path_, std::chrono::seconds(1));
   ASSERT_TRUE(successor);
   supervisor_ = std::move(*successor);
-  Say(MakeControlMessage("takeover"));
+  std::string next_path = path_ + ".0";
+  std::filesystem::remove(next_path);
+  auto next = ListenControl(next_path, 0660);
+  ASSERT_TRUE(next);
+  Say(MakeControlMessage("takeover"), {next->get()});
+  next->Reset();
   ControlMessage adopted = Hear();
   ASSERT_EQ(adopted.type(), "adopted");
   EXPECT_EQ(adopted.body["generation"], 7);
@@ -214,6 +219,17 @@ TEST_F(ControlClientTest, AnOrphanGivesItsSocketsToASuccessor) {
   // And it obeys.
   Say(Message("accept", {{"slots", {9}}}));
   EXPECT_EQ(worker_.slots, std::vector<unsigned>{9});
+
+  // The successor dies before it has said anything else: the worker waits where it was told to.
+  supervisor_.Reset();
+  Turn();
+  EXPECT_TRUE(worker_.orphaned);
+  auto third = ConnectControl(next_path, std::chrono::seconds(1));
+  ASSERT_TRUE(third);
+  supervisor_ = std::move(*third);
+  Say(MakeControlMessage("takeover"));
+  EXPECT_EQ(Hear().type(), "adopted");
+  std::filesystem::remove(next_path);
 }
 
 TEST_F(ControlClientTest, ADrainingWorkerHoldsNoListener) {
