@@ -22,7 +22,8 @@ constexpr const char* kStopping = "the supervisor is stopping";
 constexpr Duration kPreflightLimit = std::chrono::seconds(10);
 constexpr Duration kCommitLimit = std::chrono::seconds(5);
 constexpr Duration kFlushLimit = std::chrono::seconds(1);
-constexpr Duration kProbeLimit = std::chrono::seconds(1);
+constexpr Duration kProbeLimit = std::chrono::seconds(2);
+constexpr Duration kProbeEvery = std::chrono::seconds(1);
 // What the workers of a generation that is rolled back get for what they have begun.
 constexpr Duration kRollBackDrain = std::chrono::seconds(2);
 constexpr Duration kProgressEvery = std::chrono::milliseconds(500);
@@ -209,29 +210,28 @@ Outcome GoBack(Holdings& holdings, const Operation& operation, Outcome outcome) 
   return outcome;
 }
 
-// --- 8. Probation: is there a reason to go back? Empty: none
+// --- 8. Probation: is there a reason to go back? Empty: none. A crash is noticed by itself, a
+// worker that hangs because it is asked again and again.
 
 Task<std::string> WatchProbation(Holdings& holdings, Generation& next, Duration probation,
                                  Narrator& narrator) {
   TimePoint until = holdings.loop.now() + static_cast<TimePoint>(probation.count());
-  while (next.crashes() == 0 && !holdings.stopping && holdings.loop.now() < until) {
+  bool answers = true;
+  while (next.crashes() == 0 && !holdings.stopping) {
+    auto answered = co_await next.Probe(kProbeLimit);
+    answers = answered;
+    if (!answers || holdings.loop.now() >= until) {
+      break;
+    }
     Duration left(static_cast<std::int64_t>(until - holdings.loop.now()));
-    co_await next.WaitChange(std::min(left, Duration(std::chrono::seconds(1))));
+    co_await next.WaitChange(std::min(left, kProbeEvery));
     narrator.Running(fmt::format("generation {} is watched", next.number()));
   }
   if (FaultAt("supervisor", "probation") != Fault::kNone) {
     co_return std::string("a test asked for this fault");
   }
-  if (holdings.stopping) {
-    co_return std::string();
-  }
-  if (next.crashes() == 0) {
-    auto answered = co_await next.Probe(kProbeLimit);
-    if (answered) {
-      co_return std::string();
-    }
-  }
-  co_return next.failure().reason;
+  bool stable = answers && next.crashes() == 0;
+  co_return stable || holdings.stopping ? std::string() : next.failure().reason;
 }
 
 // The old generation serves again, the new one finishes what it has begun, nothing else is left.
@@ -262,7 +262,7 @@ Task<void> RollBack(Holdings& holdings, Generation& old, Generation& next) {
   holdings.listeners.Close(unused);
 }
 
-// Room for one more: the oldest that drains is cut short.
+// The oldest that drain are cut short, once the one that needs their room is ready.
 void CutOldest(Holdings& holdings, std::uint64_t max_generations, Narrator& narrator) {
   auto alive = [&] {
     return std::count_if(
@@ -270,7 +270,7 @@ void CutOldest(Holdings& holdings, std::uint64_t max_generations, Narrator& narr
         [](const auto& generation) { return generation->state() != GenerationState::kExited; });
   };
   std::int64_t surplus =
-      alive() + 1 - static_cast<std::int64_t>(std::max<std::uint64_t>(max_generations, 2));
+      alive() - static_cast<std::int64_t>(std::max<std::uint64_t>(max_generations, 2));
   for (const auto& generation : holdings.generations) {
     if (surplus > 0 && generation->state() == GenerationState::kDraining) {
       narrator.Warn(fmt::format("generation {} is cut short: at most {} may exist",
@@ -382,7 +382,6 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
 
   // 6. Spawn generation g+1, prepare. Any rejection, exit or timeout: kill g+1, answer.
   narrator.Begin("prepare", 6);
-  CutOldest(holdings, limits.max_generations, narrator);
   Result<std::optional<Identity>> identity = IdentityFor(plan.config->config);
   holdings.generations.push_back(std::make_unique<Generation>(
       holdings.surroundings, Generation::Parts{.number = holdings.next_generation++,
@@ -419,6 +418,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
     co_return UpgradeEnd{.outcome = GoBack(holdings, operation, std::move(outcome))};
   }
   narrator.Ok(fmt::format("generation {}: {} ready", next.number(), CountOf(workers, "worker")));
+  CutOldest(holdings, limits.max_generations, narrator);
 
   // 7. Commit: g+1 accepts beside g. From here g+1 is current. Not confirmed in time: as in 8.
   narrator.Begin("commit", 7);

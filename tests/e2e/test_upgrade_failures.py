@@ -198,6 +198,36 @@ def test_a_worker_killed_in_probation_rolls_the_upgrade_back(upgrade):
     case.works_afterwards()
 
 
+def test_a_worker_that_hangs_early_in_probation_is_not_waited_for(upgrade):
+    case = upgrade(upgrade={"probation": "1h"})
+    outcomes = []
+    thread = threading.Thread(target=lambda: outcomes.append(case.run()))
+    thread.start()
+    until(lambda: case.tidegate.generation == 2 and len(case.tidegate.workers(2)) == 2, "generation 2")
+    os.kill(case.tidegate.workers(2)[0], signal.SIGSTOP)
+    thread.join()
+    assert outcomes[0].code == 8 and "do not answer" in outcomes[0].text, outcomes[0].text
+    case.unchanged()
+
+
+def test_an_upgrade_that_fails_does_not_cut_a_draining_generation_short(upgrade, origin):
+    """The oldest has to make room for a generation that is ready, not for one that is only tried."""
+    go = threading.Event()
+    origin.handler = lambda peer, got: (peer.wait(go) if got.target == "/slow" else None, peer.answer())
+    case = upgrade(upgrade={"drain": "1h", "max_generations": 2})
+    tidegate = case.tidegate
+    with tidegate.connect() as client:
+        client.send(request("GET", "/slow"))
+        origin.wait_requests(1)
+        tidegate.ok("upgrade", "--force", "--detach")
+        case.fault("worker.prepare:fail")
+        assert case.run().code == 1
+        assert {entry["number"] for entry in tidegate.status()["generations"]} == {1, 2}
+        go.set()
+        assert client.response().status == 200
+    tidegate.wait_generations(1)
+
+
 # Step 9 and 10: the old generation does not end by itself.
 
 def test_an_old_worker_that_hangs_in_its_drain_is_killed_and_reported(upgrade):
