@@ -253,8 +253,14 @@ std::string ConnectionsText(const Json& data, const Output& output) {
                WordOf(one, "listener"), WordOf(one, "client"),
                FormatOctets(NumberOf(one, "bytes_in")), FormatOctets(NumberOf(one, "bytes_out"))});
   }
-  std::string count = CountOf(connections.size(), "connection");
-  return table.empty() ? count + "\n" : table.Format(output) + "\n" + count + "\n";
+  std::string text = table.empty() ? std::string() : table.Format(output) + "\n";
+  text += CountOf(connections.size(), "connection") + "\n";
+  for (const Json& one : ArrayOf(data, "silent_workers")) {
+    text +=
+        fmt::format("Worker {} of generation {} (pid {}) does not answer; its connections are not listed.\n",
+                    CountText(one, "slot"), CountText(one, "generation"), CountText(one, "pid"));
+  }
+  return text;
 }
 
 }  // namespace tidegate

@@ -60,7 +60,8 @@ class Supervisor {
   void StopCommand(ClientId client, const nlohmann::json& args);
   void Status(ClientId client, const nlohmann::json& args);
   void Connections(ClientId client, const nlohmann::json& args);
-  void KillConnection(ClientId client, const std::string& id);
+  Task<void> ListConnections(ClientId client, std::uint64_t only, std::string state);
+  Task<void> KillConnection(ClientId client, std::string text);
   void Reopen(ClientId client, const nlohmann::json& args);
   void SetLogLevel(ClientId client, const nlohmann::json& args);
   void Ping(ClientId client, const nlohmann::json& args);

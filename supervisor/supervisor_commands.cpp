@@ -38,6 +38,9 @@ std::optional<ConnectionId> ParseConnectionId(std::string_view text) {
   return id;
 }
 
+// Who has not answered by then hangs: the others' answers do not wait for it.
+constexpr Duration kAnswerLimit = std::chrono::seconds(2);
+
 constexpr std::string_view kStateNames[] = {"starting", "serving", "reloading", "upgrading",
                                             "stopping"};
 
@@ -143,35 +146,32 @@ json Supervisor::StatusData() {
 
 void Supervisor::Connections(ClientId client, const json& args) {
   if (args.contains("kill")) {
-    KillConnection(client, TextOf(args, "kill"));
-    return;
+    scope_.Start(KillConnection(client, TextOf(args, "kill")));
+  } else {
+    // The CLI sends numbers as numbers; a text is taken, too.
+    scope_.Start(ListConnections(client, NumberOf(args, "generation"), TextOf(args, "state")));
   }
-  // The CLI sends numbers as numbers; a text is taken, too.
-  std::uint64_t only = NumberOf(args, "generation");
-  std::string state = TextOf(args, "state");
+}
+
+Task<void> Supervisor::ListConnections(ClientId client, std::uint64_t only, std::string state) {
   struct Gathering {
-    unsigned missing = 1;
+    // By generation and slot: who has not answered yet.
+    std::map<std::pair<std::uint64_t, unsigned>, pid_t> silent;
     json connections = json::array();
+    Event done;
   };
   auto gathering = std::make_shared<Gathering>();
-  auto one_less = [this, client, gathering] {
-    if (--gathering->missing == 0) {
-      holdings_.server.Finish(
-          client, 0, "",
-          {{"schema_version", 1}, {"connections", std::move(gathering->connections)}});
-    }
-  };
   for (const auto& generation : holdings_.generations) {
     std::uint64_t number = generation->number();
     if (only != 0 && number != only) {
       continue;
     }
+    generation->ForEachWorker(
+        [&](WorkerProcess& worker) { gathering->silent[{number, worker.slot()}] = worker.pid(); });
     generation->ForEachWorker([&](WorkerProcess& worker) {
-      ++gathering->missing;
       worker.Ask(
           "connections", {},
-          [gathering, one_less, number, state, slot = worker.slot(),
-           pid = worker.pid()](const json& data) {
+          [gathering, number, state, slot = worker.slot(), pid = worker.pid()](const json& data) {
             for (json entry : data.is_array() ? data : json::array()) {
               if (!entry.is_object() || (!state.empty() && TextOf(entry, "state") != state)) {
                 continue;
@@ -182,35 +182,62 @@ void Supervisor::Connections(ClientId client, const json& args) {
               entry["pid"] = pid;
               gathering->connections.push_back(std::move(entry));
             }
-            one_less();
+            gathering->silent.erase({number, slot});
+            if (gathering->silent.empty()) {
+              gathering->done.Set();
+            }
           });
     });
   }
-  one_less();
+  Deadline limit(loop_.timers(), Bind<&Event::Set>(&gathering->done));
+  if (!gathering->silent.empty()) {
+    limit.Arm(kAnswerLimit);
+    co_await gathering->done.Wait();
+  }
+  json silent = json::array();
+  for (const auto& [place, pid] : gathering->silent) {
+    silent.push_back({{"generation", place.first}, {"slot", place.second}, {"pid", pid}});
+  }
+  holdings_.server.Finish(client, 0, "",
+                          {{"schema_version", 1},
+                           {"connections", std::move(gathering->connections)},
+                           {"silent_workers", std::move(silent)}});
 }
 
-void Supervisor::KillConnection(ClientId client, const std::string& text) {
+Task<void> Supervisor::KillConnection(ClientId client, std::string text) {
+  struct Answer {
+    bool came = false;
+    bool killed = false;
+    Event done;
+  };
   std::optional<ConnectionId> id = ParseConnectionId(text);
   Generation* generation = id ? holdings_.FindGeneration(id->generation) : nullptr;
-  WorkerProcess* owner = nullptr;
+  auto answer = std::make_shared<Answer>();
+  bool asked = false;
   if (generation != nullptr) {
     generation->ForEachWorker([&](WorkerProcess& worker) {
       if (worker.slot() == id->slot) {
-        owner = &worker;
+        asked = true;
+        worker.Ask("kill_connection", id->rest, [answer](const json& data) {
+          answer->came = true;
+          answer->killed = data.is_object() && FlagOf(data, "killed");
+          answer->done.Set();
+        });
       }
     });
   }
-  auto answer = [this, client, text](const json& data) {
-    bool killed = data.is_object() && FlagOf(data, "killed");
-    holdings_.server.Finish(client, killed ? 0 : 1,
-                            killed ? "" : fmt::format("there is no connection {}", text),
-                            {{"killed", killed}});
-  };
-  if (owner == nullptr) {
-    answer(nullptr);
-    return;
+  Deadline limit(loop_.timers(), Bind<&Event::Set>(&answer->done));
+  if (asked) {
+    limit.Arm(kAnswerLimit);
+    co_await answer->done.Wait();
   }
-  owner->Ask("kill_connection", id->rest, answer);
+  std::string message;
+  if (asked && !answer->came) {
+    message = fmt::format("worker {} of generation {} does not answer", id->slot, id->generation);
+  } else if (!answer->killed) {
+    message = fmt::format("there is no connection {}", text);
+  }
+  holdings_.server.Finish(client, answer->killed ? 0 : 1, message, {{"killed", answer->killed}});
 }
 
 Result<> Supervisor::ReopenLogs() {
