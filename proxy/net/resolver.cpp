@@ -14,6 +14,7 @@
 
 #include "common/address.h"
 #include "common/check.h"
+#include "common/text.h"
 
 namespace tidegate {
 namespace {
@@ -21,6 +22,31 @@ namespace {
 // Of one try; c-ares doubles it for the next. Three tries of one server fit into the limit.
 constexpr int kTryMs = 1000;
 constexpr int kTries = 3;
+
+// RFC 6761 section 6.3: such names are loopback, and no server is asked. c-ares relies on /etc/hosts
+// for that, which a container may lack; so IPv4 first, as most files have it.
+bool IsLocalhost(std::string_view name) {
+  constexpr std::string_view kLocalhost = "localhost";
+  if (name.ends_with('.')) {
+    name.remove_suffix(1);
+  }
+  if (name.size() < kLocalhost.size() ||
+      !EqualsIgnoringCase(name.substr(name.size() - kLocalhost.size()), kLocalhost)) {
+    return false;
+  }
+  name.remove_suffix(kLocalhost.size());
+  return name.empty() || name.ends_with('.');
+}
+
+ResolvedAddresses Loopback() {
+  ResolvedAddresses loopback{.addresses = {}, .ttl = Resolver::kMaxTtl};
+  for (const char* literal : {"127.0.0.1", "::1"}) {
+    SocketAddress address;
+    TG_CHECK(Address{.host = literal}.ToSockaddr(address.storage, address.length));
+    loopback.addresses.push_back(address);
+  }
+  return loopback;
+}
 
 Result<ResolvedAddresses> Unresolved(const std::string& name, std::string_view why) {
   return Fail(ErrorKind::kUpstreamUnresolved, fmt::format("{}: {}", name, why));
@@ -219,6 +245,10 @@ Resolver::Request Resolver::Resolve(std::string name, OnResolved on_resolved) {
   SocketAddress address;
   if (!name.empty() && literal.ToSockaddr(address.storage, address.length)) {
     on_resolved(ResolvedAddresses{.addresses = {address}, .ttl = kMaxTtl});
+    return {};
+  }
+  if (IsLocalhost(name)) {
+    on_resolved(Loopback());
     return {};
   }
   std::uint64_t id = ++last_id_;

@@ -6,7 +6,8 @@
 //   1. A lookup ends within kResolveLimit, whatever the servers do.
 //   2. Who asks for a name that is being looked up waits for the same answer.
 //   3. After a Request is destroyed its callback is not called.
-//   4. resolv.conf and /etc/hosts are read again; a change is seen within kChannelAge.
+//   4. localhost and names below it are loopback, whatever files and servers say.
+//   5. resolv.conf and /etc/hosts are read again; a change is seen within kChannelAge.
 
 #include <sys/socket.h>
 

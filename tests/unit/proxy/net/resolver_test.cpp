@@ -226,10 +226,13 @@ TEST_F(ResolverTest, AnswersAddressesAtOnce) {
   EXPECT_EQ(server_.queries, 0);
 }
 
-TEST_F(ResolverTest, AsksNobodyForLocalhost) {
-  std::string answer = AskAndWait("localhost");
-  EXPECT_NE(answer.find("127.0.0.1:0"), std::string::npos) << answer;
+TEST_F(ResolverTest, Rule4AsksNobodyForLocalhost) {
+  for (const char* name : {"localhost", "LocalHost.", "app.localhost"}) {
+    EXPECT_EQ(AskAndWait(name), "127.0.0.1:0 [::1]:0") << name;
+  }
   EXPECT_EQ(server_.queries, 0);
+  server_.names["notlocalhost"] = {{"192.0.2.1"}};
+  EXPECT_EQ(AskAndWait("notlocalhost"), "192.0.2.1:0");
 }
 
 TEST_F(ResolverTest, AsksAgainEachTime) {
