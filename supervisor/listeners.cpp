@@ -13,7 +13,10 @@
 #include <charconv>
 #include <cstdlib>
 
+#include <fmt/format.h>
+
 #include "supervisor/event_log.h"
+#include "supervisor/port_holder.h"
 
 namespace tidegate {
 namespace {
@@ -43,6 +46,13 @@ struct BindAddress {
   sockaddr_storage storage{};
   socklen_t length = 0;
 };
+
+BindAddress BoundTo(int fd) {
+  BindAddress result;
+  result.length = sizeof(result.storage);
+  ::getsockname(fd, reinterpret_cast<sockaddr*>(&result.storage), &result.length);
+  return result;
+}
 
 Result<BindAddress> Resolve(const Address& address) {
   BindAddress result;
@@ -103,6 +113,37 @@ Result<UniqueFd> BindSocket(const BindAddress& address, const Address& shown, bo
     return Fail(Error::System(errno, "listen on " + shown.ToString()));
   }
   return fd;
+}
+
+std::uint16_t PortOf(const BindAddress& address) {
+  switch (address.storage.ss_family) {
+    case AF_INET:
+      return ntohs(reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_port);
+    case AF_INET6:
+      return ntohs(reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_port);
+    default:
+      return 0;
+  }
+}
+
+// SO_REUSEPORT would let us share the port of another process of our user without a word, and each
+// would get a part of the connections. Without it the kernel refuses while somebody listens.
+Result<> RefuseTakenPort(const BindAddress& address, const Address& shown) {
+  Result<UniqueFd> probe = BindSocket(address, shown, false);
+  if (probe || probe.error().system_errno() != EADDRINUSE) {
+    return {};
+  }
+  return Fail(probe.error());
+}
+
+// Whose it is, where that is known: what an operator asks next.
+Error NameHolder(const Error& error, const BindAddress& address) {
+  std::string holder =
+      error.system_errno() == EADDRINUSE ? HolderOfPort(PortOf(address)) : std::string();
+  if (holder.empty()) {
+    return error;
+  }
+  return Error(ErrorKind::kSystem, fmt::format("{}, by {}", error.ToString(), holder));
 }
 
 // A machine without IPv6 has no dual stack; any address then means any IPv4 address.
@@ -191,9 +232,16 @@ Result<> Listeners::Open(ListenerSockets& sockets, const ListenerConfig& config,
   std::size_t wanted = reuse_port ? workers : 1;
   if (!sockets.slots.empty()) {
     // The port that the kernel chose, and the family that worked.
-    address->length = sizeof(address->storage);
-    ::getsockname(sockets.slots.front().get(), reinterpret_cast<sockaddr*>(&address->storage),
-                  &address->length);
+    *address = BoundTo(sockets.slots.front().get());
+  }
+  bool ours = std::any_of(sockets_.begin(), sockets_.end(), [&](const ListenerSockets& held) {
+    return !held.slots.empty() && PortOf(BoundTo(held.slots.front().get())) == PortOf(*address);
+  });
+  if (reuse_port && !ours && PortOf(*address) != 0) {
+    Result<> free = RefuseTakenPort(*address, config.bind);
+    if (!free) {
+      return Fail(NameHolder(free.error(), *address));
+    }
   }
   while (sockets.slots.size() < wanted) {
     Result<UniqueFd> fd = BindSocket(*address, config.bind, reuse_port);
@@ -202,12 +250,10 @@ Result<> Listeners::Open(ListenerSockets& sockets, const ListenerConfig& config,
       fd = BindSocket(*address, config.bind, reuse_port);
     }
     if (!fd) {
-      return Fail(fd.error());
+      return Fail(NameHolder(fd.error(), *address));
     }
     sockets.slots.push_back(std::move(*fd));
-    address->length = sizeof(address->storage);
-    ::getsockname(sockets.slots.front().get(), reinterpret_cast<sockaddr*>(&address->storage),
-                  &address->length);
+    *address = BoundTo(sockets.slots.front().get());
   }
   sockets.bound = BoundAddress(sockets.slots.front().get());
   return {};
