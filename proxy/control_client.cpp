@@ -64,16 +64,6 @@ std::vector<std::uint64_t> ListenersOf(const json& body) {
   return ids;
 }
 
-LogLevel LevelOf(const std::string& name) {
-  if (name == "debug") {
-    return LogLevel::kDebug;
-  }
-  if (name == "warn") {
-    return LogLevel::kWarn;
-  }
-  return name == "error" ? LogLevel::kError : LogLevel::kInfo;
-}
-
 }  // namespace
 
 class ControlClient::Body final : public ControlChannel::Handler {
@@ -97,6 +87,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
 
   void Close() {
     StopWaiting();
+    control_listener_.Reset();
     channel_.reset();
     sockets_.clear();
     orphan_limit_.Disarm();
@@ -125,17 +116,12 @@ class ControlClient::Body final : public ControlChannel::Handler {
       return;
     }
     static const std::map<std::string, Method, std::less<>> kMethods = {
-        {"init", &Body::OnInit},
-        {"sockets", &Body::OnSockets},
-        {"prepare", &Body::OnPrepare},
-        {"commit", &Body::OnCommit},
-        {"abandon", &Body::OnAbandon},
-        {"accept", &Body::OnAccept},
-        {"drop_listeners", &Body::OnDropListeners},
-        {"drain", &Body::OnDrain},
-        {"query", &Body::OnQuery},
-        {"ping", &Body::OnPing},
-        {"reopen_logs", &Body::OnReopenLogs},
+        {"init", &Body::OnInit},         {"control_listener", &Body::OnControlListener},
+        {"sockets", &Body::OnSockets},   {"prepare", &Body::OnPrepare},
+        {"commit", &Body::OnCommit},     {"abandon", &Body::OnAbandon},
+        {"accept", &Body::OnAccept},     {"drop_listeners", &Body::OnDropListeners},
+        {"drain", &Body::OnDrain},       {"query", &Body::OnQuery},
+        {"ping", &Body::OnPing},         {"reopen_logs", &Body::OnReopenLogs},
         {"loglevel", &Body::OnLogLevel},
     };
     auto method = kMethods.find(message.type());
@@ -190,6 +176,12 @@ class ControlClient::Body final : public ControlChannel::Handler {
       channel_->Send(answer);
       std::exit(1);
     }
+  }
+
+  // After a takeover. Once nobody holds the socket before, a connect there is refused: that tells
+  // the successor that it has found all of us.
+  void OnControlListener(ControlMessage& message) {
+    control_listener_ = message.fds.empty() ? UniqueFd() : std::move(message.fds[0]);
   }
 
   void OnSockets(ControlMessage& message) {
@@ -319,7 +311,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
 
   void OnLogLevel(ControlMessage& message) {
     double seconds = SecondsOf(message.body, "seconds");
-    handler_.SetLogLevel(LevelOf(TextOf(message.body, "level")),
+    handler_.SetLogLevel(LogLevelOf(TextOf(message.body, "level")).value_or(LogLevel::kInfo),
                          Duration(static_cast<std::int64_t>(seconds * 1000)));
   }
 
@@ -342,9 +334,6 @@ class ControlClient::Body final : public ControlChannel::Handler {
                [](uv_handle_t* handle) { delete reinterpret_cast<uv_poll_t*>(handle); });
     }
     candidates_.clear();
-    // Once nobody holds it, a connect is refused: that tells the successor that it has found all of
-    // us.
-    control_listener_.Reset();
   }
 
   // One at a time: other orphans wait on the same socket.
@@ -359,7 +348,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
     }
   }
 
-  void OnCandidate(ControlChannel& channel, ControlMessage& message) {
+  void OnCandidate(ControlChannel& channel, const ControlMessage& message) {
     auto held = std::find_if(candidates_.begin(), candidates_.end(),
                              [&](const auto& candidate) { return candidate.get() == &channel; });
     if (held == candidates_.end()) {
@@ -376,11 +365,8 @@ class ControlClient::Body final : public ControlChannel::Handler {
     }
     channel_ = std::move(*held);
     candidates_.erase(held);
+    // The socket is kept until the successor has named another: it may die before it has.
     StopWaiting();
-    // Where we wait for another, should this supervisor die as well, at whatever moment.
-    if (!message.fds.empty()) {
-      control_listener_ = std::move(message.fds[0]);
-    }
     orphan_limit_.Disarm();
     SendAdopted();
     handler_.OnAdopted();
@@ -462,11 +448,18 @@ void ControlClient::Start() {
   body_->Start();
 }
 
-void ControlClient::ReportDraining(std::uint64_t left, std::uint64_t tunnels, Duration oldest) {
+void ControlClient::ReportDraining(const DrainProgress& progress) {
   json report = MakeControlMessage("draining");
-  report["left"] = left;
-  report["tunnels"] = tunnels;
-  report["oldest_seconds"] = static_cast<double>(oldest.count()) / 1000.0;
+  report["left"] = progress.left;
+  report["tunnels"] = progress.tunnels;
+  report["cut"] = progress.cut;
+  report["oldest_seconds"] = static_cast<double>(progress.oldest.count()) / 1000.0;
+  body_->Send(report);
+}
+
+void ControlClient::ReportGate(bool open) {
+  json report = MakeControlMessage("gate");
+  report["open"] = open;
   body_->Send(report);
 }
 

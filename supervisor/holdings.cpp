@@ -19,6 +19,7 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
       children(the_loop),
       notify(the_loop),
       server(the_loop, std::move(on_command)),
+      stragglers(the_loop),
       surroundings{.loop = the_loop,
                    .children = children,
                    .counters = counters,

@@ -20,6 +20,7 @@
 #include "supervisor/notify.h"
 #include "supervisor/operation.h"
 #include "supervisor/process.h"
+#include "supervisor/stragglers.h"
 #include "supervisor/supervisor.h"
 
 namespace tidegate {
@@ -58,6 +59,7 @@ struct Holdings {
   LogFiles logs;
   Notify notify;
   ControlServer server;
+  Stragglers stragglers;
   WorkerSurroundings surroundings;
 
   // What runs, and what is in force.

@@ -65,6 +65,8 @@ int Supervisor::Resume(const json& state, Entrance entrance) {
 int Supervisor::Run() {
   ListenToSignals();
   holdings_.children.Reap();
+  const UpgradeConfig& limits = holdings_.config->config.upgrade;
+  holdings_.stragglers.Look(holdings_.options.socket_path, limits.drain, limits.drain_tunnels);
   loop_.Run();
   return exit_code_;
 }
@@ -148,6 +150,7 @@ Task<void> Supervisor::ResumeStory(json state, Entrance entrance) {
   bool returned = upgrade.contains("outcome") || !entrance.returned_because.empty();
   Operation operation = RestoreOperation(upgrade.at("operation"), holdings_.server, state);
   running_ = operation;
+  ArmLogLevel();
   holdings_.notify.StartWatchdog();
   StartTails();
   if (returned) {

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <iterator>
 #include <map>
 
@@ -14,6 +15,7 @@
 #include "common/control.h"
 #include "common/test_fault.h"
 #include "supervisor/event_log.h"
+#include "supervisor/stragglers.h"
 
 namespace tidegate {
 namespace {
@@ -67,15 +69,6 @@ Error Occupied(const std::string& path, pid_t pid) {
                fmt::format("another tidegate (pid {}) runs with the control socket {}", pid, path));
 }
 
-// Other places where orphans may wait: a supervisor that died in a take-over listened there.
-std::vector<std::string> PlacesBeside(const std::string& path) {
-  std::vector<std::string> places;
-  for (char number = '0'; number <= '9'; ++number) {
-    places.push_back(path + '.' + number);
-  }
-  return places;
-}
-
 bool IsThere(const std::string& path) {
   struct stat info{};
   return ::lstat(path.c_str(), &info) == 0;
@@ -91,15 +84,21 @@ Result<> ListenBeside(const std::string& path, ControlServer& server) {
               fmt::format("{0}.0 to {0}.9 are there, of starts that failed; remove them", path));
 }
 
+enum class Answered : std::uint8_t { kAll, kSomeAreSilent };
+
 // Everyone who waits at `place` is asked; who agrees is added to `orphans`. An error only if a
 // supervisor may live there: where one orphan was found, there is none.
-Result<> AskOrphans(const std::string& place, int next_listener, std::vector<Orphan>& orphans) {
+Result<Answered> AskOrphans(const std::string& place, int next_listener,
+                            std::vector<Orphan>& orphans) {
   for (int failures = 0; failures < kMostFailures;) {
     Result<UniqueFd> channel = ConnectControl(place, kPeerLimit);
     if (!channel) {
       int reason = channel.error().system_errno();
-      if (reason == ENOENT || reason == ECONNREFUSED || !orphans.empty()) {
-        return {};
+      if (reason == ENOENT || reason == ECONNREFUSED) {
+        return Answered::kAll;
+      }
+      if (!orphans.empty()) {
+        return Answered::kSomeAreSilent;
       }
       if (reason == ETIMEDOUT) {
         // Its queue is full: somebody lives, and hangs.
@@ -113,8 +112,7 @@ Result<> AskOrphans(const std::string& place, int next_listener, std::vector<Orp
     // socket.
     Result<PeerCredentials> listener = PeerOf(channel->get());
     pid_t pid = listener ? listener->pid : 0;
-    int fds[] = {next_listener};
-    Result<> asked = SendControl(channel->get(), MakeControlMessage("takeover"), fds, kPeerLimit);
+    Result<> asked = SendControl(channel->get(), MakeControlMessage("takeover"), {}, kPeerLimit);
     Result<ControlMessage> answer =
         asked ? ReceiveControl(channel->get(), kPeerLimit) : Fail(asked.error());
     if (!answer) {
@@ -125,17 +123,23 @@ Result<> AskOrphans(const std::string& place, int next_listener, std::vector<Orp
           return Fail(Occupied(place, pid));
         }
         LogEvent(LogLevel::kWarn,
-                 "a worker of a dead supervisor does not answer; it is left alone");
-        return {};
+                 "a worker of a dead supervisor does not answer; it will be told to drain when it "
+                 "does");
+        return Answered::kSomeAreSilent;
       }
       ++failures;
       continue;
     }
     if (answer->type() != "adopted") {
-      return orphans.empty() ? Fail(Occupied(place, pid)) : Result<>();
+      if (orphans.empty()) {
+        return Fail(Occupied(place, pid));
+      }
+      return Answered::kSomeAreSilent;
     }
     Result<Orphan> orphan = ReadOrphan(std::move(*channel), std::move(*answer));
-    if (orphan) {
+    int fds[] = {next_listener};
+    if (orphan && SendControl(orphan->channel.get(), MakeControlMessage("control_listener"), fds,
+                              kPeerLimit)) {
       LogEvent(LogLevel::kInfo, fmt::format("took over worker {} of generation {} (pid {})",
                                             orphan->slot, orphan->generation, orphan->pid));
       orphans.push_back(std::move(*orphan));
@@ -144,7 +148,17 @@ Result<> AskOrphans(const std::string& place, int next_listener, std::vector<Orp
       ++failures;
     }
   }
-  return {};
+  return Answered::kSomeAreSilent;
+}
+
+// Makes room at `path` for us, and keeps who waits there reachable (stragglers.h).
+void MoveAside(const std::string& path) {
+  for (const std::string& place : PlacesBeside(path)) {
+    if (!IsThere(place)) {
+      ::rename(path.c_str(), place.c_str());
+      return;
+    }
+  }
 }
 
 }  // namespace
@@ -157,24 +171,27 @@ Result<std::vector<Orphan>> TakeOver(const std::string& path, ControlServer& ser
   }
   std::vector<std::string> places = {path};
   std::ranges::copy_if(PlacesBeside(path), std::back_inserter(places), IsThere);
-  Result<> done = ListenBeside(path, server);
-  if (!done) {
-    return Fail(done.error());
+  Result<> listening = ListenBeside(path, server);
+  if (!listening) {
+    return Fail(listening.error());
   }
   std::vector<Orphan> orphans;
   for (const std::string& place : places) {
-    done = AskOrphans(place, server.listener_fd(), orphans);
-    if (!done) {
+    Result<Answered> answered = AskOrphans(place, server.listener_fd(), orphans);
+    if (!answered) {
       server.StopListening();
-      return Fail(done.error());
+      return Fail(answered.error());
+    }
+    if (*answered == Answered::kAll) {
+      ::unlink(place.c_str());
+    } else if (place == path) {
+      MoveAside(path);
     }
   }
-  done = server.MoveTo(path);
-  if (!done) {
-    return Fail(done.error());
+  Result<> moved = server.MoveTo(path);
+  if (!moved) {
+    return Fail(moved.error());
   }
-  std::for_each(places.begin() + 1, places.end(),
-                [](const std::string& place) { ::unlink(place.c_str()); });
   return orphans;
 }
 

@@ -3,9 +3,10 @@
 // How the control socket becomes ours: a stale one is replaced, a living supervisor is left alone,
 // and workers that a dead supervisor left behind are asked, one after the other, to become ours.
 //
-// We may die as well while we do that. So we listen beside the path first (path.0 to path.9), each
-// orphan gets that socket together with the question, and the path is ours when all have answered:
-// at every moment each orphan waits at the path or beside it, and the next start looks at both.
+// We may die as well while we do that. So we listen beside the path first (path.0 to path.9), an
+// orphan keeps the socket that it waits at until we have given it ours, and the path is ours when
+// all have answered: at every moment each orphan waits at the path or beside it, and the next start
+// looks at both. Who does not answer now is moved aside and asked later (stragglers.h).
 
 #include <sys/types.h>
 

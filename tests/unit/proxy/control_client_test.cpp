@@ -197,12 +197,7 @@ TEST_F(ControlClientTest, AnOrphanGivesItsSocketsToASuccessor) {
   auto successor = ConnectControl(path_, std::chrono::seconds(1));
   ASSERT_TRUE(successor);
   supervisor_ = std::move(*successor);
-  std::string next_path = path_ + ".0";
-  std::filesystem::remove(next_path);
-  auto next = ListenControl(next_path, 0660);
-  ASSERT_TRUE(next);
-  Say(MakeControlMessage("takeover"), {next->get()});
-  next->Reset();
+  Say(MakeControlMessage("takeover"));
   ControlMessage adopted = Hear();
   ASSERT_EQ(adopted.type(), "adopted");
   EXPECT_EQ(adopted.body["generation"], 7);
@@ -214,21 +209,38 @@ TEST_F(ControlClientTest, AnOrphanGivesItsSocketsToASuccessor) {
   EXPECT_EQ(sockets.type(), "sockets");
   EXPECT_EQ(sockets.fds.size(), 1U);
   EXPECT_FALSE(worker_.orphaned);
-  // It has closed its copy of the socket: a further connect says that nobody is left.
-  EXPECT_EQ(ConnectControl(path_, Duration(10)).error().system_errno(), ECONNREFUSED);
-  // And it obeys.
-  Say(Message("accept", {{"slots", {9}}}));
-  EXPECT_EQ(worker_.slots, std::vector<unsigned>{9});
 
-  // The successor dies before it has said anything else: the worker waits where it was told to.
+  // A successor that dies before it has said where to wait: we wait where we did.
   supervisor_.Reset();
   Turn();
   EXPECT_TRUE(worker_.orphaned);
-  auto third = ConnectControl(next_path, std::chrono::seconds(1));
+  auto third = ConnectControl(path_, std::chrono::seconds(1));
   ASSERT_TRUE(third);
   supervisor_ = std::move(*third);
   Say(MakeControlMessage("takeover"));
   EXPECT_EQ(Hear().type(), "adopted");
+  EXPECT_EQ(Hear().type(), "sockets");
+  std::string next_path = path_ + ".0";
+  std::filesystem::remove(next_path);
+  auto next = ListenControl(next_path, 0660);
+  ASSERT_TRUE(next);
+  Say(MakeControlMessage("control_listener"), {next->get()});
+  next->Reset();
+  // Its copy of the first socket is closed: a further connect says that nobody is left.
+  EXPECT_EQ(ConnectControl(path_, Duration(10)).error().system_errno(), ECONNREFUSED);
+  Say(Message("accept", {{"slots", {9}}}));
+  EXPECT_EQ(worker_.slots, std::vector<unsigned>{9});
+
+  // And from then on it waits there, or nowhere.
+  supervisor_.Reset();
+  Turn();
+  auto fourth = ConnectControl(next_path, std::chrono::seconds(1));
+  ASSERT_TRUE(fourth);
+  supervisor_ = std::move(*fourth);
+  Say(MakeControlMessage("takeover"));
+  EXPECT_EQ(Hear().type(), "adopted");
+  Say(MakeControlMessage("control_listener"));
+  EXPECT_EQ(ConnectControl(next_path, Duration(10)).error().system_errno(), ECONNREFUSED);
   std::filesystem::remove(next_path);
 }
 
