@@ -20,7 +20,10 @@
 //     rejected   {id, diagnostics}               answers prepare; a text for people, lines end with \n
 //     committed  {id}                            answers commit
 //     released   {listeners:[id]}                all sockets of these listeners are closed
-//     draining   {left, tunnels, oldest_seconds} now and then during drain; then the worker exits with 0
+//     gate       {open:bool}                     whether it accepts at all: false while it has all connections it may have
+//     draining   {left, tunnels, oldest_seconds, cut}
+//                                                now and then during drain and at its end; then the worker exits with 0.
+//                                                cut: ended at a deadline inside an exchange or a tunnel, so far
 //     answer     {id, data} or {id, error}       answers query; data is any JSON
 //     pong       {id}
 //     adopted    {pid, version, generation, slot, workers, row, listeners:[{name,id,bound,key}]}
@@ -40,8 +43,9 @@
 //     ping       {id}
 //     reopen_logs {access_log:bool}              +fds [error log, access log if there is one]
 //     loglevel   {level, seconds}                seconds 0: for good
-//     takeover   {}                              to an orphaned worker, over a new connection to its control socket;
-//                                                +fds [where it waits for another, should this one die as well]
+//     takeover   {}                              to an orphaned worker, over a new connection to its control socket
+//     control_listener {}                        after its answer: +fds [where it waits for another supervisor, should
+//                                                this one die as well]; without: nowhere
 //
 // 2. CLI and supervisor (the control socket)
 //
@@ -75,7 +79,7 @@
 //   command    args                            data
 //   reload     {force}                         {generation, became_upgrade, changed}
 //   upgrade    {binary, drain, force, detach}  {generation, version, previous_version, became_upgrade, changed,
-//                                               drained, forced, seconds}
+//                                               drained, forced, killed_workers, seconds}
 //   rollback   {drain, detach}                 as upgrade
 //   stop       {now}                           {}
 //   status     {}                              below

@@ -2,7 +2,6 @@
 
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <ctime>
 #include <iterator>
@@ -11,8 +10,6 @@
 
 namespace tidegate {
 namespace {
-
-constexpr std::array<std::string_view, 4> kLevelNames = {"debug", "info", "warn", "error"};
 
 std::string_view NameOfProgram() {
   return std::string_view(program_invocation_short_name).ends_with("worker") ? "worker"
@@ -58,8 +55,7 @@ std::string FormatLogLine(LogLevel level, std::string_view text) {
   auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::system_clock::now().time_since_epoch());
   std::string line =
-      fmt::format("{} {} {}[{}]: ", FormatTimestamp(now),
-                  kLevelNames[static_cast<std::size_t>(level)], LogName(), ::getpid());
+      fmt::format("{} {} {}[{}]: ", FormatTimestamp(now), NameOf(level), LogName(), ::getpid());
   AppendOnOneLine(text, line);
   line += '\n';
   return line;

@@ -77,6 +77,16 @@ struct DrainLimits {
   bool close_idle = false;
 };
 
+struct DrainProgress {
+  // Connections, and tunnels among them.
+  std::uint64_t left = 0;
+  std::uint64_t tunnels = 0;
+  // Ended at a deadline inside an exchange or a tunnel, since the drain began.
+  std::uint64_t cut = 0;
+  // Age of the oldest that is left.
+  Duration oldest{};
+};
+
 // What the worker does. All are called from the loop, none from within a call of ControlClient.
 class WorkerHandler {
  public:
@@ -125,8 +135,9 @@ class ControlClient {
 
   // Says hello; messages come from then on.
   void Start();
-  // Progress of a drain: connections left, tunnels among them, age of the oldest.
-  void ReportDraining(std::uint64_t left, std::uint64_t tunnels, Duration oldest);
+  void ReportDraining(const DrainProgress& progress);
+  // Whether this worker accepts at all: not while it has all connections that it may have.
+  void ReportGate(bool open);
   // The sockets of these dropped listeners are closed.
   void Released(const std::vector<std::uint64_t>& listener_ids);
   bool orphaned() const;

@@ -25,6 +25,7 @@ class AcceptGate {
   // The share of this worker in `max_connections` (nothing: what the descriptor limit allows),
   // whatever that limit allows.
   void Configure(std::optional<std::uint64_t> max_connections, unsigned workers);
+  // `on_change` comes when this changes.
   bool open() const { return !full_ && !pausing_; }
   // After every accept and every end of a session.
   void Count(std::size_t sessions);

@@ -17,6 +17,8 @@ namespace {
 constexpr Duration kDropQuiet = std::chrono::milliseconds(200);
 constexpr Duration kDropLimit = std::chrono::seconds(2);
 constexpr Duration kDrainTick = std::chrono::milliseconds(500);
+// A gate that flutters at its limit is not worth a message each time.
+constexpr Duration kGateOpenForLong = std::chrono::milliseconds(200);
 
 std::string_view NameOf(Session::State state) {
   switch (state) {
@@ -41,7 +43,8 @@ Worker::Worker(Loop& loop, UniqueFd channel)
       resolver_(loop),
       services_{.loop = loop, .buffers = buffers_, .counters = counters_},
       sessions_(services_),
-      gate_(loop, Bind<&Worker::UpdateAccepting>(this)),
+      gate_(loop, Bind<&Worker::OnGate>(this)),
+      gate_open_due_(loop.timers(), Bind<&Worker::OnGateOpenForLong>(this)),
       control_(loop, std::move(channel), *this),
       drop_tick_(loop.timers(), Bind<&Worker::CheckDropped>(this)),
       drain_tick_(loop.timers(), Bind<&Worker::OnDrainTick>(this)),
@@ -185,6 +188,21 @@ void Worker::UpdateAccepting() {
   }
 }
 
+// With a shut gate our queues are nobody's: the supervisor lets a neighbour accept on them, too.
+void Worker::OnGate() {
+  UpdateAccepting();
+  if (!gate_.open() && !said_shut_) {
+    said_shut_ = true;
+    control_.ReportGate(false);
+  }
+  gate_open_due_.Arm(gate_.open() && said_shut_ ? kGateOpenForLong : kNever);
+}
+
+void Worker::OnGateOpenForLong() {
+  said_shut_ = false;
+  control_.ReportGate(true);
+}
+
 void Worker::DropListeners(const std::vector<std::uint64_t>& listener_ids) {
   for (std::uint64_t id : listener_ids) {
     auto listener = listeners_.find(id);
@@ -277,35 +295,48 @@ void Worker::DrainBySignal() {
 
 void Worker::CheckDrained() {
   if (sessions_.size() == 0) {
+    ReportDraining();
     loop_.Stop();
   }
 }
 
+void Worker::Cut(Session& session) {
+  bool has_ended =
+      session.state() == Session::State::kIdle || session.state() == Session::State::kClosing;
+  cut_ += has_ended ? 0 : 1;
+  session.ForceEnd(Error(ErrorKind::kDrainDeadline, "the drain took longer than allowed"));
+}
+
 void Worker::OnDrainDeadline() {
-  sessions_.ForEach([&](Session& session) {
+  sessions_.ForEach([this](Session& session) {
     if (session.state() != Session::State::kTunnel) {
-      session.ForceEnd(Error(ErrorKind::kDrainDeadline, "the drain took longer than allowed"));
+      Cut(session);
     }
   });
 }
 
 void Worker::OnTunnelDeadline() {
-  sessions_.ForEach([&](Session& session) {
+  sessions_.ForEach([this](Session& session) {
     if (session.state() == Session::State::kTunnel) {
-      session.ForceEnd(Error(ErrorKind::kDrainDeadline, "the drain took longer than allowed"));
+      Cut(session);
     }
   });
 }
 
 void Worker::OnDrainTick() {
-  std::uint64_t tunnels = 0;
+  ReportDraining();
+  drain_tick_.Arm(kDrainTick);
+}
+
+void Worker::ReportDraining() {
+  DrainProgress progress{.left = sessions_.size(), .cut = cut_};
   TimePoint oldest = loop_.now();
   sessions_.ForEach([&](Session& session) {
-    tunnels += session.state() == Session::State::kTunnel ? 1 : 0;
+    progress.tunnels += session.state() == Session::State::kTunnel ? 1 : 0;
     oldest = std::min(oldest, session.opened());
   });
-  control_.ReportDraining(sessions_.size(), tunnels, Duration(loop_.now() - oldest));
-  drain_tick_.Arm(kDrainTick);
+  progress.oldest = Duration(loop_.now() - oldest);
+  control_.ReportDraining(progress);
 }
 
 void Worker::ReopenLogs(UniqueFd error_log, UniqueFd access_log) {

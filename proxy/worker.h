@@ -69,12 +69,16 @@ class Worker final : public WorkerHandler, public SessionStarter {
   void StartSession(UniqueFd fd, ClientInfo client) override;
   Task<void> RunSession(std::unique_ptr<Session> session);
   void UpdateAccepting();
+  void OnGate();
+  void OnGateOpenForLong();
   bool ShouldAccept(const Listener& listener, const AcceptingSocket& socket) const;
   void CheckDropped();
   void CheckDrained();
+  void Cut(Session& session);
   void OnDrainDeadline();
   void OnTunnelDeadline();
   void OnDrainTick();
+  void ReportDraining();
   void OnLogLevelOver();
   std::string ConnectionsJson();
 
@@ -86,6 +90,9 @@ class Worker final : public WorkerHandler, public SessionStarter {
   SessionList sessions_;
   TaskScope scope_;
   AcceptGate gate_;
+  // The supervisor hears of a shut gate at once, and of an open one when it has been for a moment.
+  Deadline gate_open_due_;
+  bool said_shut_ = false;
   ControlClient control_;
   Deadline drop_tick_;
   Deadline drain_tick_;
@@ -99,6 +106,8 @@ class Worker final : public WorkerHandler, public SessionStarter {
   unsigned slot_ = 0;
   unsigned workers_ = 1;
   bool draining_ = false;
+  // Ended at a deadline of the drain, inside an exchange or a tunnel.
+  std::uint64_t cut_ = 0;
 };
 
 }  // namespace tidegate

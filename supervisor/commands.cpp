@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "common/log_level.h"
 #include "supervisor/invocation.h"
 
 namespace tidegate {
@@ -11,7 +12,7 @@ namespace {
 using std::chrono::seconds;
 
 constexpr std::array<std::string_view, 3> kColorChoices = {"auto", "always", "never"};
-constexpr std::array<std::string_view, 4> kLevels = {"debug", "info", "warn", "error"};
+
 constexpr std::array<std::string_view, 3> kShells = {"bash", "zsh", "fish"};
 
 constexpr std::array kGlobalOptions = {
@@ -119,7 +120,7 @@ constexpr std::array kLoglevelArguments = {
     ArgumentRow{.metavar = "LEVEL",
                 .kind = ValueKind::kChoice,
                 .help = "debug, info, warn or error",
-                .choices = kLevels,
+                .choices = kLogLevelNames,
                 .required = true},
 };
 constexpr std::array kCheckArguments = {

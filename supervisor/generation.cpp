@@ -18,9 +18,7 @@ using nlohmann::json;
 constexpr Duration kFirstBackoff = std::chrono::milliseconds(100);
 constexpr Duration kLongestBackoff = std::chrono::seconds(10);
 // Who has served this long starts again at once.
-constexpr double kStableSeconds = 10;
-// What a worker may need beyond its limit to close what is left and exit.
-constexpr Duration kDrainGrace = std::chrono::seconds(2);
+constexpr Duration kStable = std::chrono::seconds(10);
 constexpr Duration kReleaseLimit = std::chrono::seconds(3);
 
 constexpr std::array<std::string_view, 6> kStateNames = {"starting",  "ready",    "serving",
@@ -164,7 +162,8 @@ Task<bool> Generation::Prepare(ActiveConfigPtr config, Duration timeout) {
   auto decided = [this] { return round_failed_ || RoundDone(); };
   auto in_time = co_await WaitUntil(decided, timeout);
   if (!in_time) {
-    FailRound(fmt::format("not ready within {}", FormatDuration(timeout)), {}, {});
+    FailRound(fmt::format("{} not ready within {}", NamesOfUnprepared(), FormatDuration(timeout)),
+              {}, {});
   }
   if (round_failed_) {
     Abandon();
@@ -191,6 +190,20 @@ bool Generation::RoundDone() const {
     return !slot.worker || !round_slots_.contains(slot.worker->slot()) ||
            slot.worker->prepared_id() == round_id_;
   });
+}
+
+std::string Generation::NamesOfUnprepared() const {
+  std::string names;
+  unsigned count = 0;
+  for (const Slot& slot : slots_) {
+    if (slot.worker && round_slots_.contains(slot.worker->slot()) &&
+        slot.worker->prepared_id() != round_id_) {
+      names += fmt::format("{}{} (pid {})", count++ == 0 ? "" : ", ", slot.worker->slot(),
+                           slot.worker->pid());
+    }
+  }
+  return fmt::format("{} {} of generation {} {}", count == 1 ? "worker" : "workers", names, number_,
+                     count == 1 ? "is" : "are");
 }
 
 void Generation::FailRound(std::string reason, std::string diagnostics, std::string output) {
@@ -303,10 +316,19 @@ void Generation::ShareSlots() {
   };
   unsigned count = accepting_ ? surroundings_.listeners.SlotCount() : 0;
   for (unsigned slot = 0; slot < count; ++slot) {
+    bool is_first = true;
     for (std::size_t step = 0; step < slots_.size(); ++step) {
       std::size_t candidate = (slot + step) % slots_.size();
-      if (serves(candidate)) {
+      if (!serves(candidate)) {
+        continue;
+      }
+      // The first that serves keeps the slot also while it has no room: it opens again by itself.
+      bool has_room = slots_[candidate].worker->gate_open();
+      if (is_first || has_room) {
         shares[candidate].push_back(slot);
+      }
+      is_first = false;
+      if (has_room) {
         break;
       }
     }
@@ -316,6 +338,10 @@ void Generation::ShareSlots() {
       slots_[slot].worker->SendAccept(shares[slot]);
     }
   }
+}
+
+void Generation::OnGate(WorkerProcess&) {
+  ShareSlots();
 }
 
 void Generation::StopAccepting() {
@@ -379,9 +405,13 @@ void Generation::OnWorkerGone(WorkerProcess& worker, const std::string& how, boo
   bool was_drained = state_ == GenerationState::kDraining;
   std::string output = clean ? std::string() : worker.OutputTail();
   std::string what = fmt::format("{} {}", NameOfWorker(worker), how);
-  double age = UnixTime() - worker.started();
+  Duration age = worker.age();
   std::erase_if(unreleased_, [&](const auto& entry) { return entry.first == number; });
   uncommitted_.erase(number);
+  if (was_drained) {
+    // What it had when it was heard of last ended with it.
+    cut_ += worker.drain_report().cut + worker.drain_report().left;
+  }
   if (!clean) {
     LogEvent(was_drained ? LogLevel::kWarn : LogLevel::kError, what);
   }
@@ -396,7 +426,7 @@ void Generation::OnWorkerGone(WorkerProcess& worker, const std::string& how, boo
     FailRound(what, {}, output);
   }
   if (state_ == GenerationState::kServing) {
-    if (age >= kStableSeconds) {
+    if (age >= kStable) {
       slot.backoff = Duration::zero();
     }
     ShareSlots();
@@ -513,7 +543,7 @@ void Generation::OnDrainDeadline() {
     LogEvent(LogLevel::kWarn,
              fmt::format("{} has outlived its drain and is killed", NameOfWorker(*slot.worker)));
     surroundings_.counters.Add(CounterId::kDrainForced);
-    ++forced_;
+    ++killed_workers_;
     slot.worker->Kill();
   }
   if (some_left) {

@@ -6,7 +6,7 @@
 // Invariants:
 //   1. Nothing is committed unless every worker has prepared it.
 //   2. While a generation accepts, every slot is accepted on by one of its serving workers, if it
-//   has any.
+//   has any; and by one that has room, if there is one.
 //   3. A generation that is not Serving starts no worker again.
 
 #include <cstdint>
@@ -110,7 +110,9 @@ class Generation final : public WorkerProcess::Owner {
   DrainReport drain_report() const;
   // Connections when the drain began.
   std::uint64_t drain_total() const { return drain_total_; }
-  std::uint64_t forced() const { return forced_; }
+  // Connections that did not end by themselves, and workers that had to be killed for it.
+  std::uint64_t cut() const;
+  std::uint64_t killed_workers() const { return killed_workers_; }
   Duration drain_limit() const { return drain_limit_; }
   bool is_flushed() const;
   std::string last_crash() const { return last_crash_; }
@@ -126,6 +128,10 @@ class Generation final : public WorkerProcess::Owner {
   void AdoptWorker(unsigned slot, pid_t pid, UniqueFd channel, CountersRow row);
 
  private:
+  // What a worker may need beyond its limit to close what is left and exit: longer than it listens
+  // to a client that it has closed (proxy/session.cpp).
+  static constexpr Duration kDrainGrace = std::chrono::seconds(3);
+
   // One worker slot.
   struct Slot {
     std::unique_ptr<WorkerProcess> worker;
@@ -142,6 +148,7 @@ class Generation final : public WorkerProcess::Owner {
   void OnCommitted(WorkerProcess& worker, std::uint64_t id) override;
   void OnReleased(WorkerProcess& worker, const std::vector<std::uint64_t>& listeners) override;
   void OnDraining(WorkerProcess& worker) override;
+  void OnGate(WorkerProcess& worker) override;
   void OnWorkerGone(WorkerProcess& worker, const std::string& how, bool clean) override;
 
   void Become(GenerationState next);
@@ -157,6 +164,8 @@ class Generation final : public WorkerProcess::Owner {
   void Changed();
   Task<bool> WaitUntil(std::function<bool()> done, Duration timeout);
   bool RoundDone() const;
+  // "workers 0 (pid 7), 2 (pid 9) of generation 1 are"
+  std::string NamesOfUnprepared() const;
   std::string NameOfWorker(const WorkerProcess& worker) const;
 
   WorkerSurroundings& surroundings_;
@@ -186,7 +195,9 @@ class Generation final : public WorkerProcess::Owner {
   std::uint64_t crashes_ = 0;
   std::string last_crash_;
   std::uint64_t drain_total_ = 0;
-  std::uint64_t forced_ = 0;
+  // Of workers that are gone.
+  std::uint64_t cut_ = 0;
+  std::uint64_t killed_workers_ = 0;
   Duration drain_limit_{};
   Duration drain_tunnels_limit_{};
   TimePoint drain_began_ = 0;

@@ -50,7 +50,8 @@ json Generation::Save(std::vector<int>& fds) const {
                 {"worker_fd", worker_program_.fd.get()},
                 {"slots", json::array()},
                 {"accepting", accepting_},
-                {"forced", forced_},
+                {"cut", cut_},
+                {"killed_workers", killed_workers_},
                 {"drain_total", drain_total_},
                 {"drain_ms", drain_limit_.count()}};
   fds.push_back(worker_program_.fd.get());
@@ -69,7 +70,8 @@ void Generation::Restore(const json& state) {
   since_ = state.at("since").get<double>();
   next_round_id_ = std::max(next_round_id_, NumberOf(state, "next_round_id"));
   accepting_ = state.at("accepting").get<bool>();
-  forced_ = state.at("forced").get<std::uint64_t>();
+  cut_ = NumberOf(state, "cut");
+  killed_workers_ = NumberOf(state, "killed_workers");
   drain_total_ = state.at("drain_total").get<std::uint64_t>();
   drain_limit_ = Duration(state.at("drain_ms").get<std::int64_t>());
   const json& slots = state.at("slots");
@@ -102,7 +104,7 @@ void Generation::Restore(const json& state) {
     drain_began_ = surroundings_.loop.now();
     drain_tunnels_limit_ = config_->config.upgrade.drain_tunnels;
     if (drain_limit_ != kNever) {
-      drain_deadline_.Arm(drain_limit_ + std::chrono::seconds(2));
+      drain_deadline_.Arm(drain_limit_ + kDrainGrace);
     }
   }
 }
@@ -140,11 +142,16 @@ DrainReport Generation::drain_report() const {
       const DrainReport& report = slot.worker->drain_report();
       sum.left += report.left;
       sum.tunnels += report.tunnels;
+      sum.cut += report.cut;
       sum.oldest_seconds = std::max(sum.oldest_seconds, report.oldest_seconds);
       sum.known = sum.known || report.known;
     }
   }
   return sum;
+}
+
+std::uint64_t Generation::cut() const {
+  return cut_ + drain_report().cut;
 }
 
 bool Generation::is_flushed() const {

@@ -52,10 +52,15 @@ WorkerProcess::WorkerProcess(WorkerSurroundings& surroundings, Owner& owner, uns
       owner_(owner),
       slot_(slot),
       row_(row),
+      born_(surroundings.loop.now()),
       exit_due_(surroundings.loop.timers(), Bind<&WorkerProcess::OnExitDue>(this)) {}
 
 WorkerProcess::~WorkerProcess() {
   surroundings_.children.Forget(pid_);
+}
+
+Duration WorkerProcess::age() const {
+  return Duration(static_cast<std::int64_t>(surroundings_.loop.now() - born_));
 }
 
 void WorkerProcess::Become(WorkerState next) {
@@ -176,6 +181,8 @@ void WorkerProcess::SendCommit(std::uint64_t id) {
     json message = MakeControlMessage("commit");
     message["id"] = id;
     channel_->Send(message);
+    // A commit puts the configuration's level in force.
+    SendLogLevel();
   }
 }
 
@@ -230,13 +237,19 @@ void WorkerProcess::SendReopenLogs() {
   }
 }
 
-void WorkerProcess::SendLogLevel(std::string_view level, double seconds) {
-  if (channel_) {
-    json message = MakeControlMessage("loglevel");
-    message["level"] = level;
-    message["seconds"] = seconds;
-    channel_->Send(message);
+void WorkerProcess::SendLogLevel() {
+  const auto& by_hand = surroundings_.logs.level_by_hand();
+  if (!channel_ || !by_hand) {
+    return;
   }
+  json message = MakeControlMessage("loglevel");
+  message["level"] = NameOf(by_hand->level);
+  TimePoint now = surroundings_.loop.now();
+  bool ends = by_hand->until != LogFiles::LevelByHand::kNoEnd;
+  // Zero means for good.
+  TimePoint left = by_hand->until > now ? by_hand->until - now : 1;
+  message["seconds"] = ends ? static_cast<double>(left) / 1000.0 : 0.0;
+  channel_->Send(message);
 }
 
 void WorkerProcess::Ask(std::string_view what, std::string_view argument, Answer answer) {
@@ -278,8 +291,12 @@ void WorkerProcess::OnControlMessage(ControlChannel&, ControlMessage message) {
     drain_report_ = DrainReport{.left = NumberOf(body, "left"),
                                 .tunnels = NumberOf(body, "tunnels"),
                                 .oldest_seconds = SecondsOf(body, "oldest_seconds"),
+                                .cut = NumberOf(body, "cut"),
                                 .known = true};
     owner_.OnDraining(*this);
+  } else if (type == "gate") {
+    gate_open_ = FlagOf(body, "open");
+    owner_.OnGate(*this);
   } else if (type == "answer") {
     auto question = questions_.extract(NumberOf(body, "id"));
     if (!question.empty()) {
@@ -361,6 +378,8 @@ json WorkerProcess::Save(std::vector<int>& fds) const {
                 {"channel", channel_ ? channel_->fd() : -1},
                 {"output", output_ ? output_->fd() : -1},
                 {"sockets", sockets},
+                {"born_ms", born_},
+                {"gate_open", gate_open_},
                 {"prepared_id", prepared_id_}};
   if (sent_slots_) {
     state["slots"] = *sent_slots_;
@@ -380,6 +399,8 @@ void WorkerProcess::RestoreSent(const json& state) {
   if (state.contains("slots")) {
     sent_slots_ = state["slots"].get<std::vector<unsigned>>();
   }
+  born_ = state.value("born_ms", born_);
+  gate_open_ = state.value("gate_open", true);
   prepared_id_ = state.at("prepared_id").get<std::uint64_t>();
 }
 

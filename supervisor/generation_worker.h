@@ -47,6 +47,8 @@ struct DrainReport {
   std::uint64_t left = 0;
   std::uint64_t tunnels = 0;
   double oldest_seconds = 0;
+  // Ended at a deadline inside an exchange or a tunnel.
+  std::uint64_t cut = 0;
   // A report has come.
   bool known = false;
 };
@@ -73,6 +75,8 @@ class WorkerProcess final : public ControlChannel::Handler {
     virtual void OnCommitted(WorkerProcess& worker, std::uint64_t id) = 0;
     virtual void OnReleased(WorkerProcess& worker, const std::vector<std::uint64_t>& listeners) = 0;
     virtual void OnDraining(WorkerProcess& worker) = 0;
+    // gate_open() has changed.
+    virtual void OnGate(WorkerProcess& worker) = 0;
     // `how` completes "worker 3 (pid 71) ...". `clean`: exited with 0.
     virtual void OnWorkerGone(WorkerProcess& worker, const std::string& how, bool clean) = 0;
 
@@ -104,7 +108,8 @@ class WorkerProcess final : public ControlChannel::Handler {
   // `close_idle`: connections without an exchange are closed at once.
   void SendDrain(Duration drain, Duration drain_tunnels, bool close_idle);
   void SendReopenLogs();
-  void SendLogLevel(std::string_view level, double seconds);
+  // The level that was set by hand, or again the configuration's.
+  void SendLogLevel();
   // `answer` is called once; with null if the worker is gone or refuses.
   void Ask(std::string_view what, std::string_view argument, Answer answer);
   void Kill();
@@ -116,8 +121,13 @@ class WorkerProcess final : public ControlChannel::Handler {
   unsigned slot() const { return slot_; }
   pid_t pid() const { return pid_; }
   CountersRow row() const { return row_; }
+  // Unix time.
   double started() const { return started_; }
+  // By the monotonic clock; across images as well.
+  Duration age() const;
   const DrainReport& drain_report() const { return drain_report_; }
+  // False while it has all connections that it may have.
+  bool gate_open() const { return gate_open_; }
   std::uint64_t prepared_id() const { return prepared_id_; }
   bool is_flushed() const { return channel_ == nullptr || channel_->is_flushed(); }
   std::string OutputTail() { return output_ ? output_->Tail() : std::string(); }
@@ -142,7 +152,9 @@ class WorkerProcess final : public ControlChannel::Handler {
   pid_t pid_ = -1;
   bool is_child_ = true;
   bool hello_seen_ = false;
+  bool gate_open_ = true;
   double started_ = 0;
+  TimePoint born_ = 0;
   std::uint64_t prepared_id_ = 0;
   // Its channel has ended: it has until then to exit.
   Deadline exit_due_;

@@ -52,12 +52,17 @@ Result<> LogFiles::Prepare(const LoggingConfig& config) {
 }
 
 void LogFiles::Commit() {
-  // A level that somebody set by hand stays until a configuration says another.
-  if (prepared_.config.level != in_force_.config.level) {
-    SetEventLevel(prepared_.config.level);
-  }
+  bool other_level = prepared_.config.level != in_force_.config.level;
   in_force_ = std::exchange(prepared_, {});
+  if (other_level) {
+    SetLevelByHand(std::nullopt);
+  }
   SetEventLog(error_fd());
+}
+
+void LogFiles::SetLevelByHand(std::optional<LevelByHand> level) {
+  level_by_hand_ = level;
+  SetEventLevel(level ? level->level : in_force_.config.level);
 }
 
 Result<> LogFiles::Reopen() {
@@ -76,7 +81,12 @@ nlohmann::json LogFiles::Save(std::vector<int>& fds) const {
       fds.push_back(fd->get());
     }
   }
-  return {{"error", in_force_.error.get()}, {"access", in_force_.access.get()}};
+  nlohmann::json state = {{"error", in_force_.error.get()}, {"access", in_force_.access.get()}};
+  if (level_by_hand_) {
+    state["level_by_hand"] = {{"level", static_cast<int>(level_by_hand_->level)},
+                              {"until_ms", level_by_hand_->until}};
+  }
+  return state;
 }
 
 void LogFiles::Restore(const nlohmann::json& state, const LoggingConfig& config) {
@@ -84,7 +94,13 @@ void LogFiles::Restore(const nlohmann::json& state, const LoggingConfig& config)
   in_force_.error.Reset(state.at("error").get<int>());
   in_force_.access.Reset(state.at("access").get<int>());
   SetEventLog(error_fd());
-  SetEventLevel(config.level);
+  std::optional<LevelByHand> by_hand;
+  if (state.contains("level_by_hand")) {
+    const nlohmann::json& saved = state["level_by_hand"];
+    by_hand = LevelByHand{.level = static_cast<LogLevel>(saved.at("level").get<int>()),
+                          .until = saved.at("until_ms").get<TimePoint>()};
+  }
+  SetLevelByHand(by_hand);
 }
 
 }  // namespace tidegate

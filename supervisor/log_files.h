@@ -3,12 +3,15 @@
 // The log files: the supervisor opens them, workers get descriptors. Prepared and committed with
 // the configuration.
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "common/config.h"
 #include "common/control_messages.h"
+#include "common/log_level.h"
 #include "common/result.h"
+#include "common/timers.h"
 #include "common/unique_fd.h"
 
 namespace tidegate {
@@ -24,6 +27,16 @@ class LogFiles {
   // The same files by their names, after a rotation. Error: kSystem; what could not be opened stays
   // as it was.
   Result<> Reopen();
+
+  // A level that somebody set by hand, of the error log: it goes before the configuration's until
+  // `until` (of the loop; kNoEnd: for good), or until a configuration names another level.
+  struct LevelByHand {
+    static constexpr TimePoint kNoEnd = ~TimePoint{0};
+    LogLevel level = LogLevel::kInfo;
+    TimePoint until = kNoEnd;
+  };
+  void SetLevelByHand(std::optional<LevelByHand> level);
+  const std::optional<LevelByHand>& level_by_hand() const { return level_by_hand_; }
 
   int error_fd() const { return in_force_.error.get(); }
   // -1: no access log.
@@ -42,6 +55,7 @@ class LogFiles {
   };
   static Result<Open> OpenAll(const LoggingConfig& config);
 
+  std::optional<LevelByHand> level_by_hand_;
   Open in_force_;
   Open prepared_;
 };

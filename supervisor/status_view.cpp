@@ -256,9 +256,9 @@ std::string ConnectionsText(const Json& data, const Output& output) {
   std::string text = table.empty() ? std::string() : table.Format(output) + "\n";
   text += CountOf(connections.size(), "connection") + "\n";
   for (const Json& one : ArrayOf(data, "silent_workers")) {
-    text +=
-        fmt::format("Worker {} of generation {} (pid {}) does not answer; its connections are not listed.\n",
-                    CountText(one, "slot"), CountText(one, "generation"), CountText(one, "pid"));
+    text += fmt::format(
+        "Worker {} of generation {} (pid {}) does not answer; its connections are not listed.\n",
+        CountText(one, "slot"), CountText(one, "generation"), CountText(one, "pid"));
   }
   return text;
 }

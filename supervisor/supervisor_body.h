@@ -66,6 +66,7 @@ class Supervisor {
   void SetLogLevel(ClientId client, const nlohmann::json& args);
   void Ping(ClientId client, const nlohmann::json& args);
   Result<> ReopenLogs();
+  void ArmLogLevel();
   void OnLogLevelOver();
   nlohmann::json StatusData();
 

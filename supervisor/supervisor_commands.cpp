@@ -38,6 +38,8 @@ std::optional<ConnectionId> ParseConnectionId(std::string_view text) {
   return id;
 }
 
+constexpr int kUnhealthy = 3;
+
 // Who has not answered by then hangs: the others' answers do not wait for it.
 constexpr Duration kAnswerLimit = std::chrono::seconds(2);
 
@@ -92,7 +94,8 @@ void Supervisor::Ping(ClientId client, const json&) {
 }
 
 void Supervisor::Status(ClientId client, const json&) {
-  holdings_.server.Finish(client, 0, "", StatusData());
+  json data = StatusData();
+  holdings_.server.Finish(client, FlagOf(data, "healthy") ? 0 : kUnhealthy, "", data);
 }
 
 json Supervisor::StatusData() {
@@ -103,6 +106,10 @@ json Supervisor::StatusData() {
   } else if (current->serving_count() < current->workers()) {
     problems.push_back(
         fmt::format("{} of {} workers serve", current->serving_count(), current->workers()));
+  }
+  if (holdings_.stragglers.any_silent()) {
+    problems.push_back(
+        "a worker of a dead supervisor serves an old configuration and does not answer");
   }
   json generations = json::array();
   for (const auto& generation : holdings_.generations) {
@@ -258,31 +265,39 @@ void Supervisor::Reopen(ClientId client, const json&) {
 }
 
 void Supervisor::SetLogLevel(ClientId client, const json& args) {
-  std::string level = TextOf(args, "level");
-  double seconds = 0;
-  if (std::optional<Duration> limit = DurationIn(args, "for")) {
-    seconds = static_cast<double>(limit->count()) / 1000.0;
+  std::string name = TextOf(args, "level");
+  std::optional<LogLevel> level = LogLevelOf(name);
+  if (!level) {
+    holdings_.server.Finish(client, 2, fmt::format("\"{}\" is no level", name));
+    return;
   }
-  constexpr std::string_view kLevels[] = {"debug", "info", "warn", "error"};
-  for (std::size_t i = 0; i < std::size(kLevels); ++i) {
-    if (level == kLevels[i]) {
-      SetEventLevel(static_cast<LogLevel>(i));
-      // Zero would mean at once: for good is a deadline that is not armed.
-      log_level_due_.Arm(seconds > 0 ? Duration(static_cast<std::int64_t>(seconds * 1000))
-                                     : kNever);
-      for (const auto& generation : holdings_.generations) {
-        generation->ForEachWorker(
-            [&](WorkerProcess& worker) { worker.SendLogLevel(level, seconds); });
-      }
-      holdings_.server.Finish(client, 0, "");
-      return;
-    }
+  LogFiles::LevelByHand by_hand{.level = *level};
+  std::optional<Duration> limit = DurationIn(args, "for");
+  if (limit && *limit != kNever && limit->count() > 0) {
+    by_hand.until = loop_.now() + static_cast<TimePoint>(limit->count());
   }
-  holdings_.server.Finish(client, 2, fmt::format("\"{}\" is no level", level));
+  holdings_.logs.SetLevelByHand(by_hand);
+  ArmLogLevel();
+  for (const auto& generation : holdings_.generations) {
+    generation->ForEachWorker([](WorkerProcess& worker) { worker.SendLogLevel(); });
+  }
+  holdings_.server.Finish(client, 0, "");
+}
+
+// Workers have deadlines of their own.
+void Supervisor::ArmLogLevel() {
+  const auto& by_hand = holdings_.logs.level_by_hand();
+  if (!by_hand || by_hand->until == LogFiles::LevelByHand::kNoEnd) {
+    log_level_due_.Disarm();
+    return;
+  }
+  TimePoint now = loop_.now();
+  log_level_due_.Arm(
+      Duration(static_cast<std::int64_t>(by_hand->until > now ? by_hand->until - now : 0)));
 }
 
 void Supervisor::OnLogLevelOver() {
-  SetEventLevel(holdings_.config->config.logging.level);
+  holdings_.logs.SetLevelByHand(std::nullopt);
 }
 
 }  // namespace tidegate

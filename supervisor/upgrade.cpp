@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include <fmt/format.h>
 
@@ -234,6 +235,25 @@ Task<std::string> WatchProbation(Holdings& holdings, Generation& next, Duration 
   co_return stable || holdings.stopping ? std::string() : next.failure().reason;
 }
 
+// Who wanted to know no more than that the new generation serves. What comes later is in the log.
+void AnswerDetached(Holdings& holdings, const Operation& operation, const Plan& plan,
+                    const Generation& next, const Generation& old) {
+  Outcome outcome;
+  outcome.message = fmt::format("generation {} serves and is watched; generation {} drains then",
+                                next.number(), old.number());
+  outcome.data = {{"generation", next.number()},
+                  {"version", plan.version},
+                  {"previous_version", holdings.version},
+                  {"became_upgrade", operation.became_upgrade},
+                  {"changed", true},
+                  {"seconds", UnixTime() - plan.began}};
+  outcome.more["changes"] = plan.changes;
+  std::vector<Operation::Client> detached;
+  std::ranges::copy_if(operation.clients, std::back_inserter(detached),
+                       [](const Operation::Client& client) { return client.detach; });
+  FinishAll(holdings.server, detached, outcome);
+}
+
 // The old generation serves again, the new one finishes what it has begun, nothing else is left.
 Task<void> RollBack(Holdings& holdings, Generation& old, Generation& next) {
   holdings.listeners.Revert();
@@ -435,6 +455,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   std::string reason = committed ? std::string() : next.failure().reason;
   if (committed) {
     narrator.Ok(CountOf(holdings.listeners.in_force().size(), "listener"));
+    AnswerDetached(holdings, operation, plan, next, old);
 
     // 8. Probation: g stops accepting but keeps its listeners. If workers of g+1 crash within it, g
     // resumes accepting, g+1 is ended: rolled back, also to the old image.
@@ -484,17 +505,8 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
                         {"became_upgrade", operation.became_upgrade},
                         {"changed", true}};
   tail->outcome.more["changes"] = plan.changes;
-  for (const Operation::Client& client : operation.clients) {
-    if (client.detach) {
-      Outcome now = tail->outcome;
-      now.message =
-          fmt::format("generation {} serves; generation {} drains", next.number(), old.number());
-      now.data["seconds"] = UnixTime() - plan.began;
-      FinishAll(holdings.server, {client}, now);
-    } else {
-      tail->clients.push_back(client);
-    }
-  }
+  std::ranges::copy_if(operation.clients, std::back_inserter(tail->clients),
+                       [](const Operation::Client& client) { return !client.detach; });
   holdings.tails.push_back(tail);
   co_return UpgradeEnd{.outcome = std::nullopt, .tail = tail};
 }
@@ -502,8 +514,9 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
 Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
   Narrator narrator(holdings.loop, holdings.server, tail->clients);
   Generation* old = holdings.FindGeneration(tail->generation);
-  std::uint64_t drained = 0;
-  std::uint64_t forced = 0;
+  std::uint64_t total = 0;
+  std::uint64_t cut = 0;
+  std::uint64_t killed_workers = 0;
   if (old != nullptr) {
     // 10. Deadline: workers close what is left at their limits; who does not exit then is killed,
     // counted and reported (Generation::Drain).
@@ -521,15 +534,23 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
            {"limit_seconds", static_cast<double>(old->drain_limit().count()) / 1000.0}});
       co_await old->WaitChange(kProgressEvery);
     }
-    drained = old->drain_total();
-    forced = old->forced();
-    if (forced > 0) {
+    // Some of them may have come after the count, with a worker that was started again.
+    cut = old->cut();
+    total = std::max(old->drain_total(), cut);
+    killed_workers = old->killed_workers();
+    if (killed_workers > 0) {
       narrator.Warn(
           fmt::format("{} of generation {} outlived the drain and had to be killed (forced)",
-                      CountOf(forced, "worker"), old->number()));
+                      CountOf(killed_workers, "worker"), old->number()));
     }
-    narrator.Ok(
-        fmt::format("generation {}: {} drained", old->number(), CountOf(drained, "connection")));
+    std::string text =
+        fmt::format("generation {}: {} drained", old->number(), CountOf(total - cut, "connection"));
+    if (cut > 0) {
+      narrator.Warn(fmt::format("generation {}: {} cut: {}", old->number(),
+                                CountOf(cut, "connection"),
+                                killed_workers > 0 ? "the worker was killed" : "the deadline"));
+    }
+    narrator.Ok(text);
   }
 
   // 11. Retire: everyone is reaped and counted; the answer.
@@ -538,8 +559,9 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
   holdings.RemoveGeneration(tail->generation);
   narrator.Ok(fmt::format("generation {} is gone", tail->generation));
   Outcome outcome = tail->outcome;
-  outcome.data["drained"] = drained;
-  outcome.data["forced"] = forced;
+  outcome.data["drained"] = total - cut;
+  outcome.data["forced"] = cut;
+  outcome.data["killed_workers"] = killed_workers;
   outcome.data["seconds"] = UnixTime() - tail->began;
   FinishAll(holdings.server, tail->clients, outcome);
   std::erase(holdings.tails, tail);

@@ -1,5 +1,7 @@
 """Limits of what a client may send: head, fields, URL, body."""
 
+from collections import Counter
+
 import pytest
 
 from support.client import chunk, request
@@ -120,3 +122,18 @@ def test_the_defaults_take_what_browsers_send(tidegate):
         assert client.get("/" + "u" * 8000, "Cookie: " + "c" * 16000, *[f"X-{n}: v" for n in range(60)]).status == 200
         client.send(request("GET", "/", "Cookie: " + "c" * 40000))
         expect_error(tidegate, client.response(), "head_too_large", closes=True)
+
+
+def test_a_full_worker_leaves_its_queue_to_a_neighbour(launch, origin):
+    """Connections are spread by the kernel; who waits for a full worker is served by one that has room."""
+    tidegate = launch(basic(origin.address, workers=2, limits={"max_connections": 8}))
+    kept = []
+    # Until one worker has its four: then the other has room for at least one more.
+    while len(kept) < 7 and 4 not in Counter(entry["pid"] for entry in tidegate.ok("conns", "--json").json["connections"]).values():
+        kept.append(tidegate.connect())
+        assert kept[-1].get("/").status == 200
+    for _ in range(16):
+        with tidegate.connect(seconds=5) as client:
+            assert client.get("/", "Connection: close").status == 200
+    for client in kept:
+        client.close()

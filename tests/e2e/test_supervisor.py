@@ -167,7 +167,49 @@ def test_a_supervisor_that_dies_in_the_takeover_leaves_nobody_behind(launch, ori
     tidegate.ok("reload", "--force")
 
 
+def test_status_ends_with_3_while_something_is_wrong(launch, origin):
+    tidegate = launch(basic(origin.address, workers=2))
+    assert tidegate.cli("status").code == 0
+    os.kill(tidegate.workers()[0], signal.SIGKILL)
+    tidegate.ok("reload", "--force")  # however fast it comes back, the next ones come later
+
+    def unhealthy():
+        for pid in tidegate.workers():
+            os.kill(pid, signal.SIGKILL)
+        outcome = tidegate.cli("status", "--json")
+        return outcome.code == 3 and outcome.json["healthy"] is False and outcome.json["problems"]
+    until(unhealthy, "exit code 3", 30)
+    assert tidegate.cli("status", "--timeout", "5s").code in (0, 3)
+    until(lambda: tidegate.cli("status").code == 0, "all workers again", 30)
+
+
 # Workers that hang.
+
+def test_a_worker_that_slept_through_the_takeover_drains_when_it_wakes(launch, origin):
+    """It would serve the old configuration beside the new one, and nobody could reach it."""
+    config = fixed(origin.address, workers=3, routes=[{"name": "r", "respond": {"status": 200, "body": "old"}}])
+    tidegate = launch(config)
+    asleep = tidegate.workers()[:2]
+    for pid in asleep:
+        os.kill(pid, signal.SIGSTOP)
+    until(lambda: all(processes.stopped(pid) for pid in asleep), "the workers to stop")
+    kill_supervisor(tidegate)
+    tidegate.change(routes=[{"name": "r", "respond": {"status": 200, "body": "new"}}])
+    tidegate.start().wait_ready()
+    outcome = tidegate.cli("status", "--json")
+    assert outcome.code == 3 and "does not answer" in str(outcome.json["problems"])
+    tidegate.ok("upgrade", "--force")
+    for pid in asleep:
+        os.kill(pid, signal.SIGCONT)
+    until(lambda: not any(processes.alive(pid) for pid in asleep), "the sleepers to end", 30)
+    answers = set()
+    for _ in range(20):
+        with tidegate.connect() as client:
+            answers.add(client.get("/").text)
+    assert answers == {"new"}
+    until(lambda: tidegate.cli("status").code == 0, "a healthy status")
+    assert sorted(path.name for path in tidegate.directory.glob("control.sock*")) == ["control.sock"]
+
 
 def test_conns_names_a_worker_that_does_not_answer_and_shows_the_rest(launch, origin):
     tidegate = launch(basic(origin.address, workers=2))
@@ -261,6 +303,33 @@ def test_the_shutdown_delay_keeps_accepting_for_a_while(launch, origin):
         assert late.recv(100).startswith(b"HTTP/1.1 200 ")
     assert tidegate.wait_exit() == 0
     assert time.monotonic() - began >= 0.6
+
+
+# Ports.
+
+def test_a_port_of_another_daemon_is_refused_and_its_holder_named(launch, origin):
+    """SO_REUSEPORT would let both have it, and each would get half of the connections."""
+    first = launch(fixed(origin.address, workers=2))
+    second = launch(first.config, ready=False)
+    assert second.wait_exit() == 1
+    address = first.config["listeners"][0]["bind"]
+    assert re.search(rf"{address}.*in use, by tidegate\S* \(pid \d+\)", second.stderr), second.stderr
+    with first.connect() as client:
+        assert client.get("/").status == 200
+
+
+def test_a_listener_may_become_narrower_on_its_own_port(launch, origin):
+    tidegate = launch(fixed(origin.address))
+    port = tidegate.port()
+    tidegate.change(listeners=[{"name": "web", "bind": f":{port}"}])
+    tidegate.ok("reload")
+    with tidegate.connect() as client:
+        assert client.get("/").status == 200
+    tidegate.change(listeners=[{"name": "web", "bind": f"127.0.0.1:{port}"}])
+    tidegate.ok("reload")
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.sendall(request())
+        assert client.recv(100).startswith(b"HTTP/1.1 200 ")
 
 
 # systemd.

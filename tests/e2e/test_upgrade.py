@@ -215,6 +215,46 @@ def test_at_most_max_generations_exist(launch, origin):
         client.close()
 
 
+def test_what_a_drain_cut_is_not_called_drained(launch, origin):
+    origin.handler = lambda peer, got: peer.expect_gone() if got.target == "/stuck" else peer.answer()
+    tidegate = launch(basic(origin.address))
+    with tidegate.connect() as stuck, tidegate.connect() as idle:
+        assert idle.get("/").status == 200
+        stuck.send(request("GET", "/stuck"))
+        origin.wait_requests(2)
+        outcome = tidegate.ok("upgrade", "--force", "--drain", "300ms", "--json")
+        stuck.expect_gone()
+        idle.expect_end()
+    data = outcome.json_lines[-1]
+    assert (data["drained"], data["forced"], data["killed_workers"]) == (1, 1, 0), data
+    assert "1 connection cut" in outcome.out
+
+
+def test_detach_answers_at_the_commit(launch, origin):
+    tidegate = launch(basic(origin.address, upgrade={"probation": "1h"}))
+    outcome = tidegate.ok("upgrade", "--force", "--detach", seconds=10)
+    assert "generation 2 serves" in outcome.out
+    states = {entry["number"]: entry["state"] for entry in tidegate.status()["generations"]}
+    assert states == {1: "probation", 2: "serving"}
+
+
+def test_a_log_level_set_by_hand_survives_an_upgrade(launch, origin):
+    tidegate = launch(basic(origin.address, workers=1))
+    tidegate.ok("loglevel", "error")
+    said = len(tidegate.stderr)
+    tidegate.ok("upgrade", "--force")
+    tidegate.wait_generations(1)
+    tidegate.ok("reload", "--force")
+    os.kill(tidegate.workers()[0], signal.SIGKILL)
+    until(lambda: "Killed" in tidegate.stderr[said:], "the error in the log")
+    until(lambda: len(tidegate.workers()) == 1, "the next worker")
+    assert " info " not in tidegate.stderr[said:], tidegate.stderr[said:]
+    tidegate.change(logging={"level": "debug"})
+    tidegate.ok("reload")
+    tidegate.ok("reload", "--force")
+    assert " info " in tidegate.stderr[said:], "a configuration that names another level ends it"
+
+
 def test_upgrades_that_come_together_wait_and_join(launch, origin):
     tidegate = launch(basic(origin.address, upgrade={"probation": "500ms"}))
     outcomes = []
