@@ -23,7 +23,8 @@ TG_COUNTER(kConnectionsActive, "connections_active", kGauge, "downstream connect
 TG_COUNTER(kBytesIn, "bytes_in", kTotal, "octets read from downstream")
 TG_COUNTER(kBytesOut, "bytes_out", kTotal, "octets written downstream")
 TG_COUNTER(kTunnelsActive, "tunnels_active", kGauge, "tunnels that are open")
-TG_COUNTER(kLogLinesDropped, "log_lines_dropped", kTotal, "log lines that did not fit the buffer")
+TG_COUNTER(kLogLinesDropped, "log_lines_dropped", kTotal,
+           "access log lines that did not reach the file")
 TG_COUNTER(kUpstreamConnects, "upstream_connects", kTotal, "connections opened to endpoints")
 TG_COUNTER(kUpstreamReused, "upstream_reused", kTotal, "attempts on a pooled connection")
 TG_COUNTER(kRetries, "retries", kTotal, "attempts after the first")

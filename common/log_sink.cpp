@@ -126,16 +126,10 @@ void LogSink::StartWrite() {
   flush_.Disarm();
   flush_wanted_ = false;
   auto write = std::make_unique<Write>();
-  write->data = std::exchange(target.lines, std::exchange(spare_, {}));
-  if (target.ends_mid_line) {
-    write->data.insert(write->data.begin(), '\n');
-    ++buffered_;
-    target.ends_mid_line = false;
-  }
+  write->data = TakeLines();
   write->fd = target.fd.get();
   write->sink = this;
   write->request.data = write.get();
-  dropped_at_write_ = dropped_;
   auto work = [](uv_work_t* request) {
     auto* self = static_cast<Write*>(request->data);
     self->result = WriteAll(self->fd, self->data);
@@ -145,6 +139,19 @@ void LogSink::StartWrite() {
   // Fails for a null callback only.
   uv_queue_work(loop_.uv(), &write->request, work, after);
   write_ = write.release();
+}
+
+std::string LogSink::TakeLines() {
+  Target& target = targets_.front();
+  std::string lines = std::exchange(target.lines, std::exchange(spare_, {}));
+  if (target.ends_mid_line) {
+    lines.insert(lines.begin(), '\n');
+    ++buffered_;
+    target.ends_mid_line = false;
+    target.mending = true;
+  }
+  dropped_at_write_ = dropped_;
+  return lines;
 }
 
 void LogSink::OnWritten(Write* finished) {
@@ -168,6 +175,8 @@ void LogSink::OnWritten(Write* finished) {
 
 void LogSink::Settle(std::string_view data, std::size_t written, int error) {
   buffered_ -= data.size();
+  Target& target = targets_.front();
+  bool mending = std::exchange(target.mending, false);
   if (error == 0) {
     if (dropping_ && dropped_ == dropped_at_write_) {
       dropping_ = false;
@@ -177,8 +186,12 @@ void LogSink::Settle(std::string_view data, std::size_t written, int error) {
     }
     return;
   }
-  targets_.front().ends_mid_line = written > 0 && data[written - 1] != '\n';
-  Drop(data.substr(written), std::strerror(error));
+  target.ends_mid_line = written > 0 ? data[written - 1] != '\n' : mending;
+  std::string_view lost = data.substr(written);
+  if (mending && written == 0) {
+    lost.remove_prefix(1);
+  }
+  Drop(lost, std::strerror(error));
 }
 
 void LogSink::Drop(std::string_view lines, std::string_view why) {
@@ -188,7 +201,11 @@ void LogSink::Drop(std::string_view lines, std::string_view why) {
     WriteToStderr(
         FormatLogLine(LogLevel::kError, fmt::format("{}: lines are dropped: {}", name_, why)));
   }
-  dropped_ += CountLines(lines);
+  std::uint64_t count = CountLines(lines);
+  dropped_ += count;
+  if (counters_ != nullptr) {
+    counters_->Add(CounterId::kLogLinesDropped, count);
+  }
 }
 
 void LogSink::CloseWrittenTargets() {
@@ -217,8 +234,7 @@ void LogSink::FlushNow() {
     Settle(write->data, write->result.octets, write->result.error);
   }
   for (CloseWrittenTargets(); !targets_.front().lines.empty(); CloseWrittenTargets()) {
-    std::string lines = std::exchange(targets_.front().lines, {});
-    dropped_at_write_ = dropped_;
+    std::string lines = TakeLines();
     Written result = WriteAll(targets_.front().fd.get(), lines);
     Settle(lines, result.octets, result.error);
   }

@@ -4,12 +4,12 @@
 // writes; one write is under way at a time, while new lines gather behind it.
 //
 //   1. At most kCapacity octets are held, written and unwritten together. Lines for which there is
-//   no
-//      room are dropped and counted.
+//      no room are dropped and counted.
 //   2. Lines are never reordered and never split over two files.
-//   3. What cannot be written (ENOSPC, EIO, a closed pipe) is dropped and counted. stderr is told
-//   once
-//      when dropping starts and once when it has ended.
+//   3. What cannot be written (ENOSPC, EIO, a closed pipe) is dropped and counted, each line once:
+//   also
+//      one of which a part is in the file. stderr is told once when dropping starts and once when
+//      it has ended.
 
 #include <cstddef>
 #include <cstdint>
@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 
+#include "common/counters.h"
 #include "common/loop.h"
 #include "common/unique_fd.h"
 
@@ -37,6 +38,10 @@ class LogSink {
   // FlushNow. A write that hangs longer goes on with the descriptor; the loop must turn until it is
   // over (RunUntilClosed) or not at all any more.
   ~LogSink();
+
+  // What is dropped from now on, now or later, is added to kLogLinesDropped there as well.
+  // `counters` outlive the sink.
+  void CountDropsIn(Counters& counters) { counters_ = &counters; }
 
   // One line or several, each with its newline. False: dropped.
   bool Append(std::string_view lines);
@@ -62,12 +67,16 @@ class LogSink {
   struct Target {
     UniqueFd fd;
     std::string lines;
-    // The file ends in the middle of a line, because a write failed there.
+    // The file ends in the middle of a line, because a write failed there; the line is counted.
     bool ends_mid_line = false;
+    // The write that is under way begins with the newline that ends that line.
+    bool mending = false;
   };
 
   void OnFlushTime();
   void StartWrite();
+  // What waits for the first target, as it is written.
+  std::string TakeLines();
   static void OnWritten(Write* write);
   // Takes the result of a write; the part that was not written is gone.
   void Settle(std::string_view data, std::size_t written, int error);
@@ -85,6 +94,8 @@ class LogSink {
   bool flush_wanted_ = false;
   std::size_t buffered_ = 0;
   std::uint64_t dropped_ = 0;
+  // Null: dropped_ alone.
+  Counters* counters_ = nullptr;
   // When the dropping that stderr was told of began; what dropped() was before.
   bool dropping_ = false;
   std::uint64_t dropped_before_ = 0;

@@ -58,9 +58,9 @@ void ExchangeLog::Finish(const Snapshot& snapshot, const Outcome& outcome) {
   Fill(snapshot, outcome);
   services_.log_line.clear();
   formatter->Format(record_, services_.log_line);
-  if (!services_.access_log->Append(services_.log_line)) {
-    counters.Add(CounterId::kLogLinesDropped);
-  }
+  // A line that is taken may be lost later, on a full disk: the log itself knows.
+  services_.access_log->CountDropsIn(counters);
+  services_.access_log->Append(services_.log_line);
 }
 
 void ExchangeLog::Fill(const Snapshot& snapshot, const Outcome& outcome) {

@@ -113,7 +113,8 @@ def test_a_full_disk_under_the_access_log_does_not_disturb_traffic(launch, origi
     until(lambda: re.search(r"/dev/full|access log", tidegate.stderr), "a word in the error log")
     complaints = [line for line in tidegate.stderr.splitlines() if "/dev/full" in line or "No space" in line or "no space" in line]
     assert len(complaints) < 20, "said now and then, not for each line"
-    assert tidegate.workers()
+    until(lambda: tidegate.counters()["log_lines_dropped"] >= 200, "every line counted as dropped")
+    assert tidegate.counters()["log_lines_dropped"] == 200, "each once"
 
 
 def test_an_error_log_on_a_full_disk_does_not_disturb_traffic(launch, origin):

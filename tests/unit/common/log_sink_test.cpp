@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -229,6 +230,67 @@ TEST_F(LogSinkTest, Invariant3SaysOnceThatTheDiskIsFull) {
   EXPECT_NE(said.find(": test log: writing again; 6 lines were dropped\n"), std::string::npos)
       << said;
   EXPECT_EQ(std::count(said.begin(), said.end(), '\n'), 2) << said;
+}
+
+// While it lives, no file grows over `octets`: like a disk that is full from there on.
+class FileLimit {
+ public:
+  explicit FileLimit(rlim_t octets) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0);
+    rlimit limit{.rlim_cur = octets, .rlim_max = before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  FileLimit(const FileLimit&) = delete;
+  FileLimit& operator=(const FileLimit&) = delete;
+  ~FileLimit() { ::setrlimit(RLIMIT_FSIZE, &before_); }
+
+ private:
+  rlimit before_{};
+};
+
+TEST_F(LogSinkTest, Invariant3CountsALineOnceAlsoIfAPartOfItIsInTheFile) {
+  testing::internal::CaptureStderr();
+  Counters counters;
+  const std::string line = std::string(999, 'x') + "\n";
+  LogSink sink(loop_, OpenFile("a"), "test log");
+  sink.CountDropsIn(counters);
+  {
+    FileLimit limit(4500);
+    // Four whole lines and a half; then nothing at all, twice.
+    for (int lines : {6, 1, 1}) {
+      for (int i = 0; i < lines; ++i) {
+        sink.Append(line);
+      }
+      sink.Flush();
+      EXPECT_TRUE(TurnUntil([&] { return sink.buffered() == 0; }));
+    }
+  }
+  EXPECT_EQ(sink.dropped(), 4u);
+  sink.Append("kept\n");
+  sink.FlushNow();
+  EXPECT_EQ(ContentOf("a"), line + line + line + line + std::string(500, 'x') + "\nkept\n");
+  EXPECT_EQ(sink.dropped(), 4u);
+  EXPECT_EQ(counters.Get(CounterId::kLogLinesDropped), 4u);
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("writing again; 4 lines were dropped\n"),
+            std::string::npos);
+}
+
+TEST_F(LogSinkTest, CountsWhatItRefusesInTheCounterToo) {
+  Pipe pipe = SmallPipe();
+  testing::internal::CaptureStderr();
+  Counters counters;
+  LogSink sink(loop_, std::move(pipe.writer), "test log");
+  sink.CountDropsIn(counters);
+  EXPECT_TRUE(sink.Append(std::string(LogSink::kCapacity - 1, 'x') + "\n"));
+  EXPECT_FALSE(sink.Append("1\n2\n"));
+  EXPECT_EQ(counters.Get(CounterId::kLogLinesDropped), 2u);
+  EXPECT_TRUE(TurnUntil([&] {
+    ReadSome(pipe.reader);
+    return sink.buffered() == 0;
+  }));
+  EXPECT_EQ(counters.Get(CounterId::kLogLinesDropped), 2u);
+  testing::internal::GetCapturedStderr();
 }
 
 TEST_F(LogSinkTest, FlushNowWritesEverythingWithoutTheLoop) {
