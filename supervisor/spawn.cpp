@@ -128,17 +128,30 @@ Result<pid_t> Spawn(const SpawnRequest& request) {
     return Fail(Error::System(errno, "make a pipe"));
   }
   UniqueFd report_in(report[0]);
+  UniqueFd report_low(report[1]);
   // Above every number that the child wants to have, so that no dup2 overwrites a source.
   constexpr int kAbove = 64;
-  UniqueFd report_out(::fcntl(report[1], F_DUPFD_CLOEXEC, kAbove));
-  ::close(report[1]);
-  UniqueFd program_fd(::fcntl(request.program->fd.get(), F_DUPFD_CLOEXEC, kAbove));
+  int failure_errno = 0;
+  auto lift = [&](int fd) {
+    UniqueFd lifted(::fcntl(fd, F_DUPFD_CLOEXEC, kAbove));
+    if (!lifted) {
+      // EINVAL: RLIMIT_NOFILE ends below kAbove.
+      failure_errno = errno == EINVAL ? EMFILE : errno;
+    }
+    return lifted;
+  };
+  UniqueFd report_out = lift(report_low.get());
+  report_low.Reset();
+  UniqueFd program_fd = lift(request.program->fd.get());
   std::vector<UniqueFd> held;
   std::vector<int> sources;
   for (const auto& [ours, theirs] : request.fds) {
     TG_CHECK(theirs < kAbove);
-    held.emplace_back(::fcntl(ours, F_DUPFD_CLOEXEC, kAbove));
+    held.push_back(lift(ours));
     sources.push_back(held.back().get());
+  }
+  if (failure_errno != 0) {
+    return Fail(Error::System(failure_errno, "start " + request.program->path));
   }
   std::vector<char*> argv = Pointers(request.argv);
 

@@ -2,7 +2,10 @@
 
 import json
 import os
+import pwd
 import re
+import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -157,6 +160,19 @@ def test_a_missing_worker_binary_is_named(launch, tmp_path):
     tidegate = launch(basic("127.0.0.1:1"), binary=lonely, ready=False)
     assert tidegate.wait_exit() == 1
     assert "tidegate-worker" in tidegate.stderr
+
+
+def test_a_start_says_what_its_worker_wrote_before_it_died(launch, origin, tmp_path):
+    binary = copied_binaries(tmp_path / "bin", worker="#!/bin/sh\necho some words; exit 3\n")
+    tidegate = launch(basic(origin.address), binary=binary, ready=False)
+    assert tidegate.wait_exit() == 1
+    assert re.search(r"^some words\n(.*\n)*tidegate: worker 0 .* exited with 3$", tidegate.stderr, re.MULTILINE), tidegate.stderr
+
+
+def test_too_few_descriptors_to_start_a_worker_are_named(launch, origin):
+    tidegate = launch(basic(origin.address), ready=False, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60)))
+    assert tidegate.wait_exit() == 1
+    assert re.search(r"^tidegate: start .*tidegate-worker: Too many open files$", tidegate.stderr, re.MULTILINE), tidegate.stderr
 
 
 def test_a_second_instance_is_refused_and_the_first_goes_on(tidegate):

@@ -1,6 +1,7 @@
 #include "supervisor/process.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,6 +72,19 @@ TEST(Process, KillsWhoDoesNotEnd) {
   ProbeEnd end = Probe("#!/bin/sh\nexec sleep 100\n", std::chrono::milliseconds(100));
   EXPECT_FALSE(end.ok);
   EXPECT_NE(end.reason.find("100ms"), std::string::npos) << end.reason;
+}
+
+TEST(Process, SaysThatThereAreTooFewDescriptorsToStartOne) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  // Enough for our own, and not for those above the child's.
+  rlimit limit{.rlim_cur = 60, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  ProbeEnd end = Probe("#!/bin/sh\nexit 0\n");
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_FALSE(end.ok);
+  EXPECT_TRUE(end.reason.starts_with("start ")) << end.reason;
+  EXPECT_TRUE(end.reason.ends_with(": Too many open files")) << end.reason;
 }
 
 TEST(Process, SaysWhyAProgramCannotBeExecuted) {
