@@ -3,15 +3,18 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <filesystem>
-#include <fstream>
 
 #include <fmt/format.h>
 
+#include "common/text.h"
 #include "supervisor/event_log.h"
 #include "supervisor/takeover.h"
 
@@ -38,7 +41,9 @@ int OpenConfiguration(Holdings& holdings) {
   std::fputs(FormatDiagnostics(loaded->warnings).c_str(), stderr);
   Result<std::optional<Identity>> identity = IdentityFor(loaded->config);
   if (!identity) {
-    return Refuse(kInvalid, identity.error().ToString());
+    auto origin = loaded->origins.find("user");
+    std::string place = origin == loaded->origins.end() ? "" : origin->second + ": ";
+    return Refuse(kInvalid, place + identity.error().ToString());
   }
   if (*identity && loaded->config.user.empty()) {
     LogEvent(LogLevel::kInfo,
@@ -99,18 +104,56 @@ int OpenControl(Holdings& holdings) {
   return 0;
 }
 
+Error PidfileError(const std::string& path, std::string_view why) {
+  return Error(ErrorKind::kConfig, fmt::format("cannot write the pidfile {}: {}", path, why));
+}
+
+// Never half a number: written beside `path`, to be renamed. The name of that file.
+Result<std::string> WriteBesidePidfile(const std::string& path) {
+  struct stat info{};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return Fail(PidfileError(path, "it is there and is no file"));
+  }
+  std::string beside = fmt::format("{}.{}", path, ::getpid());
+  std::string number = fmt::format("{}\n", ::getpid());
+  UniqueFd fd(::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (!fd) {
+    return Fail(PidfileError(path, std::strerror(errno)));
+  }
+  errno = ENOSPC;  // Of a write that does less.
+  if (::write(fd.get(), number.data(), number.size()) != static_cast<ssize_t>(number.size())) {
+    Error error = PidfileError(path, std::strerror(errno));
+    ::unlink(beside.c_str());
+    return Fail(error);
+  }
+  return beside;
+}
+
+// It gets its number when we serve; who counts on it hears now that it never would.
+int TryPidfile(Holdings& holdings) {
+  if (holdings.options.pidfile.empty()) {
+    return 0;
+  }
+  Result<std::string> beside = WriteBesidePidfile(holdings.options.pidfile);
+  if (!beside) {
+    return Refuse(kFailed, beside.error().ToString());
+  }
+  ::unlink(beside->c_str());
+  return 0;
+}
+
 void WritePidfile(const std::string& path) {
   if (path.empty()) {
     return;
   }
-  // Never half a number: written beside it, then renamed.
-  std::string beside = path + ".new";
-  std::ofstream(beside) << ::getpid() << '\n';
-  std::error_code error;
-  std::filesystem::rename(beside, path, error);
-  if (error) {
-    LogEvent(LogLevel::kWarn,
-             fmt::format("cannot write the pidfile {}: {}", path, error.message()));
+  Result<std::string> beside = WriteBesidePidfile(path);
+  if (beside && ::rename(beside->c_str(), path.c_str()) != 0) {
+    Error error = PidfileError(path, std::strerror(errno));
+    ::unlink(beside->c_str());
+    beside = Fail(error);
+  }
+  if (!beside) {
+    LogEvent(LogLevel::kWarn, beside.error().ToString());
   }
 }
 
@@ -118,7 +161,7 @@ void WritePidfile(const std::string& path) {
 
 int OpenAll(Holdings& holdings) {
   holdings.listeners.SetGiven(TakeGivenSockets());
-  for (auto step : {&OpenConfiguration, &OpenPrograms, &OpenControl}) {
+  for (auto step : {&OpenConfiguration, &OpenPrograms, &TryPidfile, &OpenControl}) {
     int exit_code = step(holdings);
     if (exit_code != 0) {
       return exit_code;
@@ -196,8 +239,8 @@ Task<int> StartServing(Holdings& holdings) {
     LogEvent(LogLevel::kInfo, fmt::format("listening on {}", sockets->bound));
   }
   LogEvent(LogLevel::kInfo,
-           fmt::format("tidegate {} serves: generation {}, {} workers", holdings.version,
-                       generation.number(), generation.workers()));
+           fmt::format("tidegate {} serves: generation {}, {}", holdings.version,
+                       generation.number(), CountOf(generation.workers(), "worker")));
   WritePidfile(holdings.options.pidfile);
   co_return 0;
 }

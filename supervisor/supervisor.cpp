@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "common/test_fault.h"
+#include "common/text.h"
 #include "supervisor/event_log.h"
 #include "supervisor/preflight.h"
 #include "supervisor/reload.h"
@@ -275,8 +276,8 @@ std::string Supervisor::StatusLine() {
   Generation* generation = holdings_.current();
   return generation == nullptr
              ? std::string("nothing serves")
-             : fmt::format("serving {}, generation {}, {} workers", generation->version(),
-                           generation->number(), generation->serving_count());
+             : fmt::format("serving {}, generation {}, {}", generation->version(),
+                           generation->number(), CountOf(generation->serving_count(), "worker"));
 }
 
 // --- stop

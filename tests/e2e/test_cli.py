@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -225,12 +226,71 @@ def test_a_pidfile_is_written_and_removed(launch, origin):
     assert not pidfile.exists()
 
 
+@pytest.mark.parametrize("pidfile, reason", [("/no/such/folder/pid", "No such file or directory"), (".", "is no file"),
+                                             ("/dev/null", "is no file"), ("/proc/pid", "No such file or directory")])
+def test_a_pidfile_that_cannot_be_written_refuses_the_start(launch, origin, pidfile, reason):
+    tidegate = launch(basic(origin.address), arguments=["--pidfile", pidfile], ready=False)
+    assert tidegate.wait_exit() == 1
+    assert f"tidegate: cannot write the pidfile {pidfile}: " in tidegate.stderr and reason in tidegate.stderr
+    assert "listening on" not in tidegate.stderr and not tidegate.socket_path.exists()
+
+
+def test_a_start_that_fails_leaves_no_trace_of_its_pidfile(launch, tmp_path):
+    tidegate = launch(basic("127.0.0.1:1", logging={"error": "/no/such/folder/log"}), arguments=["--pidfile", str(tmp_path / "pid")],
+                      ready=False)
+    assert tidegate.wait_exit() == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_control_folder_in_tmp_that_is_anothers_is_refused_by_both_sides(origin, tmp_path_factory):
+    """Without root and without a session the socket lies in /tmp, where anybody may make the folder first."""
+    if os.geteuid() != 0:
+        return  # only root can be somebody without a session, and make what belongs to another
+    binary = copied_binaries(tmp_path_factory.mktemp("bin"))
+    binary.parent.parent.chmod(0o755)
+    binary.parent.parent.parent.chmod(0o755)
+    nobody = pwd.getpwnam("nobody")
+    folder = Path(f"/tmp/tidegate-{nobody.pw_uid}")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("TIDEGATE_", "XDG_"))}
+    as_nobody = {"user": "nobody", "group": "nogroup", "extra_groups": [], "env": clean, "cwd": "/", "text": True}
+    serve = [str(binary), "proxy", "--from", "127.0.0.1:0", "--to", origin.address]
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        for owner, mode, fault in ((0, 0o755, "belongs to another user"), (nobody.pw_uid, 0o777, "may be written to by others")):
+            folder.mkdir()
+            folder.chmod(mode)
+            os.chown(folder, owner, -1)
+            for command, code in ((serve, 1), ([str(binary), "status"], 5)):
+                done = subprocess.run(command, capture_output=True, check=False, timeout=20 * PATIENCE, **as_nobody)
+                assert done.returncode == code and not done.stdout, done.stdout + done.stderr
+                assert done.stderr.startswith(f"tidegate: {folder} {fault}: "), done.stderr
+            folder.rmdir()
+        with subprocess.Popen(serve, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, **as_nobody) as process:
+            try:
+                def answers(*command):
+                    return subprocess.run([str(binary), *command], capture_output=True, check=False, timeout=20 * PATIENCE,
+                                          **as_nobody).returncode == 0
+                until(lambda: answers("status"), "the proxy to serve")
+                assert folder.stat().st_mode & 0o777 == 0o700 and folder.stat().st_uid == nobody.pw_uid
+                assert answers("stop") and process.wait(10) == 0
+            finally:
+                process.kill()
+        until(lambda: not processes.in_session(process.pid), "no process left")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def test_workers_of_the_flag_count_more_than_the_files(launch, origin):
     tidegate = launch(basic(origin.address), arguments=["--workers", "2"])
     assert len(tidegate.workers()) == 2
 
 
 # With a daemon.
+
+def test_the_start_is_told_in_words(tidegate):
+    assert re.search(r"serves: generation 1, 1 worker$", tidegate.stderr, re.MULTILINE), tidegate.stderr
+    until(lambda: any(line.endswith("generation 1, 1 worker") for line in tidegate.notify.lines()), "the same for systemd")
+
 
 def test_status_is_a_table_for_people_and_an_object_for_programs(tidegate):
     text = tidegate.ok("status").out

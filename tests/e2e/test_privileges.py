@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import shutil
 import socket
 import subprocess
@@ -75,7 +76,8 @@ def test_workers_gain_no_privileges_also_without_a_user(tidegate):
 def test_an_unknown_user_is_refused(launch, origin):
     tidegate = launch(basic(origin.address, user="no-such-user-here"), ready=False)
     if ROOT_RUNS_US:
-        assert tidegate.wait_exit() in (1, 78)
+        assert tidegate.wait_exit() == 78
+        assert re.search(r"tidegate\.json:\d+: user: there is no user", tidegate.stderr), tidegate.stderr
     else:
         until(lambda: tidegate.process.poll() is not None or "READY=1" in tidegate.notify.lines(), "an end or a start")
     assert "no-such-user-here" in tidegate.stderr
