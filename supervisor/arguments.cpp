@@ -81,10 +81,11 @@ void AddOptions(CLI::App& app, std::span<const OptionRow> rows,
           ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
       continue;
     }
+    // All of them: more than one where one counts is refused later.
     app.add_option_function<Words>(names, [&into, key](const Words& values) { into[key] = values; })
         ->expected(1)
-        ->multi_option_policy(row.repeatable ? CLI::MultiOptionPolicy::TakeAll
-                                             : CLI::MultiOptionPolicy::TakeLast);
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->allow_extra_args(false);
   }
 }
 
@@ -201,6 +202,10 @@ std::optional<Refusal> RefuseValues(const Parsed& parsed) {
         }
         continue;
       }
+      if (!row.repeatable && found->second.size() > 1) {
+        return UsageError(parsed.command, fmt::format("--{} is given {} times and takes one value",
+                                                      row.name, found->second.size()));
+      }
       for (const std::string& value : found->second) {
         std::string fault = FaultOf(row.kind, row.choices, row.range, value);
         if (!fault.empty()) {
@@ -231,6 +236,30 @@ std::optional<Refusal> RefuseValues(const Parsed& parsed) {
   return refusal;
 }
 
+// A configuration that nobody would read is a mistake of whoever names it.
+std::optional<Refusal> RefuseConfig(const Parsed& parsed) {
+  if (!parsed.options.contains("config")) {
+    return std::nullopt;
+  }
+  const CommandRow& command = *parsed.command;
+  if (!command.reads_config) {
+    bool asks_daemon =
+        command.group == CommandGroup::kChange || command.group == CommandGroup::kLook;
+    return UsageError(
+        &command,
+        asks_daemon ? fmt::format("--config: {} asks the daemon, which reads the file that it was "
+                                  "started with; \"tidegate status\" names it",
+                                  command.name)
+                    : fmt::format("--config: {} reads no configuration", command.name));
+  }
+  if (!parsed.arguments.empty()) {
+    return UsageError(&command,
+                      fmt::format("two configurations are named: --config {} and {}",
+                                  parsed.options.at("config").front(), parsed.arguments.front()));
+  }
+  return std::nullopt;
+}
+
 // `tidegate help upgrade` is what many type first.
 bool IsHelpWord(std::span<const char* const> arguments) {
   return !arguments.empty() && std::string_view(arguments[0]) == "help" && arguments.size() <= 2;
@@ -245,6 +274,7 @@ std::expected<Invocation, Refusal> Judge(Parsed parsed) {
     parsed.command = FindCommand("version");
     parsed.extras.clear();
     parsed.options.erase("version");
+    parsed.options.erase("config");
   }
   if (parsed.command != nullptr) {
     TakeArguments(parsed);
@@ -259,6 +289,9 @@ std::expected<Invocation, Refusal> Judge(Parsed parsed) {
     return std::unexpected(UsageError(nullptr, "a command is missing"));
   }
   if (auto refusal = RefuseValues(parsed)) {
+    return std::unexpected(std::move(*refusal));
+  }
+  if (auto refusal = RefuseConfig(parsed)) {
     return std::unexpected(std::move(*refusal));
   }
 

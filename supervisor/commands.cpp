@@ -12,7 +12,9 @@ namespace {
 using std::chrono::seconds;
 
 constexpr std::array<std::string_view, 3> kColorChoices = {"auto", "always", "never"};
-
+// Of Session in the worker.
+constexpr std::array<std::string_view, 5> kStates = {"idle", "request", "response", "tunnel",
+                                                     "closing"};
 constexpr std::array<std::string_view, 3> kShells = {"bash", "zsh", "fish"};
 
 constexpr std::array kGlobalOptions = {
@@ -20,7 +22,7 @@ constexpr std::array kGlobalOptions = {
               .letter = 'c',
               .kind = ValueKind::kFile,
               .metavar = "FILE",
-              .help = "configuration; TIDEGATE_CONFIG, /etc/tidegate/tidegate.json"},
+              .help = "run and check; TIDEGATE_CONFIG, /etc/tidegate/tidegate.json"},
     OptionRow{.name = "socket",
               .kind = ValueKind::kFile,
               .metavar = "PATH",
@@ -95,9 +97,10 @@ constexpr std::array kConnsOptions = {
               .help = "only connections of this generation",
               .range = {.least = 1}},
     OptionRow{.name = "state",
-              .kind = ValueKind::kText,
+              .kind = ValueKind::kChoice,
               .metavar = "S",
-              .help = "only connections in this state"},
+              .help = "only connections in this state",
+              .choices = kStates},
     OptionRow{.name = "kill",
               .kind = ValueKind::kText,
               .metavar = "ID",
@@ -148,7 +151,8 @@ constexpr std::array kCommands = {
                {},
                kRunOptions,
                kNever,
-               RunCommand},
+               RunCommand,
+               true},
     CommandRow{"proxy",
                CommandGroup::kServe,
                "the daemon without a file: all from flags",
@@ -217,7 +221,7 @@ constexpr std::array kCommands = {
                CommandGroup::kLook,
                "live connections: state, age, generation, bytes",
                "",
-               "conns --state exchange",
+               "conns --state tunnel",
                {},
                kConnsOptions,
                kQuick,
@@ -225,7 +229,8 @@ constexpr std::array kCommands = {
     CommandRow{"check", CommandGroup::kOffline, "validate a configuration, without the daemon",
                "Finds all faults, not only the first. Needs no root and opens no socket.\n"
                "Exit code 78 says that it is invalid.",
-               "check --print tidegate.json", kCheckArguments, kCheckOptions, kNever, CheckCommand},
+               "check --print tidegate.json", kCheckArguments, kCheckOptions, kNever, CheckCommand,
+               true},
     CommandRow{"schema",
                CommandGroup::kOffline,
                "the JSON schema of the configuration",
@@ -279,6 +284,14 @@ std::span<const CommandRow> Commands() {
 
 std::span<const OptionRow> GlobalOptions() {
   return kGlobalOptions;
+}
+
+std::vector<OptionRow> GlobalOptionsOf(const CommandRow& command) {
+  std::vector<OptionRow> rows(kGlobalOptions.begin(), kGlobalOptions.end());
+  if (!command.reads_config) {
+    std::erase_if(rows, [](const OptionRow& row) { return row.name == "config"; });
+  }
+  return rows;
 }
 
 const CommandRow* FindCommand(std::string_view name) {

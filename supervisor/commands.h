@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "common/units.h"
 
@@ -86,12 +87,15 @@ struct CommandRow {
   // How long the daemon may take when --timeout is not given; kNever for what drains connections.
   Duration timeout;
   ExitCode (*run)(const Invocation& invocation);
+  // Takes --config. The others would ignore it.
+  bool reads_config = false;
 };
 
 // In the order of help.
 std::span<const CommandRow> Commands();
-// What every command takes.
+// What every command takes; --config for those that read one.
 std::span<const OptionRow> GlobalOptions();
+std::vector<OptionRow> GlobalOptionsOf(const CommandRow& command);
 // Null if there is none of that name.
 const CommandRow* FindCommand(std::string_view name);
 

@@ -1,6 +1,8 @@
 #include "supervisor/completion.h"
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <vector>
 
 #include <fmt/format.h>
@@ -11,11 +13,11 @@ namespace tidegate {
 namespace {
 
 std::vector<OptionRow> OptionsOf(const CommandRow* command) {
-  std::vector<OptionRow> rows;
-  if (command != nullptr) {
-    rows.assign(command->options.begin(), command->options.end());
+  if (command == nullptr) {
+    return {GlobalOptions().begin(), GlobalOptions().end()};
   }
-  rows.insert(rows.end(), GlobalOptions().begin(), GlobalOptions().end());
+  std::vector<OptionRow> rows(command->options.begin(), command->options.end());
+  std::ranges::copy(GlobalOptionsOf(*command), std::back_inserter(rows));
   return rows;
 }
 

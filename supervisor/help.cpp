@@ -102,7 +102,7 @@ std::string CommandHelp(const CommandRow& command) {
     AppendEntries(text, entries);
   }
   AppendOptions(text, "Options", command.options);
-  AppendOptions(text, "Options of every command", GlobalOptions());
+  AppendOptions(text, "Options of every command", GlobalOptionsOf(command));
   if (!command.example.empty()) {
     text += fmt::format("\nExample:\n  tidegate {}\n", command.example);
   }

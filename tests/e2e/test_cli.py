@@ -52,7 +52,9 @@ def test_help_names_every_command_and_its_flags():
 
 
 @pytest.mark.parametrize("arguments", [["frobnicate"], ["reload", "--no-such-flag"], [], ["loglevel"], ["run", "--workers", "x"],
-                                       ["completion", "tcsh"], ["stop", "extra"]])
+                                       ["completion", "tcsh"], ["stop", "extra"], ["reload", "-c", "x.json"], ["-c", "x.json", "status"],
+                                       ["proxy", "-c", "x.json", "--from", ":1", "--to", ":2"], ["check", "-c", "x.json", "y.json"],
+                                       ["proxy", "--from", ":1", "--from", ":2", "--to", ":3"], ["conns", "--state", "bogus"]])
 def test_wrong_usage_is_2_and_goes_to_stderr(arguments):
     outcome = run(*arguments)
     assert outcome.code == 2, outcome.text

@@ -42,14 +42,46 @@ TEST(Arguments, OptionsAndArgumentsReachTheInvocation) {
   invocation = Parse({"check", "-v", "some.json", "--print"});
   ASSERT_TRUE(invocation);
   EXPECT_EQ(invocation->arguments, std::vector<std::string>{"some.json"});
+
+  invocation = Parse({"check", "--color", "never", "some.json"});
+  ASSERT_TRUE(invocation);
+  EXPECT_EQ(invocation->arguments, std::vector<std::string>{"some.json"});
 }
 
-TEST(Arguments, OnlyARepeatableOptionKeepsAllItsValues) {
-  auto invocation =
-      Parse({"proxy", "--from", ":1", "--from", ":2", "--to", ":3", "--to", "unix:/x"});
+TEST(Arguments, OnlyARepeatableOptionTakesMoreThanOneValue) {
+  auto invocation = Parse({"proxy", "--from", ":1", "--to", ":3", "--to", "unix:/x"});
   ASSERT_TRUE(invocation);
   EXPECT_EQ(invocation->All("to"), (std::vector<std::string>{":3", "unix:/x"}));
-  EXPECT_EQ(invocation->Get("from"), ":2");
+  EXPECT_NE(RefusalOf({"proxy", "--from", ":1", "--from", ":2", "--to", ":3"})
+                .find("--from is given 2 times and takes one value"),
+            std::string::npos);
+  EXPECT_NE(RefusalOf({"--socket", "/a", "status", "--socket", "/b"}).find("--socket is given 2"),
+            std::string::npos);
+  EXPECT_TRUE(Parse({"-v", "status", "-v"}));
+}
+
+TEST(Arguments, AConfigurationIsOnlyForCommandsThatReadOne) {
+  for (const CommandRow& row : Commands()) {
+    std::vector<const char*> words = {"-c", "/x.json", row.name.data()};
+    for (const ArgumentRow& argument : row.arguments) {
+      if (argument.required) {
+        words.push_back(argument.choices.front().data());
+      }
+    }
+    if (row.name == "proxy") {
+      words.insert(words.end(), {"--from", ":1", "--to", ":2"});
+    }
+    bool reads = row.name == "run" || row.name == "check";
+    EXPECT_EQ(Parse(words).has_value(), reads) << row.name;
+    if (!reads) {
+      EXPECT_NE(RefusalOf(words).find(std::string("--config: ") + std::string(row.name)),
+                std::string::npos);
+    }
+  }
+  EXPECT_NE(RefusalOf({"reload", "-c", "x"}).find("\"tidegate status\" names it"),
+            std::string::npos);
+  EXPECT_NE(RefusalOf({"check", "-c", "/a", "/b"}).find("two configurations are named"),
+            std::string::npos);
 }
 
 TEST(Arguments, AnArgumentAfterTwoDashesMayLookLikeAnOption) {
@@ -80,6 +112,8 @@ TEST(Arguments, UsageErrorsSayWhatIsWrongAndWhatWasMeant) {
       {{"proxy", "--from", ":8080"}, "--to ADDR is missing"},
       {{"status", "--color", "red"}, "--color: \"red\" is not \"auto\", \"always\" or \"never\""},
       {{"status", "--socket", ""}, "--socket: must not be empty"},
+      {{"conns", "--state", "bogus"},
+       "--state: \"bogus\" is not \"idle\", \"request\", \"response\", \"tunnel\" or \"closing\""},
   };
   for (const Case& one : cases) {
     std::string text = RefusalOf(one.words);

@@ -77,6 +77,8 @@ TEST(Completion, BashOffersWhatFits) {
   EXPECT_EQ(Offered({"loglevel", "w"}), "warn\n");
   EXPECT_EQ(Offered({"status", "--color", "al"}), "always\n");
   EXPECT_EQ(Offered({"status", "--binary"}), "\n");
+  EXPECT_EQ(Offered({"check", "--conf"}), "--config\n");
+  EXPECT_EQ(Offered({"reload", "--conf"}), "\n");
   EXPECT_EQ(Offered({"completion", ""}), "bash zsh fish\n");
 }
 

@@ -32,6 +32,7 @@ TEST(Help, OfACommandListsItsOptionsAndTheGlobalOnes) {
       EXPECT_NE(text.find(option.help), std::string::npos) << option.name;
     }
     EXPECT_NE(text.find("--socket PATH"), std::string::npos);
+    EXPECT_EQ(text.contains("--config FILE"), row.reads_config) << row.name;
     ExpectFits(text);
   }
 }
