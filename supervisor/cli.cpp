@@ -1,8 +1,11 @@
 #include "supervisor/cli.h"
 
 #include <csignal>
+#include <cstring>
 #include <exception>
 #include <span>
+
+#include <fmt/format.h>
 
 #include "supervisor/arguments.h"
 #include "supervisor/output.h"
@@ -10,9 +13,25 @@
 namespace tidegate {
 namespace {
 
+// The exit code of what would have ended with `exit_code`: results that nobody can read are a
+// failure, and said. But what a command has changed is changed, whoever hears of it.
+ExitCode Settle(Outputs& outputs, ExitCode exit_code, bool has_changed) {
+  if (outputs.results.fault() == 0) {
+    return exit_code;
+  }
+  outputs.Complain(
+      fmt::format("cannot write the results: {}", std::strerror(outputs.results.fault())));
+  return exit_code == ExitCode::kDone && !has_changed ? ExitCode::kFailed : exit_code;
+}
+
 ExitCode Refuse(const Refusal& refusal) {
-  Output(refusal.exit_code == ExitCode::kDone ? 1 : 2, ColorMode::kAuto).Write(refusal.text);
-  return refusal.exit_code;
+  Outputs outputs{Invocation()};
+  if (refusal.exit_code == ExitCode::kDone) {
+    outputs.results.Write(refusal.text);
+  } else {
+    outputs.diagnostics.Write(refusal.text);
+  }
+  return Settle(outputs, refusal.exit_code, false);
 }
 
 ExitCode Run(std::span<char* const> argv) {
@@ -25,7 +44,9 @@ ExitCode Run(std::span<char* const> argv) {
     return Refuse(invocation.error());
   }
   invocation->argv.assign(words.begin(), words.end());
-  return invocation->command->run(*invocation);
+  Outputs outputs(*invocation);
+  ExitCode exit_code = invocation->command->run(*invocation, outputs);
+  return Settle(outputs, exit_code, invocation->command->group == CommandGroup::kChange);
 }
 
 }  // namespace

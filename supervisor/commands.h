@@ -14,6 +14,7 @@
 namespace tidegate {
 
 struct Invocation;
+struct Outputs;
 
 // Exit codes of INTERFACE section 1.
 enum class ExitCode : int {
@@ -86,7 +87,7 @@ struct CommandRow {
   std::span<const OptionRow> options;
   // How long the daemon may take when --timeout is not given; kNever for what drains connections.
   Duration timeout;
-  ExitCode (*run)(const Invocation& invocation);
+  ExitCode (*run)(const Invocation& invocation, Outputs& outputs);
   // Takes --config. The others would ignore it.
   bool reads_config = false;
 };

@@ -205,8 +205,7 @@ ExitCode Watch(const Invocation& invocation, Outputs& outputs) {
 
 }  // namespace
 
-ExitCode DaemonCommand(const Invocation& invocation) {
-  Outputs outputs(invocation);
+ExitCode DaemonCommand(const Invocation& invocation, Outputs& outputs) {
   CatchInterrupts();
   ProgressView progress(invocation, outputs);
   auto result = Ask(QuestionFor(invocation), ArgumentsFor(invocation), progress);
@@ -231,8 +230,7 @@ ExitCode DaemonCommand(const Invocation& invocation) {
   return exit_code;
 }
 
-ExitCode StatusCommand(const Invocation& invocation) {
-  Outputs outputs(invocation);
+ExitCode StatusCommand(const Invocation& invocation, Outputs& outputs) {
   CatchInterrupts();
   if (invocation.Has("watch")) {
     return Watch(invocation, outputs);

@@ -54,15 +54,15 @@ std::string ClientSocketPathOf(const Invocation& invocation);
 Duration TimeoutOf(const Invocation& invocation);
 
 // serve_commands.cpp
-ExitCode RunCommand(const Invocation& invocation);
-ExitCode ProxyCommand(const Invocation& invocation);
+ExitCode RunCommand(const Invocation& invocation, Outputs& outputs);
+ExitCode ProxyCommand(const Invocation& invocation, Outputs& outputs);
 // daemon_commands.cpp
-ExitCode DaemonCommand(const Invocation& invocation);
-ExitCode StatusCommand(const Invocation& invocation);
+ExitCode DaemonCommand(const Invocation& invocation, Outputs& outputs);
+ExitCode StatusCommand(const Invocation& invocation, Outputs& outputs);
 // offline_commands.cpp
-ExitCode CheckCommand(const Invocation& invocation);
-ExitCode SchemaCommand(const Invocation& invocation);
-ExitCode CompletionCommand(const Invocation& invocation);
-ExitCode VersionCommand(const Invocation& invocation);
+ExitCode CheckCommand(const Invocation& invocation, Outputs& outputs);
+ExitCode SchemaCommand(const Invocation& invocation, Outputs& outputs);
+ExitCode CompletionCommand(const Invocation& invocation, Outputs& outputs);
+ExitCode VersionCommand(const Invocation& invocation, Outputs& outputs);
 
 }  // namespace tidegate

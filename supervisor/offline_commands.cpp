@@ -44,8 +44,7 @@ std::string Summary(const std::string& path, const Config& config) {
 
 }  // namespace
 
-ExitCode CheckCommand(const Invocation& invocation) {
-  Outputs outputs(invocation);
+ExitCode CheckCommand(const Invocation& invocation, Outputs& outputs) {
   std::string path =
       invocation.arguments.empty() ? ConfigPathOf(invocation) : invocation.arguments.front();
   auto loaded = LoadConfig(path, ProcessEnvironment());
@@ -66,22 +65,21 @@ ExitCode CheckCommand(const Invocation& invocation) {
   return ExitCode::kDone;
 }
 
-ExitCode SchemaCommand(const Invocation& invocation) {
+ExitCode SchemaCommand(const Invocation&, Outputs& outputs) {
   std::string schema = ConfigSchema();
   if (!schema.ends_with('\n')) {
     schema += '\n';
   }
-  Outputs(invocation).results.Write(schema);
+  outputs.results.Write(schema);
   return ExitCode::kDone;
 }
 
-ExitCode CompletionCommand(const Invocation& invocation) {
-  Outputs(invocation).results.Write(CompletionScript(invocation.arguments.front()));
+ExitCode CompletionCommand(const Invocation& invocation, Outputs& outputs) {
+  outputs.results.Write(CompletionScript(invocation.arguments.front()));
   return ExitCode::kDone;
 }
 
-ExitCode VersionCommand(const Invocation& invocation) {
-  Outputs outputs(invocation);
+ExitCode VersionCommand(const Invocation& invocation, Outputs& outputs) {
   std::string fmt_version =
       fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100);
   std::string json_version = fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR,

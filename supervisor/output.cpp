@@ -58,7 +58,10 @@ void Output::Write(std::string_view text) {
       ::poll(&writable, 1, -1);
       continue;
     }
-    closed_ = errno != EINTR;
+    if (errno != EINTR) {
+      closed_ = true;
+      fault_ = errno == EPIPE ? 0 : errno;
+    }
   }
 }
 

@@ -2,7 +2,7 @@
 
 // Where the client writes: stdout for results, stderr for diagnostics. Knows whether that is a
 // terminal, how wide it is, and whether colour is wanted. A reader that went away (EPIPE) is no
-// fault: what follows is dropped.
+// fault: what follows is dropped. A full disk is one.
 
 #include <cstdint>
 #include <string>
@@ -22,8 +22,10 @@ class Output {
   Output(int fd, ColorMode color);
 
   void Write(std::string_view text);
-  // True after the reader went away.
+  // True after a write failed: nothing more is written.
   bool closed() const { return closed_; }
+  // Why it failed, an errno; 0 if it did not, or if the reader went away.
+  int fault() const { return fault_; }
   // True if lines may be redrawn in place.
   bool is_terminal() const { return is_terminal_; }
   // Columns of the terminal, asked each time; 80 if it does not say.
@@ -41,6 +43,7 @@ class Output {
   bool is_terminal_;
   bool colored_;
   bool closed_ = false;
+  int fault_ = 0;
 };
 
 // The two outputs of an invocation. Results are dropped with --quiet; diagnostics never are.

@@ -30,22 +30,21 @@ RunOptions CommonOptions(const Invocation& invocation) {
 
 }  // namespace
 
-ExitCode RunCommand(const Invocation& invocation) {
+ExitCode RunCommand(const Invocation& invocation, Outputs& outputs) {
   RunOptions options = CommonOptions(invocation);
   options.config_path = ConfigPathOf(invocation);
   if (!invocation.Has("config") && ::access(options.config_path.c_str(), F_OK) != 0) {
-    Outputs(invocation)
-        .Complain(fmt::format("no configuration at {}: name one with -c, or try \"tidegate {}\"",
-                              options.config_path, FindCommand("proxy")->example));
+    outputs.Complain(fmt::format("no configuration at {}: name one with -c, or try \"tidegate {}\"",
+                                 options.config_path, FindCommand("proxy")->example));
     return ExitCode::kConfigInvalid;
   }
   return static_cast<ExitCode>(RunSupervisor(std::move(options)));
 }
 
-ExitCode ProxyCommand(const Invocation& invocation) {
+ExitCode ProxyCommand(const Invocation& invocation, Outputs& outputs) {
   auto text = ProxyConfigText(invocation.Get("from"), invocation.All("to"));
   if (!text) {
-    Outputs(invocation).Complain(text.error().ToString());
+    outputs.Complain(text.error().ToString());
     return ExitCode::kUsage;
   }
   RunOptions options = CommonOptions(invocation);

@@ -112,6 +112,39 @@ def test_check_json_is_one_object(tmp_path):
     assert outcome.code == 78 and isinstance(outcome.json, dict)
 
 
+def test_check_warns_of_a_user_that_is_not_here(tmp_path):
+    good = tmp_path / "good.json"
+    good.write_text('{ "listen": ":8080", "upstream": "127.0.0.1:3000",\n  "user": "no-such-user-here" }')
+    outcome = run("check", good)
+    assert outcome.code == 0 and f"{good}:2:11: warning: user: no such user here" in outcome.err, outcome.text
+
+
+@pytest.mark.parametrize("arguments", [["check", "--print"], ["check", "--json"], ["check"], ["schema"], ["completion", "bash"],
+                                       ["version"], ["--help"], ["status"], ["status", "--json"], ["status", "--watch"], ["conns"]])
+def test_results_that_cannot_be_written_are_a_failure(tidegate, arguments):
+    if arguments[0] == "check":
+        arguments = [*arguments, str(tidegate.config_path)]
+    elif arguments[0] in ("status", "conns"):
+        arguments = [*arguments, "--socket", str(tidegate.socket_path)]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([TIDEGATE, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=20 * PATIENCE)
+    assert done.returncode == 1
+    assert done.stderr == "tidegate: cannot write the results: No space left on device\n"
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([TIDEGATE, *arguments], stdout=writer, stderr=subprocess.PIPE, text=True, check=False, timeout=20 * PATIENCE)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, ""), "who has gone wants nothing more"
+
+
+def test_a_change_whose_report_is_lost_is_done_all_the_same(tidegate):
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([TIDEGATE, "reload", "--force", "--socket", str(tidegate.socket_path)], stdout=full,
+                              stderr=subprocess.PIPE, text=True, check=False, timeout=20 * PATIENCE)
+    assert done.returncode == 0 and "cannot write the results" in done.stderr
+    assert tidegate.counters()["reloads_ok"] == 1
+
+
 def test_the_schema_is_json(tmp_path):
     schema = run("schema").json
     assert "$schema" in schema and "listeners" in schema["properties"]

@@ -1,11 +1,15 @@
 #include "supervisor/output.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <csignal>
 
 #include <gtest/gtest.h>
+
+#include "common/unique_fd.h"
 
 namespace tidegate {
 namespace {
@@ -62,7 +66,17 @@ TEST(Output, AReaderThatWentAwayEndsTheOutputQuietly) {
   EXPECT_FALSE(output.closed());
   output.Write("nobody reads this\n");
   EXPECT_TRUE(output.closed());
+  EXPECT_EQ(output.fault(), 0);
   ::close(pipe_fds[1]);
+}
+
+TEST(Output, AFullDiskIsAFault) {
+  UniqueFd full(::open("/dev/full", O_WRONLY | O_CLOEXEC));
+  Output output(full.get(), ColorMode::kNever);
+  EXPECT_EQ(output.fault(), 0);
+  output.Write("lost\n");
+  EXPECT_TRUE(output.closed());
+  EXPECT_EQ(output.fault(), ENOSPC);
 }
 
 TEST(Output, DiagnosticsAreTheSameTextInColour) {
