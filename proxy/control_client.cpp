@@ -358,7 +358,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
       json result = MakeControlMessage("result");
       result["exit_code"] = 4;
       result["message"] =
-          "The supervisor is gone; its workers still serve. Start tidegate again: it takes over.";
+          "the supervisor is gone; its workers still serve. Start tidegate again: it takes over";
       result["data"] = json::object();
       channel.Send(result);
       return;

@@ -26,6 +26,12 @@ using Clock = std::chrono::steady_clock;
 // --watch draws this often.
 constexpr int kWatchMilliseconds = 1000;
 
+// `loglevel --for` with "0s" or "off": no time after which the level goes back.
+bool IsForGood(const Invocation& invocation) {
+  auto limit = ParseDuration(invocation.Get("for"));
+  return limit && (*limit == Duration::zero() || *limit == kNever);
+}
+
 // The options and arguments of the command as the protocol wants them: named as they are, typed by
 // their kind.
 Json ArgumentsFor(const Invocation& invocation) {
@@ -54,6 +60,9 @@ Json ArgumentsFor(const Invocation& invocation) {
   for (std::size_t i = 0; i < invocation.arguments.size(); ++i) {
     const ArgumentRow& row = invocation.command->arguments[i];
     args[ToLower(row.metavar)] = value_of(row.kind, invocation.arguments[i]);
+  }
+  if (IsForGood(invocation)) {
+    args.erase("for");
   }
   return args;
 }
@@ -123,8 +132,11 @@ std::string DoneText(const Invocation& invocation, const Json& result, const Out
   if (name == "conns" && !invocation.Has("kill")) {
     return ConnectionsText(DataOf(result), outputs.results);
   }
+  if (name == "conns") {
+    return fmt::format("Connection {} is ended.\n", invocation.Get("kill"));
+  }
   if (name == "loglevel") {
-    std::string limit = invocation.Get("for");
+    std::string limit = IsForGood(invocation) ? "good" : invocation.Get("for");
     return fmt::format("The error log is at level {}{}.\n", invocation.arguments.front(),
                        limit.empty() ? "" : fmt::format(" for {}", limit));
   }

@@ -368,7 +368,7 @@ def test_conns_lists_live_connections_and_kills_one(tidegate):
         mine = next(one for one in connections if str(client.port) in json.dumps(one))
         assert mine["generation"] == 1 and mine["state"]
         assert str(client.port) in tidegate.ok("conns").out
-        tidegate.ok("conns", "--kill", mine["id"])
+        assert tidegate.ok("conns", "--kill", mine["id"]).out == f"Connection {mine['id']} is ended.\n"
         client.expect_gone()
         assert other.get("/").status == 200
         client.close()
@@ -394,6 +394,10 @@ def test_loglevel_changes_what_is_logged(tidegate):
     tidegate.ok("loglevel", "info")
     assert "info" in said(), "a reload is worth a line"
     assert tidegate.cli("loglevel", "loud").code == 2
+    for for_good in ("0s", "off"):
+        tidegate.ok("loglevel", "error")
+        assert tidegate.ok("loglevel", "debug", "--for", for_good).out == "The error log is at level debug for good.\n"
+        assert "info" in said()
 
 
 def test_reopen_follows_a_renamed_log(tidegate):

@@ -113,7 +113,8 @@ def test_workers_serve_on_when_the_supervisor_is_killed(launch, origin):
         for client in clients:
             client.close()
     assert set(tidegate.worker_processes()) == set(workers)
-    assert tidegate.cli("status").code == 4
+    outcome = tidegate.cli("status")
+    assert outcome.code == 4 and outcome.err.startswith("tidegate: the supervisor is gone; "), outcome.text
     tidegate.start().wait_ready()
 
 

@@ -192,7 +192,10 @@ TEST_F(ControlClientTest, AnOrphanGivesItsSocketsToASuccessor) {
   ASSERT_TRUE(asking);
   supervisor_ = std::move(*asking);
   Say(Message("command", {{"command", "status"}}));
-  EXPECT_EQ(Hear().body["exit_code"], 4);
+  ControlMessage result = Hear();
+  EXPECT_EQ(result.body["exit_code"], 4);
+  // Behind "tidegate: ".
+  EXPECT_TRUE(TextOf(result.body, "message").starts_with("the supervisor is gone"));
 
   auto successor = ConnectControl(path_, std::chrono::seconds(1));
   ASSERT_TRUE(successor);

@@ -84,6 +84,14 @@ TEST(DaemonCommands, StatusFiltersByNameAndExitsWithThreeWhenUnhealthy) {
   EXPECT_NE(ran.diagnostics.find("called \"wbe\""), std::string::npos);
 }
 
+TEST(DaemonCommands, ConnsSaysThatItHasEndedAConnection) {
+  FakeDaemon daemon(
+      FakeDaemon::Saying({R"({"type":"result","exit_code":0,"data":{"killed":true}})"}));
+  Ran ran = RunWith({"conns", "--kill", "8.0.17", "--socket", daemon.path()});
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_EQ(ran.results, "Connection 8.0.17 is ended.\n");
+}
+
 TEST(DaemonCommands, ConnsAsksForWhatIsWantedAndLoglevelForItsLevel) {
   FakeDaemon daemon(FakeDaemon::Saying(
       {R"({"type":"result","exit_code":0,"data":{"connections":[{"id":"8.0.1","state":"idle"}]}})"}));
@@ -95,6 +103,11 @@ TEST(DaemonCommands, ConnsAsksForWhatIsWantedAndLoglevelForItsLevel) {
   ran = RunWith({"loglevel", "debug", "--for", "10m", "--socket", daemon.path()});
   EXPECT_EQ(ran.results, "The error log is at level debug for 10m.\n");
   EXPECT_EQ(daemon.commands()[1]["args"], (Json{{"level", "debug"}, {"for", "10m"}}));
+  for (const char* for_good : {"0s", "off"}) {
+    ran = RunWith({"loglevel", "debug", "--for", for_good, "--socket", daemon.path()});
+    EXPECT_EQ(ran.results, "The error log is at level debug for good.\n");
+    EXPECT_EQ(daemon.commands().back()["args"], (Json{{"level", "debug"}}));
+  }
 }
 
 }  // namespace
