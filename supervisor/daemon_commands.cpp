@@ -67,11 +67,17 @@ Json ArgumentsFor(const Invocation& invocation) {
   return args;
 }
 
-Question QuestionFor(const Invocation& invocation) {
-  return {.socket_path = ClientSocketPathOf(invocation),
-          .command = std::string(invocation.command->name),
-          .timeout = TimeoutOf(invocation),
-          .ends_daemon = invocation.command->name == "stop"};
+std::expected<Json, DaemonFault> AskDaemon(const Invocation& invocation, const Json& args,
+                                           ProgressListener& listener) {
+  Result<std::string> socket_path = ClientSocketPathOf(invocation);
+  if (!socket_path) {
+    return std::unexpected(DaemonFault{ExitCode::kPermission, socket_path.error().ToString()});
+  }
+  return Ask({.socket_path = *socket_path,
+              .command = std::string(invocation.command->name),
+              .timeout = TimeoutOf(invocation),
+              .ends_daemon = invocation.command->name == "stop"},
+             args, listener);
 }
 
 // Shows what runs, as lines of JSON or as a transcript.
@@ -166,7 +172,7 @@ struct Silent final : ProgressListener {
 std::expected<std::pair<std::string, ExitCode>, DaemonFault> Look(const Invocation& invocation,
                                                                   const Outputs& outputs) {
   Silent silent;
-  auto result = Ask(QuestionFor(invocation), Json::object(), silent);
+  auto result = AskDaemon(invocation, Json::object(), silent);
   if (!result) {
     return std::unexpected(result.error());
   }
@@ -220,7 +226,7 @@ ExitCode Watch(const Invocation& invocation, Outputs& outputs) {
 ExitCode DaemonCommand(const Invocation& invocation, Outputs& outputs) {
   CatchInterrupts();
   ProgressView progress(invocation, outputs);
-  auto result = Ask(QuestionFor(invocation), ArgumentsFor(invocation), progress);
+  auto result = AskDaemon(invocation, ArgumentsFor(invocation), progress);
   progress.Close();
   if (!result) {
     return ReportFault(invocation, outputs, result.error());

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/result.h"
 #include "supervisor/commands.h"
 
 namespace tidegate {
@@ -45,11 +46,15 @@ struct Invocation {
 std::string ConfigPathOf(const Invocation& invocation);
 // Where `run` puts its socket: --socket, TIDEGATE_SOCKET, /run/tidegate/control.sock as root,
 // $XDG_RUNTIME_DIR/tidegate/control.sock otherwise; without that variable /run/user/UID if it is
-// there, else /tmp/tidegate-UID.
-std::string SocketPathOf(const Invocation& invocation);
+// there, else /tmp/tidegate-UID, which is made. Error: EnsureOwnFolder's, of the last one only.
+Result<std::string> SocketPathOf(const Invocation& invocation);
 // Where a client looks: the same, but who is not root and has no daemon of their own means the
-// system's.
-std::string ClientSocketPathOf(const Invocation& invocation);
+// system's. Makes nothing.
+Result<std::string> ClientSocketPathOf(const Invocation& invocation);
+// In /tmp anybody may take a name first, and then hear our commands or answer them. Error, which
+// names `folder` and the way out: it is no directory itself, another user's, or others may write to
+// it. One that is not there is made for us alone if `make`, and otherwise no error.
+Result<> EnsureOwnFolder(const std::string& folder, bool make);
 // --timeout, or the row's.
 Duration TimeoutOf(const Invocation& invocation);
 

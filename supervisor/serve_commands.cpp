@@ -14,9 +14,13 @@
 namespace tidegate {
 namespace {
 
-RunOptions CommonOptions(const Invocation& invocation) {
+Result<RunOptions> CommonOptions(const Invocation& invocation) {
   RunOptions options;
-  options.socket_path = SocketPathOf(invocation);
+  Result<std::string> socket_path = SocketPathOf(invocation);
+  if (!socket_path) {
+    return Fail(socket_path.error());
+  }
+  options.socket_path = *socket_path;
   options.pidfile = invocation.Get("pidfile");
   options.argv = invocation.argv;
   if (invocation.Has("workers")) {
@@ -31,14 +35,19 @@ RunOptions CommonOptions(const Invocation& invocation) {
 }  // namespace
 
 ExitCode RunCommand(const Invocation& invocation, Outputs& outputs) {
-  RunOptions options = CommonOptions(invocation);
-  options.config_path = ConfigPathOf(invocation);
-  if (!invocation.Has("config") && ::access(options.config_path.c_str(), F_OK) != 0) {
+  std::string config_path = ConfigPathOf(invocation);
+  if (!invocation.Has("config") && ::access(config_path.c_str(), F_OK) != 0) {
     outputs.Complain(fmt::format("no configuration at {}: name one with -c, or try \"tidegate {}\"",
-                                 options.config_path, FindCommand("proxy")->example));
+                                 config_path, FindCommand("proxy")->example));
     return ExitCode::kConfigInvalid;
   }
-  return static_cast<ExitCode>(RunSupervisor(std::move(options)));
+  Result<RunOptions> options = CommonOptions(invocation);
+  if (!options) {
+    outputs.Complain(options.error().ToString());
+    return ExitCode::kFailed;
+  }
+  options->config_path = config_path;
+  return static_cast<ExitCode>(RunSupervisor(std::move(*options)));
 }
 
 ExitCode ProxyCommand(const Invocation& invocation, Outputs& outputs) {
@@ -47,10 +56,14 @@ ExitCode ProxyCommand(const Invocation& invocation, Outputs& outputs) {
     outputs.Complain(text.error().ToString());
     return ExitCode::kUsage;
   }
-  RunOptions options = CommonOptions(invocation);
-  options.config_path = "tidegate proxy";
-  options.config_text = *text;
-  return static_cast<ExitCode>(RunSupervisor(std::move(options)));
+  Result<RunOptions> options = CommonOptions(invocation);
+  if (!options) {
+    outputs.Complain(options.error().ToString());
+    return ExitCode::kFailed;
+  }
+  options->config_path = "tidegate proxy";
+  options->config_text = *text;
+  return static_cast<ExitCode>(RunSupervisor(std::move(*options)));
 }
 
 }  // namespace tidegate
