@@ -11,11 +11,18 @@ namespace tidegate {
 namespace {
 
 std::expected<LoadedConfig, std::vector<Diagnostic>> Load(const std::optional<JsonNode>& tree,
-                                                          Diagnostics& diagnostics) {
+                                                          Diagnostics& diagnostics,
+                                                          const UserLookup& has_user = {}) {
   LoadedConfig loaded;
   if (tree) {
     SettingReader(diagnostics, &loaded.origins).ReadRoot(*tree, loaded.config);
     CheckReferences(*tree, loaded.config, diagnostics);
+    const std::string& user = loaded.config.user;
+    // Of a file that is right: whether this machine is the right one for it comes after that.
+    if (diagnostics.error_count() == 0 && has_user && !user.empty() && !has_user(user)) {
+      diagnostics.AddWarning(tree->Find("user")->place, "user", "no such user here",
+                             "started by root, the daemon needs it");
+    }
   }
   bool failed = diagnostics.error_count() > 0;
   std::vector<Diagnostic> found = diagnostics.Take();
@@ -30,9 +37,10 @@ std::expected<LoadedConfig, std::vector<Diagnostic>> Load(const std::optional<Js
 }  // namespace
 
 std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfig(const std::string& path,
-                                                                const Environment& environment) {
+                                                                const Environment& environment,
+                                                                const UserLookup& has_user) {
   Diagnostics diagnostics;
-  return Load(ReadConfigFiles(path, environment, diagnostics), diagnostics);
+  return Load(ReadConfigFiles(path, environment, diagnostics), diagnostics, has_user);
 }
 
 std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfigText(

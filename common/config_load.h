@@ -56,10 +56,15 @@ struct LoadedConfig {
   std::map<std::string, std::string> origins;
 };
 
+// Whether this system has a user of that name. An empty function: that does not matter.
+using UserLookup = std::function<bool(const std::string& name)>;
+
 // Reads `path` and what it includes. Errors: at least one diagnostic of kError, in the order of the
-// files, warnings among them.
+// files, warnings among them. A user that `has_user` does not know is a warning: the file may be
+// for another machine.
 std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfig(const std::string& path,
-                                                                const Environment& environment);
+                                                                const Environment& environment,
+                                                                const UserLookup& has_user = {});
 // The same for a text; `name` is what diagnostics call it, and includes are relative to its folder.
 std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfigText(const std::string& name,
                                                                     std::string_view text,

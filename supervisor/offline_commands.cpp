@@ -9,6 +9,7 @@
 #include "supervisor/completion.h"
 #include "supervisor/invocation.h"
 #include "supervisor/output.h"
+#include "supervisor/process.h"
 
 namespace tidegate {
 namespace {
@@ -47,7 +48,8 @@ std::string Summary(const std::string& path, const Config& config) {
 ExitCode CheckCommand(const Invocation& invocation, Outputs& outputs) {
   std::string path =
       invocation.arguments.empty() ? ConfigPathOf(invocation) : invocation.arguments.front();
-  auto loaded = LoadConfig(path, ProcessEnvironment());
+  auto loaded = LoadConfig(path, ProcessEnvironment(),
+                           [](const std::string& user) { return LookUpUser(user).has_value(); });
   const std::vector<Diagnostic>& diagnostics = loaded ? loaded->warnings : loaded.error();
 
   if (invocation.json) {

@@ -112,6 +112,13 @@ def test_check_json_is_one_object(tmp_path):
     assert outcome.code == 78 and isinstance(outcome.json, dict)
 
 
+def test_check_warns_of_a_user_that_is_not_here(tmp_path):
+    good = tmp_path / "good.json"
+    good.write_text('{ "listen": ":8080", "upstream": "127.0.0.1:3000",\n  "user": "no-such-user-here" }')
+    outcome = run("check", good)
+    assert outcome.code == 0 and f"{good}:2:11: warning: user: no such user here" in outcome.err, outcome.text
+
+
 @pytest.mark.parametrize("arguments", [["check", "--print"], ["check", "--json"], ["check"], ["schema"], ["completion", "bash"],
                                        ["version"], ["--help"], ["status"], ["status", "--json"], ["status", "--watch"], ["conns"]])
 def test_results_that_cannot_be_written_are_a_failure(tidegate, arguments):

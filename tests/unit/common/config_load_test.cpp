@@ -52,6 +52,24 @@ class InFolder {
   fs::path before_;
 };
 
+TEST(ConfigLoad, AUserWhomTheSystemDoesNotHaveIsAWarningIfThatMatters) {
+  fs::path path = TreeRoot() / "packaging/examples/tidegate.json";
+  auto loaded = LoadConfig(path, {}, [](const std::string& name) { return name != "tidegate"; });
+  ASSERT_TRUE(loaded);
+  ASSERT_EQ(loaded->warnings.size(), 1U);
+  const Diagnostic& warning = loaded->warnings.front();
+  EXPECT_EQ(warning.severity, Severity::kWarning);
+  EXPECT_EQ(warning.path, "user");
+  EXPECT_EQ(warning.message, "no such user here");
+  EXPECT_NE(warning.source_line.find("\"user\": \"tidegate\""), std::string::npos);
+  for (const UserLookup& lookup :
+       {UserLookup(), UserLookup([](const std::string&) { return true; })}) {
+    loaded = LoadConfig(path, {}, lookup);
+    ASSERT_TRUE(loaded);
+    EXPECT_TRUE(loaded->warnings.empty());
+  }
+}
+
 TEST(ConfigLoad, BrokenFilesGiveTheExpectedDiagnostics) {
   // TIDEGATE_UPDATE_GOLDENS=1 writes what is there now; read the difference before committing it.
   bool update = std::getenv("TIDEGATE_UPDATE_GOLDENS") != nullptr;

@@ -34,6 +34,18 @@ TEST(OfflineCommands, CheckSaysThatAFileIsValid) {
   EXPECT_NE(RunWith({"check", "--print", file.path()}).results, "");
 }
 
+TEST(OfflineCommands, CheckWarnsOfAUserWhomThisSystemDoesNotHave) {
+  ConfigFile file(
+      "{ \"listen\": \":8080\", \"upstream\": \"127.0.0.1:3000\",\n  \"user\": \"no-such-user\" }");
+  Ran ran = RunWith({"check", file.path()});
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_TRUE(
+      ran.diagnostics.starts_with(file.path() + ":2:11: warning: user: no such user here\n"))
+      << ran.diagnostics;
+  ConfigFile root(R"({ "listen": ":8080", "upstream": "127.0.0.1:3000", "user": "root" })");
+  EXPECT_EQ(RunWith({"check", root.path()}).diagnostics, "");
+}
+
 TEST(OfflineCommands, CheckOfABrokenFileExitsWith78) {
   ConfigFile file(R"({ "listen": ":8080", "upsteam": "127.0.0.1:3000" })");
   Ran ran = RunWith({"check", "-q", file.path()});
