@@ -13,6 +13,8 @@
 #include <string>
 #include <string_view>
 
+#include <ares.h>
+#include <llhttp.h>
 #include <uv.h>
 
 #include "common/config_load.h"
@@ -82,6 +84,17 @@ int Serve() {
   return status;
 }
 
+// `tidegate version -v` passes these lines on, and takes them apart for --json.
+void PrintVersion(bool with_libraries) {
+  std::puts("tidegate-worker " TIDEGATE_VERSION);
+  if (with_libraries) {
+    std::printf("  %-15s%s\n", "libuv", uv_version_string());
+    std::printf("  %-15s%d.%d.%d\n", "llhttp", LLHTTP_VERSION_MAJOR, LLHTTP_VERSION_MINOR,
+                LLHTTP_VERSION_PATCH);
+    std::printf("  %-15s%s\n", "c-ares", ares_version(nullptr));
+  }
+}
+
 }  // namespace
 }  // namespace tidegate
 
@@ -90,8 +103,8 @@ int main(int argc, char** argv) {
   if (argc == 3 && argv[1] == "--check"sv) {
     return tidegate::Check(std::atoi(argv[2]));
   }
-  if (argc == 2 && argv[1] == "--version"sv) {
-    std::puts("tidegate-worker " TIDEGATE_VERSION);
+  if (argc >= 2 && argv[1] == "--version"sv) {
+    tidegate::PrintVersion(argc == 3 && argv[2] == "-v"sv);
     return 0;
   }
   struct stat channel;

@@ -253,7 +253,7 @@ constexpr std::array kCommands = {
                CompletionCommand},
     CommandRow{"version",
                CommandGroup::kOffline,
-               "the version; with -v, of the libraries too",
+               "the version; with -v, of the libraries and the worker too",
                "",
                "",
                {},

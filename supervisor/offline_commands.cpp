@@ -1,5 +1,9 @@
 // What needs no daemon: check, schema, completion, version.
 
+#include <algorithm>
+#include <array>
+#include <sstream>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <uv.h>
@@ -9,7 +13,7 @@
 #include "supervisor/completion.h"
 #include "supervisor/invocation.h"
 #include "supervisor/output.h"
-#include "supervisor/process.h"
+#include "supervisor/preflight.h"
 
 namespace tidegate {
 namespace {
@@ -41,6 +45,79 @@ std::string Summary(const std::string& path, const Config& config) {
   return fmt::format("{}: valid: {}, {}, {}\n", path, CountOf(config.listeners.size(), "listener"),
                      CountOf(config.routes.size(), "route"),
                      CountOf(config.upstreams.size(), "upstream"));
+}
+
+// A worker that says nothing for so long is broken.
+constexpr Duration kWorkerPatience = std::chrono::seconds(3);
+
+Task<void> AskVersion(Loop& loop, Children& children, const Program& worker, ProbeEnd& out) {
+  SpawnRequest request{.program = &worker, .argv = {worker.path, "--version", "-v"}};
+  // It does not look at its descriptor 3.
+  auto end =
+      co_await RunProbe(loop, children, std::move(request), worker.fd.get(), kWorkerPatience);
+  out = std::move(end);
+  loop.Stop();
+}
+
+// What the worker that belongs to this program says of itself: its libraries are not ours. Not ok:
+// it does not, and `reason` is why.
+ProbeEnd WorkerVersion() {
+  ProbeEnd end;
+  Result<Program> own = OpenOwnProgram();
+  Result<Program> worker =
+      own ? OpenProgram(WorkerPathFor(own->path)) : Result<Program>(Fail(own.error()));
+  if (!worker) {
+    end.reason = worker.error().ToString();
+    return end;
+  }
+  Loop loop;
+  {
+    Children children(loop);
+    TaskScope scope;
+    scope.Start(AskVersion(loop, children, *worker, end));
+    loop.Run();
+    ReadyQueue::Drain();
+  }
+  loop.RunUntilClosed();
+  if (end.ok && !end.output.starts_with("tidegate-worker ")) {
+    end.ok = false;
+    end.reason = worker->path + " is no worker";
+  }
+  return end;
+}
+
+// `tidegate-worker 1.0.0` and a line for each library as an object; the name of one may have
+// spaces.
+Json WorkerJson(const ProbeEnd& worker) {
+  if (!worker.ok) {
+    return {{"fault", worker.reason}};
+  }
+  Json object = Json::object();
+  std::istringstream lines(worker.output);
+  for (std::string line; std::getline(lines, line);) {
+    std::size_t end = line.find_last_not_of(' ', line.rfind(' '));
+    std::string name = line.substr(0, end + 1);
+    name.erase(0, name.find_first_not_of(' '));
+    std::ranges::replace(name, '-', '_');
+    object[name == "tidegate_worker" ? "version" : name] = line.substr(line.rfind(' ') + 1);
+  }
+  return object;
+}
+
+struct Library {
+  const char* name;
+  const char* json_name;
+  std::string version;
+};
+
+std::array<Library, 3> OwnLibraries() {
+  return {Library{"libuv", "libuv", uv_version_string()},
+          Library{"fmt", "fmt",
+                  fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100,
+                              FMT_VERSION % 100)},
+          Library{"nlohmann json", "nlohmann_json",
+                  fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
+                              NLOHMANN_JSON_VERSION_PATCH)}};
 }
 
 }  // namespace
@@ -82,27 +159,30 @@ ExitCode CompletionCommand(const Invocation& invocation, Outputs& outputs) {
 }
 
 ExitCode VersionCommand(const Invocation& invocation, Outputs& outputs) {
-  std::string fmt_version =
-      fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100);
-  std::string json_version = fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR,
-                                         NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH);
   if (invocation.json) {
-    outputs.results.Write(Dump({{"schema_version", 1},
-                                {"command", "version"},
-                                {"exit_code", 0},
-                                {"version", TIDEGATE_VERSION},
-                                {"libuv", uv_version_string()},
-                                {"fmt", fmt_version},
-                                {"nlohmann_json", json_version}}));
+    Json object = {{"schema_version", 1},
+                   {"command", "version"},
+                   {"exit_code", 0},
+                   {"version", TIDEGATE_VERSION}};
+    for (const Library& library : OwnLibraries()) {
+      object[library.json_name] = library.version;
+    }
+    if (invocation.verbose) {
+      object["worker"] = WorkerJson(WorkerVersion());
+    }
+    outputs.results.Write(Dump(object));
     return ExitCode::kDone;
   }
-  outputs.results.Write(fmt::format("tidegate {}\n", TIDEGATE_VERSION));
+  std::string text = fmt::format("tidegate {}\n", TIDEGATE_VERSION);
   if (invocation.verbose) {
-    outputs.results.Write(
-        fmt::format("  libuv          {}\n  fmt            {}\n"
-                    "  nlohmann json  {}\n",
-                    uv_version_string(), fmt_version, json_version));
+    for (const Library& library : OwnLibraries()) {
+      text += fmt::format("  {:<15}{}\n", library.name, library.version);
+    }
+    ProbeEnd worker = WorkerVersion();
+    text += worker.ok ? worker.output
+                      : fmt::format("tidegate-worker does not answer: {}\n", worker.reason);
   }
+  outputs.results.Write(text);
   return ExitCode::kDone;
 }
 

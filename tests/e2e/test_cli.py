@@ -40,6 +40,25 @@ def test_version_is_told(tmp_path):
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", version["version"]) and version["schema_version"] >= 1
 
 
+def test_version_in_detail_names_the_libraries_of_the_worker_too(tmp_path):
+    def version(directory, *options):
+        done = subprocess.run([str(directory / "tidegate"), "version", "-v", *options], capture_output=True, text=True, check=False,
+                              timeout=20 * PATIENCE)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        return done.stdout
+    text = version(BIN)
+    own, worker = text.split("tidegate-worker ")
+    assert "libuv" in own and "nlohmann json" in own
+    for name in ("libuv", "llhttp", "c-ares"):
+        assert re.search(rf"^  {name} +\d+\.\d+\.\d+$", worker, re.MULTILINE), text
+    told = json.loads(version(BIN, "--json"))["worker"]
+    assert set(told) == {"version", "libuv", "llhttp", "c_ares"} and told["version"] == run("version", "--json").json["version"]
+    for script, reason in (("exec sleep 100", "did not answer within 3s"), ("exit 5", "exited with 5"), ("echo I am ls", "is no worker")):
+        directory = tmp_path / reason.replace(" ", "-")
+        copied_binaries(directory, worker=f"#!/bin/sh\n{script}\n")
+        assert reason in version(directory)
+
+
 def test_help_names_every_command_and_its_flags():
     outcome = run("--help")
     assert outcome.code == 0

@@ -13,6 +13,16 @@ TEST(OfflineCommands, VersionIsOneLineAndWithDetailNamesTheLibraries) {
   EXPECT_EQ(Json::parse(RunWith({"--version", "--json"}).results)["version"], TIDEGATE_VERSION);
 }
 
+TEST(OfflineCommands, VersionWithoutAWorkerSaysSoAndIsNoError) {
+  // None is built beside this test.
+  Ran ran = RunWith({"version", "-v"});
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_NE(ran.results.find("\ntidegate-worker does not answer: open "), std::string::npos)
+      << ran.results;
+  Json object = Json::parse(RunWith({"version", "-v", "--json"}).results);
+  EXPECT_NE(object["worker"]["fault"].get<std::string>().find("No such file"), std::string::npos);
+}
+
 TEST(OfflineCommands, SchemaIsJson) {
   Ran ran = RunWith({"schema"});
   EXPECT_EQ(ran.exit_code, 0);
