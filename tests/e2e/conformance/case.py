@@ -1,0 +1,383 @@
+"""A row of the conformance table: what the client and the origin do, and what is acceptable at either end.
+
+A row is read from top to bottom. `client` is what the client does, in order: octets are sent as one segment, a step is an
+expectation (`Answer`, `Refused`, `Cut`, ...) or a deed (`HalfClose`, `Leave`, ...). `origin` holds one script for each
+connection that the proxy opens; a connection beyond them, and each script after its last step, serves: every request gets
+200 and its own method, target and body back. `sees` is every request that the origin may see, in order.
+
+stage.py plays rows and adds what holds for all of them."""
+
+import re
+from dataclasses import dataclass, field
+
+from support.errors import expect_error
+from support.wait import until
+from support.wire import Ended
+
+NOTHING = ()  # for `sees`: no request, no octet, not even a connection
+
+# Behind whatever must not be read as a request. An origin that sees it was reached by smuggling.
+SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+ROWS = []
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request at the origin. `has`: name -> value, list of all values, or pattern."""
+    method: str
+    target: str
+    body: bytes = b""
+    has: dict = field(default_factory=dict)
+    lacks: tuple = ()
+    framing: str = None  # none, length, chunked
+    trailers: list = None
+    connection: int = None  # on which of the origin's connections it came
+    cut: bool = False  # never completed: the connection ends before the body does
+    perhaps: bool = False  # acceptable, not required: whether it began is a matter of timing
+
+    def check(self, request):
+        assert (request.method, request.target) == (self.method, self.target), request.raw
+        assert request.version == "HTTP/1.1", "every message carries our own version"
+        whole = getattr(request, "whole", False)
+        if self.cut:
+            assert not whole, f"a request that the client cut short was completed with {request.body!r}"
+        else:
+            assert whole, f"the body never came to its end: {request.raw!r}"
+            assert request.body == self.body, f"body {request.body!r} instead of {self.body!r}"
+        if self.framing is not None:
+            assert request.framing == self.framing, request.raw
+        if self.trailers is not None:
+            assert request.trailers == self.trailers, request.trailers
+        if self.connection is not None:
+            assert request.connection == self.connection, f"came on connection {request.connection}"
+        check_fields(request, self.has, self.lacks)
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str  # a sentence
+    source: str  # RFC and section, or CVE number
+    client: list
+    sees: tuple = NOTHING
+    origin: tuple = ()
+    connections: int = None  # that the origin saw, if it matters
+    reused: bool = None  # whether a later request of somebody else may come on a connection of this row
+    on: str = "plain"  # the configuration, see stage.py
+    family: str = ""
+
+
+def table(family, *rows):
+    """Puts `rows` into the table under the name of their family."""
+    ROWS.extend(Row(**{**one.__dict__, "family": family}) for one in rows)
+
+
+def refused(name, source, octets, reason, **more):
+    """A request that is answered by ourselves with the error `reason`: one answer, then the end. What follows it in the
+    same segment is never read as a request, and no connection to the origin is made."""
+    return Row(name, source, client=[octets + SMUGGLED, Refused(reason)], **more)
+
+
+def forwarded(name, source, octets, *sees, **more):
+    """A request that is passed on: the origin sees `sees`, the client gets the answer and keeps its connection."""
+    return Row(name, source, client=[octets, Answer(200), b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n", Answer(200, b"GET /next\n")],
+               sees=(*sees, Seen("GET", "/next")), **more)
+
+
+def check_fields(head, has, lacks):
+    for name, wanted in has.items():
+        values = head.all(name)
+        if isinstance(wanted, re.Pattern):
+            assert len(values) == 1 and wanted.fullmatch(values[0]), f"{name}: {values}"
+        else:
+            assert values == ([wanted] if isinstance(wanted, str) else wanted), f"{name}: {values}, expected {wanted}"
+    for name in lacks:
+        assert not head.all(name), f"{name} is there: {head.all(name)}"
+
+
+# What a client expects.
+
+@dataclass(frozen=True)
+class Answer:
+    """One final answer, read strictly, with its whole body. `interims`: the status codes of the 1xx before it."""
+    status: int
+    body: bytes = None
+    has: dict = field(default_factory=dict)
+    lacks: tuple = ()
+    phrase: str = None
+    interims: tuple = ()
+    framing: str = None  # none, length, chunked, close
+    trailers: list = None
+    to: str = "GET"
+    closes: bool = None  # True: says so and ends. False: neither
+
+    def at_client(self, play):
+        response = play.client.response_head(self.to)
+        assert response.status == self.status, f"{response.start} instead of {self.status}"
+        if response.status != 101:
+            play.client.body_of(response, response.framing, response.length)
+        if self.body is not None:
+            assert response.body == self.body, f"body {response.body!r} instead of {self.body!r}"
+        if self.phrase is not None:
+            assert response.reason == self.phrase, response.start
+        if self.framing is not None:
+            assert response.framing == self.framing, response.raw
+        if self.trailers is not None:
+            assert response.trailers == self.trailers, response.trailers
+        assert tuple(one.status for one in response.interims) == self.interims, [one.start for one in response.interims]
+        check_fields(response, self.has, self.lacks)
+        if self.closes is not None:
+            assert (response.get("connection") == "close") == self.closes, response.raw
+        if self.closes:
+            play.client.expect_end()
+
+
+@dataclass(frozen=True)
+class Interim:
+    """The next head, which must be this 1xx."""
+    status: int
+    has: dict = field(default_factory=dict)
+    lacks: tuple = ()
+    phrase: str = None
+
+    def at_client(self, play):
+        response = play.client.interim()
+        assert response.status == self.status, response.start
+        assert self.phrase in (None, response.reason), response.start
+        check_fields(response, self.has, self.lacks)
+        assert not response.all("content-length") and not response.all("transfer-encoding"), response.raw
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Our own answer for the error `reason`: its fixed status, Proxy-Status, Connection: close, one line in the log, and
+    then the end of the connection without another octet."""
+    reason: str
+    to: str = "GET"
+
+    def at_client(self, play):
+        expect_error(play.stage.log, play.client.response(self.to), self.reason, closes=True)
+        play.client.expect_end()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Our own answer for an error of which the client is innocent: its connection is kept."""
+    reason: str
+    to: str = "GET"
+
+    def at_client(self, play):
+        expect_error(play.stage.log, play.client.response(self.to), self.reason, closes=False)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """An answer of which `part` arrives, and then the connection ends before the framing does."""
+    part: bytes
+    status: int = 200
+
+    def at_client(self, play):
+        response = play.client.response_head()
+        assert response.status == self.status, response.start
+        start = len(play.client.received) - len(play.client.pending)
+        try:
+            play.client.body_of(response, response.framing, response.length)
+        except Ended:
+            got = bytes(play.client.received[start:])
+            body = unchunked(got) if response.framing == "chunked" else got
+            assert body == self.part, f"{body!r} instead of {self.part!r}"
+            return
+        raise AssertionError(f"the truncated answer looks whole: {response.raw!r} {response.body!r}")
+
+
+def unchunked(octets):
+    """The data of the chunks at the beginning of `octets`, as far as it goes."""
+    data = b""
+    while (line := re.match(rb"([0-9a-f]+)\r\n", octets)) and int(line[1], 16):
+        size = int(line[1], 16)
+        data += octets[line.end():line.end() + size]
+        octets = octets[line.end() + size + 2:]
+    return data
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Exactly these octets come next, at either end."""
+    octets: bytes
+
+    def at_client(self, play):
+        got = play.client.exactly(len(self.octets))
+        assert got == self.octets, got
+
+    def at_origin(self, _, peer):
+        got = peer.exactly(len(self.octets))
+        assert got == self.octets, got
+
+
+@dataclass(frozen=True)
+class Ends:
+    """The peer's end comes next, in order and without another octet."""
+
+    def at_client(self, play):
+        play.client.expect_end()
+
+    def at_origin(self, _, peer):
+        peer.expect_end()
+
+
+@dataclass(frozen=True)
+class Gone:
+    """The connection ends, in order or by a reset, and nothing comes before."""
+
+    def at_client(self, play):
+        got = play.client.expect_gone()
+        assert got == b"", f"octets where the end was expected: {got!r}"
+
+    def at_origin(self, _, peer):
+        got = peer.expect_gone()
+        assert got == b"", f"octets where the end was expected: {got!r}"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """The access log has a line for `path` with these values."""
+    path: str
+    values: dict
+
+    def at_client(self, play):
+        line = play.stage.log.logged(path=self.path)
+        for name, value in self.values.items():
+            assert line.get(name) == value, f"{name} is {line.get(name)!r}, expected {value!r} in {line}"
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """The origin has the heads of so many requests of this row."""
+    count: int
+
+    def at_client(self, play):
+        until(lambda: len(play.stage.origin.requests) >= self.count, f"{self.count} requests at the origin", play.seconds)
+
+
+@dataclass(frozen=True)
+class Released:
+    """The proxy has ended the origin's connection `number`: it is in no pool any more."""
+    number: int = 0
+
+    def at_client(self, play):
+        peers = play.stage.origin.peers
+        until(lambda: len(peers) > self.number and peers[self.number].finished.is_set(),
+              f"the end of connection {self.number} at the origin", play.seconds)
+
+
+# What a client or an origin does.
+
+@dataclass(frozen=True)
+class Dribble:
+    """Sends each octet in a segment of its own."""
+    octets: bytes
+
+    def at_client(self, play):
+        play.client.send(*[self.octets[at:at + 1] for at in range(len(self.octets))])
+
+    def at_origin(self, _, peer):
+        peer.send(*[self.octets[at:at + 1] for at in range(len(self.octets))])
+
+
+@dataclass(frozen=True)
+class HalfClose:
+    """Ends the own direction; the other stays open."""
+
+    def at_client(self, play):
+        play.client.half_close()
+
+    def at_origin(self, _, peer):
+        peer.half_close()
+
+
+class Finished(Exception):
+    """The origin's script closed its connection."""
+
+
+@dataclass(frozen=True)
+class Leave:
+    """Closes the connection."""
+
+    def at_client(self, play):
+        play.client.close()
+
+    def at_origin(self, _, peer):
+        raise Finished
+
+
+@dataclass(frozen=True)
+class Reset:
+    """Closes the connection with RST."""
+
+    def at_client(self, play):
+        play.client.reset()
+
+    def at_origin(self, _, peer):
+        peer.reset()
+        raise Finished
+
+
+@dataclass(frozen=True)
+class NewClient:
+    """Somebody else's connection; the first one is closed."""
+
+    def at_client(self, play):
+        play.client.close()
+        play.client = play.stage.connect()
+
+
+@dataclass(frozen=True)
+class Signal:
+    """Tells the other end's `Await` of the same name to go on."""
+    name: str
+
+    def at_client(self, play):
+        play.events.add(self.name)
+
+    def at_origin(self, play, _):
+        play.events.add(self.name)
+
+
+@dataclass(frozen=True)
+class Await:
+    name: str
+
+    def at_client(self, play):
+        until(lambda: self.name in play.events, f"the signal {self.name!r} of the origin", play.seconds)
+
+    def at_origin(self, play, _):
+        until(lambda: self.name in play.events or play.over, f"the signal {self.name!r} of the client", play.seconds)
+
+
+@dataclass(frozen=True)
+class Head:
+    """The origin reads the head of a request and leaves its body."""
+
+    def at_origin(self, _, peer):
+        head = peer.request_head()
+        head.whole = head.framing == "none"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The origin reads a request with its body."""
+
+    def at_origin(self, _, peer):
+        whole_request(peer)
+
+
+def whole_request(peer):
+    request = peer.request_head()
+    peer.body_of(request, request.framing, request.length)
+    request.whole = True
+    return request

@@ -1,0 +1,182 @@
+"""Plays the rows of the conformance table, one after the other, on one proxy in front of one recording origin.
+
+What holds for every row, whatever it says itself:
+
+  1. What the origin receives are well-formed requests of HTTP/1.1 (wire.py reads them strictly), these and no others.
+  2. Afterwards a stranger asks and gets exactly the answer to its own question: nothing of the row, no stray octet, no
+     half-read answer has stayed in a pooled connection. The question also comes after everything that the proxy had still
+     under way to the origin, so what the origin has not seen by then it will not see.
+  3. When the origin ends its connections, the proxy ends them too. Each row finds an empty pool."""
+
+import socket
+
+from conformance.case import Finished, whole_request
+from support.client import Client, request
+from support.daemon import basic
+from support.wait import PATIENCE, until
+from support.wire import Ended
+
+CONFIGURATIONS = {
+    # One upstream with a pool; nothing is tried more than twice.
+    "plain": {"routes": [{"name": "trace", "path": "/trace/", "methods": ["TRACE"], "upstream": "app"},
+                         {"name": "own", "path": "/own/", "respond": {"status": 200, "body": "pong\n"}},
+                         {"name": "all", "upstream": "app"}]},
+    "bounded": {"limits": {"max_header_bytes": "2KiB", "max_headers": 10, "max_url_bytes": "256B", "max_body": "1KiB"}},
+    "hasty": {"timeouts": {"request_head": "300ms", "body_idle": "300ms", "keepalive": "300ms", "write_idle": "300ms",
+                           "upstream_response": "300ms", "upstream_idle": "300ms", "tunnel_idle": "300ms"}},
+    "trusting": {"trusted_proxies": ["127.0.0.0/8"], "forwarded": {"rfc7239": True}},
+    "naming": {"forwarded": {"rfc7239": True}},
+}
+
+
+def configuration(name, origin):
+    return basic(origin.address, **CONFIGURATIONS[name])
+
+
+class Play:
+    """One row under way."""
+
+    def __init__(self, stage, row):
+        self.stage = stage
+        self.row = row
+        self.seconds = stage.seconds
+        self.events = set()
+        self.over = False
+        self.client = None
+
+    def origin_script(self, steps):
+        def script(peer):
+            try:
+                for step in steps:
+                    if isinstance(step, bytes):
+                        peer.send(step)
+                    else:
+                        step.at_origin(self, peer)
+                serve(peer)
+            except Finished:
+                pass
+        return script
+
+    def run_client(self):
+        self.client = self.stage.connect()
+        for step in self.row.client:
+            if isinstance(step, bytes):
+                self.client.send(step)
+            else:
+                step.at_client(self)
+
+
+def serve(peer):
+    """Each answer tells what was asked, so that an answer which went astray is seen."""
+    while True:
+        got = whole_request(peer)
+        octets = f"{got.method} {got.target}\n".encode() + got.body
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(octets) + (b"" if got.method == "HEAD" else octets))
+
+
+class Stage:
+    """`connect` opens a client's connection, `log` answers logged(...); `seconds`: how long a row waits for anything."""
+
+    def __init__(self, origin, connect, log, seconds=10.0):
+        self.origin = origin
+        self.connect = connect
+        self.log = log
+        self.seconds = seconds
+        self.questions = 0
+        origin.forever(serve)
+
+    def play(self, row):
+        """Raises AssertionError, Ended or OSError where the proxy does what the row does not allow."""
+        play = Play(self, row)
+        self.origin.next(*[play.origin_script(steps) for steps in row.origin])
+        try:
+            play.run_client()
+            self._wait_for(row)
+            self._end_of_client(play)
+            opened = len(self.origin.peers)
+            if row.sees == ():
+                assert opened == 0, f"the origin was reached: {[bytes(peer.received) for peer in self.origin.peers]}"
+            self.origin.scripts.clear()
+            reused = self._ask(opened)
+            self._check(row, opened, reused)
+        except (AssertionError, Ended, OSError) as wrong:
+            raise type(wrong)(*self._told(wrong)) from wrong
+        finally:
+            play.over = True
+            self._end_of_client(play)
+            left = self._clear()
+        assert not left, f"the proxy did not end the connections {left} that the origin had ended"
+
+    def _wait_for(self, row):
+        required = [one for one in row.sees if not one.perhaps]
+        whole = [one for one in required if not one.cut]
+
+        def seen():
+            requests = list(self.origin.requests)
+            finished = [one for one in requests if getattr(one, "whole", False)]
+            return self.origin.faults or (len(requests) >= len(required) and len(finished) >= len(whole))
+        until(seen, lambda: f"{len(required)} requests at the origin; it saw {[one.raw for one in self.origin.requests]}",
+              self.seconds)
+
+    @staticmethod
+    def _end_of_client(play):
+        if play.client:
+            play.client.close()
+
+    def _ask(self, opened):
+        """The stranger's question; True if it came on a connection that the row had opened."""
+        self.questions += 1
+        target = f"/stranger/{self.questions}"
+        with self.connect() as stranger:
+            stranger.send(request("GET", target))
+            response = stranger.response()
+        assert (response.status, response.body) == (200, f"GET {target}\n".encode()), \
+            f"a stranger got {response.raw!r} {response.body!r} for {target}"
+        asked = [one for one in self.origin.requests if one.target == target]
+        assert len(asked) == 1, f"the stranger's one question came {len(asked)} times"
+        return asked[0].connection < opened
+
+    def _check(self, row, opened, reused):
+        assert not self.origin.faults, f"at the origin: {self.origin.faults[0]!r}"
+        requests = [one for one in self.origin.requests if not one.target.startswith("/stranger/")]
+        wanted = list(row.sees)
+        if len(wanted) > len(requests):
+            wanted = [one for one in wanted if not one.perhaps]
+        assert len(requests) == len(wanted), f"the origin saw {[one.raw for one in requests]}"
+        for seen, got in zip(wanted, requests):
+            seen.check(got)
+        assert row.connections in (None, opened), f"{opened} connections to the origin"
+        assert row.reused in (None, reused), "a connection was reused" if reused else "no connection was kept"
+
+    def _told(self, wrong):
+        if isinstance(wrong, Ended):
+            return wrong.got, f"{wrong.how}; the origin saw {[one.raw for one in self.origin.requests]} {self.origin.faults}"
+        return (f"{wrong}\nthe origin saw {[one.raw for one in self.origin.requests]}, faults {self.origin.faults}",)
+
+    def _clear(self):
+        """Ends the origin's connections and empties its record; returns the numbers of those that the proxy kept open."""
+        for peer in self.origin.peers:
+            self._shutdown(peer, socket.SHUT_WR)
+        left = [peer.number for peer in self.origin.peers if not peer.finished.wait(self.seconds * PATIENCE)]
+        for peer in self.origin.peers:
+            self._shutdown(peer, socket.SHUT_RDWR)
+            peer.finished.wait(self.seconds * PATIENCE)
+        for record in (self.origin.scripts, self.origin.requests, self.origin.peers, self.origin.faults):
+            record.clear()
+        return left
+
+    @staticmethod
+    def _shutdown(peer, how):
+        try:
+            peer.sock.shutdown(how)
+        except OSError:
+            pass
+
+
+def relayed_stage(relay, origin, seconds):
+    """A stage with `relay` where Tidegate should be: nothing is logged."""
+    class NoLog:
+        @staticmethod
+        def logged(**expected):
+            raise AssertionError(f"a relay logs nothing: {expected}")
+    return Stage(origin, lambda: Client(relay.address, seconds), NoLog, seconds)

@@ -1,0 +1,83 @@
+"""The conformance table, played on Tidegate; and played on a relay that only copies octets, to see that it bites."""
+
+import re
+import threading
+
+import pytest
+
+from conformance import fields, framing, targets  # noqa: F401  (each fills the table)
+from conformance.case import ROWS
+from conformance.relay import Relay
+from conformance.stage import CONFIGURATIONS, Stage, configuration, relayed_stage
+from support import report
+from support.daemon import Tidegate
+from support.origin import Origin
+from support.wire import Ended
+
+FEWEST_ROWS = 250
+FEWEST_FAILURES_OF_RELAY = 0.6
+
+
+@pytest.fixture(scope="module")
+def stages():
+    """`stages(name)`: the stage with that configuration, started when it is first asked for."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            origin = Origin()
+            tidegate = Tidegate(configuration(name, origin))
+            made[name] = (Stage(origin, tidegate.connect, tidegate), tidegate, origin)
+        return made[name][0]
+    yield get
+    faults = []
+    for _, tidegate, origin in made.values():
+        faults += tidegate.close()
+        tidegate.remove()
+        origin.close()
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{row.family}: {row.name}".replace(" ", "-") for row in ROWS])
+def test_row(stages, row):
+    stages(row.on).play(row)
+
+
+def test_the_table_is_large_and_each_row_has_its_source():
+    names = [row.name for row in ROWS]
+    assert len(set(names)) == len(names), sorted({name for name in names if names.count(name) > 1})
+    assert len(ROWS) >= FEWEST_ROWS
+    for row in ROWS:
+        assert re.match(r"RFC \d{4} section \d|CVE-\d{4}-\d{4,5}", row.source), f"{row.name}: {row.source}"
+        assert row.on in CONFIGURATIONS, row.name
+
+
+def test_a_relay_that_copies_octets_fails_most_of_the_table():
+    """A row that passes here says nothing about a proxy that reads HTTP."""
+    lock, waiting, passed, failed = threading.Lock(), list(ROWS), [], []
+
+    def play_some():
+        origin = Origin()
+        relay = Relay(origin.address)
+        stage = relayed_stage(relay, origin, seconds=0.3)
+        while True:
+            with lock:
+                if not waiting:
+                    break
+                row = waiting.pop()
+            try:
+                stage.play(row)
+                passed.append(row)
+            except (AssertionError, Ended, OSError):
+                failed.append(row)
+        relay.close()
+        origin.close()
+    threads = [threading.Thread(target=play_some) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(passed) + len(failed) == len(ROWS)
+    share = len(failed) / len(ROWS)
+    report.add([f"conformance: {len(ROWS)} rows; a relay that copies octets fails {len(failed)} ({share:.0%})"])
+    assert share >= FEWEST_FAILURES_OF_RELAY, [row.name for row in passed]
