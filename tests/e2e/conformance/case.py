@@ -10,7 +10,7 @@ stage.py plays rows and adds what holds for all of them."""
 import re
 from dataclasses import dataclass, field
 
-from support.errors import expect_error
+from support.errors import expect_answer
 from support.wait import until
 from support.wire import Ended
 
@@ -153,26 +153,35 @@ class Interim:
         assert not response.all("content-length") and not response.all("transfer-encoding"), response.raw
 
 
+def own_answer(play, step, closes):
+    response = play.client.response(step.to)
+    expect_answer(response, step.reason, closes)
+    assert tuple(one.status for one in response.interims) == step.interims, [one.start for one in response.interims]
+    play.stage.owed.append((play.row.name, response.get("x-request-id"), step.reason))
+
+
 @dataclass(frozen=True)
 class Refused:
     """Our own answer for the error `reason`: its fixed status, Proxy-Status, Connection: close, one line in the log, and
     then the end of the connection without another octet."""
     reason: str
     to: str = "GET"
+    interims: tuple = ()
 
     def at_client(self, play):
-        expect_error(play.stage.log, play.client.response(self.to), self.reason, closes=True)
+        own_answer(play, self, closes=True)
         play.client.expect_end()
 
 
 @dataclass(frozen=True)
 class Failed:
-    """Our own answer for an error of which the client is innocent: its connection is kept."""
+    """Our own answer for an error of which the client's connection is innocent: it is kept."""
     reason: str
     to: str = "GET"
+    interims: tuple = ()
 
     def at_client(self, play):
-        expect_error(play.stage.log, play.client.response(self.to), self.reason, closes=False)
+        own_answer(play, self, closes=False)
 
 
 @dataclass(frozen=True)
@@ -245,7 +254,7 @@ class Gone:
 
 @dataclass(frozen=True)
 class Logged:
-    """The access log has a line for `path` with these values."""
+    """The access log has a line for `path`, which is of this row alone, with these values."""
     path: str
     values: dict
 

@@ -83,6 +83,7 @@ class Stage:
         self.log = log
         self.seconds = seconds
         self.questions = 0
+        self.owed = []  # (row, X-Request-Id, reason): what the access log must say; its lines come late, so all at once
         origin.forever(serve)
 
     def play(self, row):

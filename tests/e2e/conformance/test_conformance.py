@@ -11,7 +11,9 @@ from conformance.relay import Relay
 from conformance.stage import CONFIGURATIONS, Stage, configuration, relayed_stage
 from support import report
 from support.daemon import Tidegate
+from support.errors import TABLE, expect_line
 from support.origin import Origin
+from support.wait import until
 from support.wire import Ended
 
 FEWEST_ROWS = 250
@@ -29,6 +31,7 @@ def stages():
             tidegate = Tidegate(configuration(name, origin))
             made[name] = (Stage(origin, tidegate.connect, tidegate), tidegate, origin)
         return made[name][0]
+    get.made = made
     yield get
     faults = []
     for _, tidegate, origin in made.values():
@@ -41,6 +44,19 @@ def stages():
 @pytest.mark.parametrize("row", ROWS, ids=[f"{row.family}: {row.name}".replace(" ", "-") for row in ROWS])
 def test_row(stages, row):
     stages(row.on).play(row)
+
+
+def test_the_log_has_one_line_for_each_error_that_the_table_met(stages):
+    for stage, tidegate, _ in stages.made.values():
+        def all_there(stage=stage, tidegate=tidegate):
+            lines = {}
+            for line in tidegate.access_lines():
+                lines.setdefault(line["id"], []).append(line)
+            return lines if all(known in lines for _, known, _ in stage.owed) else None
+        lines = until(all_there, "a line in the access log for each error")
+        for row, known, reason in stage.owed:
+            assert len(lines[known]) == 1, f"{row}: {lines[known]}"
+            expect_line(lines[known][0], reason, status=TABLE[reason].status)
 
 
 def test_the_table_is_large_and_each_row_has_its_source():

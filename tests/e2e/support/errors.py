@@ -27,8 +27,8 @@ def _read():
 TABLE = _read()
 
 
-def expect_error(tidegate, response, reason, closes=None):
-    """`response` is Tidegate's own answer for `reason`, and the access log says so. Returns the log line.
+def expect_answer(response, reason, closes=None):
+    """`response` is Tidegate's own answer for `reason`.
 
     `closes`: whether the connection must end (True), must be kept (False), or either (None)."""
     row = TABLE[reason]
@@ -41,8 +41,13 @@ def expect_error(tidegate, response, reason, closes=None):
     assert len(response.body) < 1024, "a small page"
     if closes is not None:
         assert response.get("connection") == ("close" if closes else None), response.raw
+
+
+def expect_error(tidegate, response, reason, closes=None):
+    """expect_answer, and the access log says so. Returns the log line."""
+    expect_answer(response, reason, closes)
     line = tidegate.logged(id=response.get("x-request-id"))
-    expect_line(line, reason, status=row.status)
+    expect_line(line, reason, status=TABLE[reason].status)
     return line
 
 
