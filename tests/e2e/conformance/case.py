@@ -8,10 +8,11 @@ connection that the proxy opens; a connection beyond them, and each script after
 stage.py plays rows and adds what holds for all of them."""
 
 import re
+import time
 from dataclasses import dataclass, field
 
 from support.errors import expect_answer
-from support.wait import until
+from support.wait import deadline, until
 from support.wire import Ended
 
 NOTHING = ()  # for `sees`: no request, no octet, not even a connection
@@ -156,7 +157,7 @@ class Interim:
 def own_answer(play, step, closes):
     response = play.client.response(step.to)
     expect_answer(response, step.reason, closes)
-    assert tuple(one.status for one in response.interims) == step.interims, [one.start for one in response.interims]
+    assert step.interims in (None, tuple(one.status for one in response.interims)), [one.start for one in response.interims]
     play.stage.owed.append((play.row.name, response.get("x-request-id"), step.reason))
 
 
@@ -185,13 +186,29 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class AnswerHead:
+    """The head of a final answer; its body is read by further steps, octet for octet."""
+    status: int
+    has: dict = field(default_factory=dict)
+    lacks: tuple = ()
+    to: str = "GET"
+
+    def at_client(self, play):
+        response = play.client.response_head(self.to)
+        assert response.status == self.status, f"{response.start} instead of {self.status}"
+        check_fields(response, self.has, self.lacks)
+
+
+@dataclass(frozen=True)
 class Cut:
-    """An answer of which `part` arrives, and then the connection ends before the framing does."""
+    """An answer of which `part` arrives, and then the connection ends before the framing does. Gives the signal "head"
+    when the head is there."""
     part: bytes
     status: int = 200
 
     def at_client(self, play):
         response = play.client.response_head()
+        play.events.add("head")
         assert response.status == self.status, response.start
         start = len(play.client.received) - len(play.client.pending)
         try:
@@ -299,6 +316,47 @@ class Dribble:
 
 
 @dataclass(frozen=True)
+class Trickle:
+    """Sends `octets` again and again, each time after a twentieth of a second in which nothing came, until the other side
+    answers or ends. Fails when that takes half as long as a row may wait."""
+    octets: bytes = b"x"
+
+    def at_client(self, play):
+        self.trickle(play.client, play.seconds / 2)
+
+    def at_origin(self, play, peer):
+        self.trickle(peer, play.seconds / 2)
+
+    def trickle(self, wire, seconds):
+        end = deadline(seconds)
+        try:
+            while wire.silent(0.05):
+                assert time.monotonic() < end, "single octets hold the connection"
+                wire.send(self.octets)
+        except OSError:
+            pass
+
+
+@dataclass(frozen=True)
+class Pour:
+    """Sends `count` octets, or as many as the other side takes before it ends."""
+    count: int
+
+    def at_client(self, play):
+        self.pour(play.client)
+
+    def at_origin(self, _, peer):
+        self.pour(peer)
+
+    def pour(self, wire):
+        try:
+            for _ in range(self.count // 65536):
+                wire.send(b"p" * 65536)
+        except OSError:
+            pass
+
+
+@dataclass(frozen=True)
 class HalfClose:
     """Ends the own direction; the other stays open."""
 
@@ -375,6 +433,16 @@ class Head:
     def at_origin(self, _, peer):
         head = peer.request_head()
         head.whole = head.framing == "none"
+
+
+@dataclass(frozen=True)
+class Body:
+    """The origin reads the body of the request whose head it has."""
+
+    def at_origin(self, _, peer):
+        request = [one for one in peer.origin.requests if one.connection == peer.number][-1]
+        peer.body_of(request, request.framing, request.length)
+        request.whole = True
 
 
 @dataclass(frozen=True)

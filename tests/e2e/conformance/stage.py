@@ -101,12 +101,24 @@ class Stage:
             reused = self._ask(opened)
             self._check(row, opened, reused)
         except (AssertionError, Ended, OSError) as wrong:
-            raise type(wrong)(*self._told(wrong)) from wrong
+            told = type(wrong)(*self._told(wrong))
+            self._settle(play)
+            raise told from wrong
         finally:
             play.over = True
             self._end_of_client(play)
             left = self._clear()
         assert not left, f"the proxy did not end the connections {left} that the origin had ended"
+
+    def _settle(self, play):
+        """After a failure: what is still under way shall not be taken for the next row's."""
+        play.over = True
+        self._end_of_client(play)
+        self.origin.scripts.clear()
+        try:
+            self._ask(0)
+        except (AssertionError, Ended, OSError):
+            pass
 
     def _wait_for(self, row):
         required = [one for one in row.sees if not one.perhaps]

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from conformance import fields, framing, targets  # noqa: F401  (each fills the table)
+from conformance import answers, bounds, fields, forwarding, framing, interim, retries, targets, tunnels  # noqa: F401
 from conformance.case import ROWS
 from conformance.relay import Relay
 from conformance.stage import CONFIGURATIONS, Stage, configuration, relayed_stage
