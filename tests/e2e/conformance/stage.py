@@ -4,13 +4,13 @@ What holds for every row, whatever it says itself:
 
   1. What the origin receives are well-formed requests of HTTP/1.1 (wire.py reads them strictly), these and no others.
   2. Afterwards a stranger asks and gets exactly the answer to its own question: nothing of the row, no stray octet, no
-     half-read answer has stayed in a pooled connection. The question also comes after everything that the proxy had still
-     under way to the origin, so what the origin has not seen by then it will not see.
+     half-read answer has stayed in a pooled connection. The question also comes after everything that the proxy still
+     had under way to the origin, so what the origin has not seen by then it will not see.
   3. When the origin ends its connections, the proxy ends them too. Each row finds an empty pool."""
 
 import socket
 
-from conformance.case import Finished, whole_request
+from conformance.steps import Finished, whole_request
 from support.client import Client, request
 from support.daemon import basic
 from support.wait import PATIENCE, until
@@ -71,11 +71,12 @@ def serve(peer):
     while True:
         got = whole_request(peer)
         octets = f"{got.method} {got.target}\n".encode() + got.body
-        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(octets) + (b"" if got.method == "HEAD" else octets))
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(octets)
+                  + (b"" if got.method == "HEAD" else octets))
 
 
 class Stage:
-    """`connect` opens a client's connection, `log` answers logged(...); `seconds`: how long a row waits for anything."""
+    """`connect` opens a client's connection, `log` answers logged(...); a row waits `seconds` for anything."""
 
     def __init__(self, origin, connect, log, seconds=10.0):
         self.origin = origin
@@ -128,7 +129,8 @@ class Stage:
             requests = list(self.origin.requests)
             finished = [one for one in requests if getattr(one, "whole", False)]
             return self.origin.faults or (len(requests) >= len(required) and len(finished) >= len(whole))
-        until(seen, lambda: f"{len(required)} requests at the origin; it saw {[one.raw for one in self.origin.requests]}",
+        until(seen,
+              lambda: f"{len(required)} requests at the origin; it saw {[one.raw for one in self.origin.requests]}",
               self.seconds)
 
     @staticmethod
@@ -158,16 +160,20 @@ class Stage:
         assert len(requests) == len(wanted), f"the origin saw {[one.raw for one in requests]}"
         for seen, got in zip(wanted, requests):
             seen.check(got)
+        if not any(seen.cut for seen in wanted):
+            for peer in self.origin.peers:
+                assert peer.pending == b"", f"octets at the origin that belong to no request: {peer.pending!r}"
         assert row.connections in (None, opened), f"{opened} connections to the origin"
         assert row.reused in (None, reused), "a connection was reused" if reused else "no connection was kept"
 
     def _told(self, wrong):
+        at_origin = f"the origin saw {[one.raw for one in self.origin.requests]}, faults {self.origin.faults}"
         if isinstance(wrong, Ended):
-            return wrong.got, f"{wrong.how}; the origin saw {[one.raw for one in self.origin.requests]} {self.origin.faults}"
-        return (f"{wrong}\nthe origin saw {[one.raw for one in self.origin.requests]}, faults {self.origin.faults}",)
+            return wrong.got, f"{wrong.how}; {at_origin}"
+        return (f"{wrong}\n{at_origin}",)
 
     def _clear(self):
-        """Ends the origin's connections and empties its record; returns the numbers of those that the proxy kept open."""
+        """Ends the origin's connections and empties its record; returns the numbers of those that the proxy kept."""
         for peer in self.origin.peers:
             self._shutdown(peer, socket.SHUT_WR)
         left = [peer.number for peer in self.origin.peers if not peer.finished.wait(self.seconds * PATIENCE)]

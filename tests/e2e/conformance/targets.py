@@ -1,6 +1,7 @@
 """Requests, item 4 of the issue: Host, the forms of a target, methods and versions; path and query untouched."""
 
-from conformance.case import GET, SMUGGLED, Answer, Dribble, Failed, Refused, Row, Seen, forwarded, refused, table
+from conformance.case import GET, POST, SMUGGLED, Row, Seen, forwarded, refused, table
+from conformance.steps import Answer, Dribble, Failed, Refused
 
 END = b"\r\n\r\n"
 
@@ -68,12 +69,14 @@ table(
     refused("HTTP/1.1 without Host is refused", "RFC 9112 section 3.2", b"GET / HTTP/1.1\r\nX-A: b" + END, "bad_host"),
     refused("Two Host fields are refused", "RFC 9112 section 3.2", GET + b"Host: b" + END, "bad_host"),
     refused("The same Host twice is refused", "RFC 9112 section 3.2", GET + b"Host: a" + END, "bad_host"),
-    refused("A second Host with other case is a second one", "RFC 9112 section 3.2", GET + b"hOST: b" + END, "bad_host"),
+    refused("A second Host with other case is a second one", "RFC 9112 section 3.2", GET + b"hOST: b" + END,
+            "bad_host"),
     refused("Two Host fields are refused in HTTP/1.0, too", "RFC 9112 section 3.2",
             b"GET / HTTP/1.0\r\nHost: a\r\nHost: b" + END, "bad_host"),
     refused("Two Host fields are refused although the target names the authority", "RFC 9112 section 3.2",
             b"GET http://b/ HTTP/1.1\r\nHost: a\r\nHost: b" + END, "bad_host"),
-    refused("An absolute form does not stand in for Host", "RFC 9112 section 3.2", b"GET http://b/ HTTP/1.1\r\nX-A: b" + END,
+    refused("An absolute form does not stand in for Host", "RFC 9112 section 3.2",
+            b"GET http://b/ HTTP/1.1\r\nX-A: b" + END,
             "bad_host"),
     refused("An invalid Host is refused although the target names the authority", "RFC 9112 section 3.2",
             b"GET http://b/ HTTP/1.1\r\nHost: a/b" + END, "bad_host"),
@@ -110,7 +113,8 @@ table(
     absolute("without a path, its query follows `/`", b"http://b?q=1", seen="/?q=1"),
     absolute("the path is untouched", b"http://b//a/%2F/../?", seen="//a/%2F/../?"),
     absolute("IPv6 stays in brackets", b"http://[::1]:80/", authority="[::1]:80"),
-    absolute("OPTIONS without a path asks for `*`", b"http://b", method=b"OPTIONS", seen="*", source="RFC 9112 section 3.2.4"),
+    absolute("OPTIONS without a path asks for `*`", b"http://b", method=b"OPTIONS", seen="*",
+             source="RFC 9112 section 3.2.4"),
     absolute("OPTIONS with a path asks for that", b"http://b/", method=b"OPTIONS", source="RFC 9112 section 3.2.4"),
     Row("Absolute form in HTTP/1.0 needs no Host", "RFC 9112 section 3.2.2",
         client=[b"GET http://b/x HTTP/1.0" + END, Answer(200, b"GET /x\n", closes=True)],
@@ -118,9 +122,12 @@ table(
     bad_line("User information in a target is refused", b"GET http://me@b/ HTTP/1.1", source="RFC 9110 section 4.2.4"),
     bad_line("User information with a password in a target is refused", b"GET http://me:x@b/ HTTP/1.1",
              source="RFC 9110 section 4.2.4"),
-    bad_line("An absolute form without an authority is refused", b"GET http:///x HTTP/1.1", source="RFC 9110 section 4.2.1"),
-    bad_line("An absolute form with a port alone is refused", b"GET http://:80/ HTTP/1.1", source="RFC 9110 section 4.2.1"),
-    bad_line("An absolute form with a bad port is refused", b"GET http://b:x/ HTTP/1.1", source="RFC 9110 section 4.2.1"),
+    bad_line("An absolute form without an authority is refused", b"GET http:///x HTTP/1.1",
+             source="RFC 9110 section 4.2.1"),
+    bad_line("An absolute form with a port alone is refused", b"GET http://:80/ HTTP/1.1",
+             source="RFC 9110 section 4.2.1"),
+    bad_line("An absolute form with a bad port is refused", b"GET http://b:x/ HTTP/1.1",
+             source="RFC 9110 section 4.2.1"),
     bad_line("An absolute form with a backslash in its authority is refused", b"GET http://b\\@c/ HTTP/1.1",
              source="RFC 9110 section 4.2.1"),
     bad_line("A scheme other than http and https is refused", b"GET ftp://b/ HTTP/1.1", source="CVE-2019-17559"),
@@ -139,8 +146,10 @@ table(
     bad_line("An empty fragment is refused", b"GET /a# HTTP/1.1", source="CVE-2021-32779"),
     bad_line("A fragment in an absolute form is refused", b"GET http://b/#c HTTP/1.1", source="CVE-2021-27577"),
     bad_line("A fragment at the end of an authority is refused", b"GET http://b#@c/ HTTP/1.1", source="CVE-2021-27577"),
-    *[bad_line(f"{name} in a target is refused", b"GET /a" + octet + b"b HTTP/1.1", source=source) for name, source, octet in (
-        ("A tab", "CVE-2016-8743", b"\t"), ("NUL", "RFC 9112 section 3.2", b"\x00"), ("SOH", "RFC 9112 section 3.2", b"\x01"),
+    *[bad_line(f"{name} in a target is refused", b"GET /a" + octet + b"b HTTP/1.1", source=source) for name, source,
+      octet in (
+        ("A tab", "CVE-2016-8743", b"\t"), ("NUL", "RFC 9112 section 3.2", b"\x00"),
+          ("SOH", "RFC 9112 section 3.2", b"\x01"),
         ("A vertical tab", "CVE-2016-8743", b"\x0b"), ("An escape", "RFC 9112 section 3.2", b"\x1b"),
         ("DEL", "RFC 9112 section 3.2", b"\x7f"), ("An octet above ASCII", "RFC 9112 section 3.2", b"\xe4"))],
     bad_line("A space in a target is refused", b"GET /a b HTTP/1.1", "bad_request", source="CVE-2013-4547"),
@@ -155,19 +164,24 @@ table(
         client=[Dribble(b"GET /a#"), b"b HTTP/1.1\r\nHost: a" + END + SMUGGLED, Refused("bad_target")]),
 
     # Methods.
-    *[forwarded(f"The method {method} passes", "RFC 9110 section 9.1", method.encode() + b" /m HTTP/1.1\r\nHost: a" + END,
+    *[forwarded(f"The method {method} passes", "RFC 9110 section 9.1",
+                method.encode() + b" /m HTTP/1.1\r\nHost: a" + END,
                 Seen(method, "/m")) for method in ("DELETE", "OPTIONS", "PATCH", "PROPFIND", "QUERY")],
     bad_line("CONNECT is not served", b"CONNECT b:443 HTTP/1.1", "method_not_allowed", source="RFC 9110 section 9.3.6"),
-    bad_line("CONNECT with a path is not served", b"CONNECT / HTTP/1.1", "method_not_allowed", source="RFC 9110 section 9.3.6"),
+    bad_line("CONNECT with a path is not served", b"CONNECT / HTTP/1.1", "method_not_allowed",
+             source="RFC 9110 section 9.3.6"),
     bad_line("A method that nobody knows is not implemented", b"BREW /pot HTTP/1.1", "method_not_implemented",
              source="RFC 9110 section 9.1"),
     bad_line("Methods have case", b"get / HTTP/1.1", "method_not_implemented", source="RFC 9110 section 9.1"),
-    bad_line("A method with a suffix is another method", b"GETX / HTTP/1.1", "method_not_implemented", source="RFC 9110 section 9.1"),
+    bad_line("A method with a suffix is another method", b"GETX / HTTP/1.1", "method_not_implemented",
+             source="RFC 9110 section 9.1"),
     bad_line("A method that is no token is refused", b"G(T / HTTP/1.1", "bad_request", source="RFC 9110 section 9.1"),
     bad_line("A method with NUL is refused", b"GE\x00T / HTTP/1.1", "bad_request", source="RFC 9110 section 9.1"),
-    refused("The preface of HTTP/2 is no request of HTTP/1", "RFC 9113 section 3.4", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    refused("The preface of HTTP/2 is no request of HTTP/1", "RFC 9113 section 3.4",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
             "method_not_implemented"),
-    refused("A hello of TLS is no request", "RFC 9112 section 3", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + END, "bad_request"),
+    refused("A hello of TLS is no request", "RFC 9112 section 3", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + END,
+            "bad_request"),
     Row("TRACE is not served unless the route names it", "RFC 9110 section 9.3.8",
         client=[b"TRACE / HTTP/1.1\r\nHost: a" + END, Failed("method_not_allowed")]),
 
@@ -178,6 +192,7 @@ table(
     *[bad_line(f"HTTP/{version} is not supported", b"GET / HTTP/" + version.encode(), "version_not_supported",
                source="RFC 9110 section 2.5") for version in ("1.2", "1.9", "2.0", "3.0", "0.0")],
     *[bad_line(f"`{version.decode()}` is no version", b"GET / " + version, "bad_request", source="RFC 9112 section 2.3")
-      for version in (b"HTTP/1", b"HTTP/1.", b"HTTP/.1", b"HTTP/11", b"HTTP/1.1x", b"HTTP/1.10", b"HTTP/01.1", b"HTTP/+1.1",
+      for version in (b"HTTP/1", b"HTTP/1.", b"HTTP/.1", b"HTTP/11", b"HTTP/1.1x", b"HTTP/1.10", b"HTTP/01.1",
+                      b"HTTP/+1.1",
                       b"http/1.1", b"HTTPS/1.1", b"HTTP 1.1", b"HTTP/1,1", b"ICE/1.0", b"RTSP/1.0")],
 )
