@@ -40,8 +40,7 @@ def good(name, source, octets, answer, **more):
 def truncated(name, source, start, *ending, ask=ASK, part=b"part", **more):
     """An answer of which the beginning has gone to the client when it turns out to be broken."""
     return Row(name, source, client=[ask, Cut(part), Released()], origin=[[Request(), start, Await("part"), *ending]],
-               sees=SAW,
-               reused=False, **more)
+               sees=SAW, reused=False, **more)
 
 
 def extra(name, source, octets, answer=Answer(200, b"ok"), method="GET"):
@@ -51,8 +50,7 @@ def extra(name, source, octets, answer=Answer(200, b"ok"), method="GET"):
                                      Answer(200, b"GET /next\n")],
                origin=[[Request(), octets, Gone()]],
                sees=(Seen(method, "/"), Seen("GET", "/next", connection=1), Seen("GET", "/next", connection=1)),
-               connections=2,
-               together=True)
+               connections=2, together=True)
 
 
 def idle(name, source, *steps):
@@ -84,6 +82,11 @@ table(
         sees=(*SAW, Seen("GET", "/next", connection=0))),
     good("An answer of length zero is one", "RFC 9110 section 8.6", b"HTTP/1.1 200 OK\r\nContent-Length: 0" + END,
          Answer(200, b"", has={"content-length": "0"})),
+    truncated("The largest length of 64 bits is a length of an answer", "RFC 9110 section 8.6",
+              length(b"18446744073709551615", body=b"part"), Leave()),
+    truncated("The largest chunk size of 64 bits is a size in an answer", "RFC 9112 section 7.1",
+              CHUNKED + b"ffffffffffffffff\r\npart",
+              Leave()),
     *[bad(f"An answer whose Content-Length is `{shown(value)}` is 502", "RFC 9112 section 6.3", length(value))
       for value in (b"+5", b"-5", b"0x5", b"5a", b"5 5", b"5;x", b"", b"18446744073709551616", b"5, 5", b"5, 6",
                     b"5,")],
@@ -116,8 +119,7 @@ table(
     good("An empty reason phrase stays empty", "RFC 9112 section 4", status_line(b"HTTP/1.1 200 "),
          Answer(200, b"ok", phrase="")),
     good("A reason phrase with octets above ASCII passes", "RFC 9112 section 4",
-         status_line(b"HTTP/1.1 200 \xe4\xff ok"),
-         Answer(200, b"ok", phrase="\xe4\xff ok")),
+         status_line(b"HTTP/1.1 200 \xe4\xff ok"), Answer(200, b"ok", phrase="\xe4\xff ok")),
     good("A reason phrase with tabs and spaces passes", "RFC 9112 section 4", status_line(b"HTTP/1.1 200 a\tb  c"),
          Answer(200, b"ok", phrase="a\tb  c")),
     good("A reason phrase that looks like a status line is a phrase", "RFC 9112 section 4",
@@ -167,6 +169,10 @@ table(
         sees=SAW, reused=False),
     Row("A reset instead of an answer is 502", "RFC 9112 section 8", client=[ASK, Failed("upstream_reset")],
         origin=[[Request(), Reset()]], sees=SAW, reused=False),
+    Row("Our own answer to a HEAD that the origin failed has no body", "RFC 9110 section 9.3.2",
+        client=[b"HEAD / HTTP/1.1\r\nHost: a" + END, Failed("upstream_closed", to="HEAD"), NEXT,
+                Answer(200, b"GET /next\n")],
+        origin=[[Request(), Leave()]], sees=(Seen("HEAD", "/"), Seen("GET", "/next"))),
     Row("Half a head is 502", "RFC 9112 section 8", client=[ASK, Failed("upstream_truncated")],
         origin=[[Request(), b"HTTP/1.1 200 OK\r\nContent-Le", Leave()]], sees=SAW, reused=False),
     Row("A head without its empty line is 502", "RFC 9112 section 8", client=[ASK, Failed("upstream_truncated")],
@@ -211,11 +217,9 @@ table(
              b"HTTP/1.1 204 No\r\nTransfer-Encoding: chunked" + END + b"4\r\n",
              Answer(204, b"", lacks=("content-length", "transfer-encoding"))),
     bodiless("The body of a 204 without framing is never delivered", "RFC 9110 section 15.3.5",
-             b"HTTP/1.1 204 No" + END,
-             Answer(204, b"", lacks=("content-length", "transfer-encoding"))),
+             b"HTTP/1.1 204 No" + END, Answer(204, b"", lacks=("content-length", "transfer-encoding"))),
     bodiless("The body of a 304 is never delivered", "RFC 9110 section 15.4.5",
-             b"HTTP/1.1 304 Not\r\nContent-Length: 4" + END,
-             Answer(304, b"")),
+             b"HTTP/1.1 304 Not\r\nContent-Length: 4" + END, Answer(304, b"")),
     bodiless("The chunks of a 304 are never delivered", "RFC 9110 section 15.4.5",
              b"HTTP/1.1 304 Not\r\nTransfer-Encoding: chunked" + END + b"4\r\n", Answer(304, b"")),
     Row("HEAD keeps the length of what GET would get, and the connection", "RFC 9110 section 9.3.2",

@@ -1,9 +1,9 @@
 """A row of the conformance table: what the client and the origin do, and what is acceptable at either end.
 
 A row is read from top to bottom. `client` is what the client does, in order: octets are sent as one segment, anything
-else is a step of steps.py. `origin` holds one script for each connection that the proxy opens; a connection beyond them,
-and each script after its last step, serves: every request gets 200 and its own method, target and body back. `sees` is
-every request that the origin may see, in order.
+else is a step of steps.py. `origin` holds one script for each connection that the proxy opens; a connection beyond
+them, and each script after its last step, serves: every request gets 200 and its own method, target and body back.
+`sees` is every request that the origin may see, in order.
 
 stage.py plays rows and adds what holds for all of them."""
 

@@ -18,8 +18,7 @@ def with_fields(*lines, start=GET):
 def upward(name, source, *lines, has=None, lacks=(), on="plain"):
     """What becomes of the fields of a request. Ours are there whatever they say."""
     return forwarded(name, source, with_fields(*lines),
-                     Seen("GET", "/", has={**OURS, **(has or {})}, lacks=("connection", *lacks)),
-                     on=on)
+                     Seen("GET", "/", has={**OURS, **(has or {})}, lacks=("connection", *lacks)), on=on)
 
 
 def downward(name, source, *lines, has=None, lacks=(), **more):
@@ -56,8 +55,7 @@ table(
            b"Connection: ,, x-a ,\t, x-b,", b"X-A: 1", b"X-B: 2", b"X-C: 3", has={"x-c": "3"}, lacks=("x-a", "x-b")),
     upward("An empty Connection names nothing", "RFC 9110 section 7.6.1", b"Connection:", b"X-C: 3", has={"x-c": "3"}),
     upward("Connection that names itself goes all the same", "RFC 9110 section 7.6.1", b"Connection: connection",
-           b"X-C: 3",
-           has={"x-c": "3"}),
+           b"X-C: 3", has={"x-c": "3"}),
     upward("A nomination of what is not there is no matter", "RFC 9110 section 7.6.1", b"Connection: x-none", b"X-C: 3",
            has={"x-c": "3"}),
     upward("Nominations do not take the next field along", "RFC 9110 section 7.6.1", b"Connection: x-a", b"X-AB: 1",
@@ -94,8 +92,7 @@ table(
            b"X-Forwarded-Proto: https",
            b"X-Forwarded-Host: evil", b"X-Forwarded-Port: 1"),
     upward("Any X-Forwarded-* of a client goes", "RFC 7239 section 8.1", b"X-Forwarded-Prefix: /evil",
-           b"X-Forwarded-Server: evil",
-           lacks=("x-forwarded-prefix", "x-forwarded-server")),
+           b"X-Forwarded-Server: evil", lacks=("x-forwarded-prefix", "x-forwarded-server")),
     upward("Forwarded of a client goes", "RFC 7239 section 8.1", b"Forwarded: for=1.2.3.4", lacks=("forwarded",)),
     upward("Forwarded of a client is replaced where ours is on", "RFC 7239 section 4", b"Forwarded: for=1.2.3.4",
            has={"forwarded": 'for=127.0.0.1;host="a";proto=http'}, on="naming"),
@@ -156,8 +153,7 @@ table(
     downward("A Date is added where there is none", "RFC 9110 section 6.6.1",
              has={"date": re.compile(r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT")}),
     downward("Server and Date of the origin stay", "RFC 9110 section 10.2.4", b"Server: x/1",
-             b"Date: Sun, 06 Nov 1994 08:49:37 GMT",
-             has={"server": "x/1", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}),
+             b"Date: Sun, 06 Nov 1994 08:49:37 GMT", has={"server": "x/1", "date": "Sun, 06 Nov 1994 08:49:37 GMT"}),
     Row("An interim answer is stripped as a final one is", "RFC 9110 section 7.6.1",
         client=[GET + b"\r\n", Interim(103, has={"link": "</a>", "via": "1.1 tidegate"},
                                        lacks=("connection", "x-a", "keep-alive")),

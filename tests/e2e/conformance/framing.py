@@ -1,7 +1,9 @@
 """Requests, items 1 and 2 of the issue: one framing or none; chunks to the letter; a cut request is never completed."""
 
 from conformance.case import CHUNKED, GET, NOTHING, POST, SMUGGLED, Row, Seen, forwarded, refused, table
-from conformance.steps import Answer, Arrived, Dribble, HalfClose, Leave, Refused, Released, Request, Reset
+from conformance.steps import (Answer, Arrived, Await, Dribble, HalfClose, Head, Leave, Reads, Refused, Released,
+                               Request,
+                               Reset, Signal)
 
 AS_BODY = b"Content-Length: %d\r\n\r\n" % len(SMUGGLED) + SMUGGLED
 PART = b"0\r\n\r\n"
@@ -30,8 +32,7 @@ table(
     forwarded("A body is as long as its Content-Length says", "RFC 9112 section 6.3", length(b"5"),
               Seen("POST", "/", b"hello", framing="length", has={"content-length": "5"})),
     forwarded("Leading zeros of a Content-Length are digits, and are not passed on", "RFC 9110 section 8.6",
-              length(b"0005"),
-              Seen("POST", "/", b"hello", has={"content-length": "5"})),
+              length(b"0005"), Seen("POST", "/", b"hello", has={"content-length": "5"})),
     forwarded("White space around a Content-Length is no part of it", "RFC 9110 section 5.5", length(b" \t 5  "),
               Seen("POST", "/", b"hello", has={"content-length": "5"})),
     refused("A tab behind a Content-Length is refused: we may be stricter than origins, never the reverse",
@@ -58,6 +59,9 @@ table(
     Row("The body of a request that we answer before it came is not read as a request", "CVE-2022-22720",
         client=[b"GET /own/ HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n", Answer(200, b"pong\n", closes=True)],
         sees=NOTHING),
+    Row("The largest length of 64 bits is a length", "RFC 9110 section 8.6",
+        client=[length(b"18446744073709551615"), Arrived(1), Leave(), Released()],
+        sees=(Seen("POST", "/", cut=True, has={"content-length": "18446744073709551615"}),), reused=False),
     refused("A Content-Length with a plus sign is refused", "CVE-2021-32715", length(b"+5"), "bad_request"),
     refused("A Content-Length with a minus sign is refused", "RFC 9110 section 8.6", length(b"-5"), "bad_request"),
     refused("A Content-Length in hexadecimal is refused", "RFC 9110 section 8.6", length(b"0x5"), "bad_request"),
@@ -171,6 +175,11 @@ table(
         client=[Dribble(CHUNKED + b"3;x\r\nabc\r\nA\r\n0123456789\r\n0\r\nX-Sum: 7\r\n\r\n"), Answer(200)],
         sees=(Seen("POST", "/", b"abc0123456789", framing="chunked", trailers=[("X-Sum", "7")]),)),
 
+    Row("The largest chunk size of 64 bits is a size, and its chunk goes on as it comes", "RFC 9112 section 7.1",
+        client=[CHUNKED + b"ffffffffffffffff\r\nhello", Arrived(1), Signal("sent"), Released()],
+        origin=[[Head(), Reads(b"5\r\nhello\r\n"), Await("sent"), Leave()]], sees=(Seen("POST", "/", cut=True),),
+        reused=False),
+
     # Chunks, as they must not be.
     bad_chunks("A chunk size of seventeen digits is refused, zeros or not", "RFC 9112 section 7.1",
                b"00000000000000001\r\nx\r\n0\r\n\r\n"),
@@ -211,6 +220,9 @@ table(
     bad_chunks("A trailer with NUL is refused", "RFC 9110 section 5.5", b"0\r\nX: y\x00\r\n\r\n"),
 
     # One answer, close, nothing further.
+    Row("The answer to a refused HEAD has no body", "RFC 9110 section 9.3.2",
+        client=[b"HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n" + SMUGGLED,
+                Refused("bad_request", to="HEAD")]),
     Row("Behind a framing error in the second of three requests there is no third", "RFC 9112 section 11.2",
         client=[b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" + coding(b"chunked", b"x") + SMUGGLED,
                 Answer(200, b"GET /1\n", closes=False), Refused("bad_request")], sees=(Seen("GET", "/1"),)),
@@ -225,7 +237,8 @@ table(
                 Released()],
         sees=(Seen("POST", "/", cut=True),), reused=False),
 
-    Row("What comes behind a refused request is thrown away: a reset could take the answer away", "RFC 9112 section 9.6",
+    Row("What comes behind a refused request is thrown away: a reset could take the answer away",
+        "RFC 9112 section 9.6",
         client=[coding(b"chunked", b"x"), Refused("bad_request"), b"b" * 1000000], sees=NOTHING),
 
     # A request that the client cuts short.

@@ -49,8 +49,7 @@ table(
     answered("Interim answers in one segment with the final one are told apart", "RFC 9110 section 15.2",
              [CONTINUE + HINTS + HINTS + OK], Answer(200, b"ok", interims=(100, 103, 103))),
     answered("Interim answers that come octet by octet are the same", "RFC 9110 section 15.2",
-             [Dribble(HINTS + CONTINUE + OK)],
-             Answer(200, b"ok", interims=(103, 100))),
+             [Dribble(HINTS + CONTINUE + OK)], Answer(200, b"ok", interims=(103, 100))),
     answered("Fifty interim answers are no end of patience", "RFC 9110 section 15.2", [HINTS * 50, OK],
              Answer(200, b"ok", interims=(103,) * 50)),
     answered("An interim answer before a HEAD's final one passes", "RFC 9110 section 15.2",
@@ -118,8 +117,7 @@ table(
         reused=False),
     Row("A client that leaves while it waits for 100 takes its request along", "RFC 9110 section 10.1.1",
         client=[EXPECTING, Arrived(1), Reset(), Released()], origin=[[Head(), Gone()]],
-        sees=(Seen("POST", "/", cut=True),),
-        reused=False),
+        sees=(Seen("POST", "/", cut=True),), reused=False),
     forwarded("The expectation has no case", "RFC 9110 section 10.1.1",
               POST + b"Expect: 100-Continue\r\nContent-Length: 5" + END + b"hello", Seen("POST", "/", b"hello")),
     refused("An expectation that nobody knows is 417", "RFC 9110 section 10.1.1", GET + b"Expect: miracles" + END,
@@ -141,8 +139,7 @@ table(
     Row("OPTIONS * with no hop left is answered here", "RFC 9110 section 7.6.2",
         client=[hops(b"0", target=b"*"), Answer(204, b"", closes=False)], sees=NOTHING),
     *[forwarded(f"Max-Forwards: {before} of OPTIONS arrives as {after}", "RFC 9110 section 7.6.2",
-                hops(before.encode()),
-                Seen("OPTIONS", "/", has={"max-forwards": after}))
+                hops(before.encode()), Seen("OPTIONS", "/", has={"max-forwards": after}))
       for before, after in (("1", "0"), ("10", "9"), ("007", "6"), ("99999999999999999999", "4294967294"))],
     *[Row(f"Max-Forwards: `{shown(value)}` of OPTIONS is refused", "RFC 9110 section 7.6.2",
           client=[hops(value), Failed("bad_request")], sees=NOTHING)
@@ -184,9 +181,11 @@ table(
                 Answer(200, closes=True)],
         sees=(Seen("POST", "/", b"hello"),)),
     Row("An HTTP/1.0 POST without a length is 411, and what follows is not read", "RFC 9110 section 15.5.12",
-        client=[http10(start=b"POST / HTTP/1.0\r\nHost: a\r\n") + SMUGGLED, Refused("length_required")], sees=NOTHING, together=True),
+        client=[http10(start=b"POST / HTTP/1.0\r\nHost: a\r\n") + SMUGGLED, Refused("length_required")], sees=NOTHING,
+        together=True),
     Row("The body behind a 411 is thrown away: a reset could take the answer away", "RFC 9112 section 9.6",
-        client=[http10(start=b"POST / HTTP/1.0\r\nHost: a\r\n"), Refused("length_required"), b"b" * 1000000], sees=NOTHING),
+        client=[http10(start=b"POST / HTTP/1.0\r\nHost: a\r\n"), Refused("length_required"), b"b" * 1000000],
+        sees=NOTHING),
 
     # HTTP/1.0 origins.
     answered("An answer of HTTP/1.0 is passed on in our version", "RFC 9110 section 6.2",
@@ -208,6 +207,5 @@ table(
     Row("Chunks of an HTTP/1.0 origin are 502", "RFC 9112 section 6.1",
         client=[GET + b"\r\n", Failed("upstream_bad_response"), Released()],
         origin=[[Request(), b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked" + END + b"0" + END, Gone()]],
-        sees=(Seen("GET", "/"),),
-        reused=False),
+        sees=(Seen("GET", "/"),), reused=False),
 )

@@ -76,7 +76,8 @@ def serve(peer):
 
 
 class Stage:
-    """`connect` opens a client's connection, `log` answers logged(...); a row waits `seconds` for anything."""
+    """`connect` opens a client's connection, `log` is the Tidegate whose log is asked; a row waits `seconds` for
+    anything."""
 
     def __init__(self, origin, connect, log, seconds=10.0):
         self.origin = origin

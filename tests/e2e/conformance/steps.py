@@ -206,14 +206,16 @@ class Gone:
 
 @dataclass(frozen=True)
 class Logged:
-    """The access log has a line for `path`, which is of this row alone, with these values."""
+    """The access log has a line for `path`, which is of this row alone, with these values; those that can be called are
+    called with the client's connection."""
     path: str
     values: dict
 
     def at_client(self, play):
         line = play.stage.log.logged(path=self.path)
         for name, value in self.values.items():
-            assert line.get(name) == value, f"{name} is {line.get(name)!r}, expected {value!r} in {line}"
+            wanted = value(play.client) if callable(value) else value
+            assert line.get(name) == wanted, f"{name} is {line.get(name)!r}, expected {wanted!r} in {line}"
 
 
 @dataclass(frozen=True)

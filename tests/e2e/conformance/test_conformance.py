@@ -31,24 +31,34 @@ def in_single_octets(row):
     return dataclasses.replace(row, client=cut(row.client), origin=[cut(steps) for steps in row.origin])
 
 
-@pytest.fixture(scope="module")
-def stages():
+class Stages:
     """`stages(name)`: the stage with that configuration, started when it is first asked for."""
-    made = {}
 
-    def get(name):
-        if name not in made:
+    def __init__(self):
+        self.made = {}
+
+    def __call__(self, name):
+        if name not in self.made:
             origin = Origin()
             tidegate = Tidegate(configuration(name, origin))
-            made[name] = (Stage(origin, tidegate.connect, tidegate), tidegate, origin)
-        return made[name][0]
-    get.made = made
-    yield get
-    faults = []
-    for _, tidegate, origin in made.values():
-        faults += tidegate.close()
-        tidegate.remove()
-        origin.close()
+            self.made[name] = Stage(origin, tidegate.connect, tidegate)
+        return self.made[name]
+
+    def close(self):
+        """Ends everything; returns the faults."""
+        faults = []
+        for stage in self.made.values():
+            faults += stage.log.close()
+            stage.log.remove()
+            stage.origin.close()
+        return faults
+
+
+@pytest.fixture(scope="module")
+def stages():
+    made = Stages()
+    yield made
+    faults = made.close()
     assert not faults, "\n".join(faults)
 
 
@@ -68,10 +78,10 @@ def test_row_in_single_octets(stages, row):
 
 
 def test_the_log_has_one_line_for_each_error_that_the_table_met(stages):
-    for stage, tidegate, _ in stages.made.values():
-        def all_there(stage=stage, tidegate=tidegate):
+    for stage in stages.made.values():
+        def all_there(stage=stage):
             lines = {}
-            for line in tidegate.access_lines():
+            for line in stage.log.access_lines():
                 lines.setdefault(line["id"], []).append(line)
             return lines if all(known in lines for _, known, _ in stage.owed) else None
         lines = until(all_there, "a line in the access log for each error")

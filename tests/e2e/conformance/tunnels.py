@@ -19,6 +19,10 @@ def asking(*lines, start=GET):
     return start + b"".join(one + b"\r\n" for one in lines) + b"\r\n"
 
 
+def received(client):
+    return len(client.received)
+
+
 def tunnel(name, source, client, *origin, ask=ASK, head=SWITCHED, sees=ASKED, switch=SWITCH, **more):
     return Row(name, source, client=[ask, head, *client], origin=[[Request(), switch, *origin]], sees=sees,
                reused=False, **more)
@@ -80,7 +84,8 @@ table(
            [Reads(b"x" * 10), Leave(), Released()], Trickle(), on="hasty"),
     Row("A tunnel is logged with its octets, both ways", "RFC 9110 section 7.8",
         client=[ASK.replace(b" / ", b" /counted "), SWITCHED, b"12345", Reads(b"1234567"), Leave(), Released(),
-                Logged("/counted", {"status": 101, "bytes_in": len(ASK) + 7 + 5, "reason": None})],
+                Logged("/counted", {"status": 101, "bytes_in": len(ASK) + 7 + 5, "bytes_out": received,
+                                    "reason": None})],
         origin=[[Request(), SWITCH, Reads(b"12345"), b"1234567", Gone()]],
         sees=(Seen("GET", "/counted", has={"upgrade": "raw/1"}),), reused=False),
     tunnel("The origin chooses among the protocols that were offered", "RFC 9110 section 7.8",
@@ -115,8 +120,7 @@ table(
                Answer(200, b"ok", lacks=("upgrade", "connection"))),
     stays_http("426 that echoes Upgrade stays HTTP", "RFC 9110 section 15.5.22",
                b"HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: raw/2\r\nContent-Length: 2" + END
-               + b"no",
-               Answer(426, b"no", closes=False)),
+               + b"no", Answer(426, b"no", closes=False)),
     stays_http("403 stays HTTP", "RFC 6455 section 4.2.2", b"HTTP/1.1 403 No\r\nContent-Length: 2" + END + b"no",
                Answer(403, b"no")),
     Row("A request behind a refused upgrade is a request", "CVE-2024-23326",
@@ -140,8 +144,7 @@ table(
                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw/10" + END),
     bad_switch("101 with a length is 502", "RFC 9110 section 8.6",
                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw/1\r\nContent-Length: 2" + END
-               + b"ok",
-               reason="upstream_bad_response"),
+               + b"ok", reason="upstream_bad_response"),
     bad_switch("101 with chunks is 502", "RFC 9112 section 6.1",
                b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw/1\r\n"
                b"Transfer-Encoding: chunked" + END
