@@ -1,8 +1,8 @@
 """Items 9 and 10 of the issue: what an origin may say, what is 502, and that a truncated answer never looks whole."""
 
 from conformance.case import GET, OK, Row, Seen, shown, table
-from conformance.steps import (Answer, Await, Cut, Dribble, Failed, Gone, Leave, NewClient, Released, Request, Reset,
-                               Signal)
+from conformance.steps import (Answer, Await, Broken, Cut, Dribble, Failed, Freeze, Gone, Leave, NewClient, Released,
+                               Request, Reset, Signal, Thaw)
 
 END = b"\r\n\r\n"
 ASK = GET + b"\r\n"
@@ -191,6 +191,10 @@ table(
               Leave()),
     truncated("An answer until the end of the connection that is reset is cut", "RFC 9112 section 8",
               b"HTTP/1.1 200 OK" + END + b"part", Reset()),
+    *[Row(f"An answer until the end of the connection never looks whole when its reset comes with its octets, {to}",
+          "RFC 9112 section 8", client=[ask, Released(), Thaw(), Broken(b"part")],
+          origin=[[Request(), Freeze(), b"HTTP/1.1 200 OK" + END + b"part", Reset()]], sees=SAW, reused=False)
+      for to, ask in (("to HTTP/1.1", ASK), ("to HTTP/1.0", b"GET / HTTP/1.0\r\nHost: a" + END))],
     truncated("A cut chunked answer is cut for an HTTP/1.0 client, too", "RFC 9112 section 8", PARTLY, Leave(),
               ask=b"GET / HTTP/1.0\r\nHost: a" + END),
     *[truncated(f"A chunked answer is cut at {what}", source, PARTLY, octets, Gone()) for what, source, octets in (

@@ -1,6 +1,6 @@
 """Requests, items 1 and 2 of the issue: one framing or none; chunks to the letter; a cut request is never completed."""
 
-from conformance.case import CHUNKED, GET, NOTHING, POST, SMUGGLED, Row, Seen, forwarded, refused, table
+from conformance.case import CHUNKED, GET, NOTHING, OK, POST, SMUGGLED, Row, Seen, forwarded, refused, table
 from conformance.steps import (Answer, Arrived, Await, Dribble, HalfClose, Head, Leave, Reads, Refused, Released,
                                Request,
                                Reset, Signal)
@@ -151,10 +151,14 @@ table(
     refused("`chunked` on the folded line alone is refused", "CVE-2022-32215", coding(b"\r\n chunked"), "bad_request"),
 
     # Chunks, as they must be.
-    forwarded("A chunked body is framed anew, chunk by chunk", "RFC 9112 section 7.1",
+    forwarded("A chunked body arrives chunked, with all of its chunks", "RFC 9112 section 7.1",
               CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", Seen("POST", "/", b"abcde", framing="chunked")),
     forwarded("Chunk sizes may have leading zeros and capitals, up to sixteen digits", "RFC 9112 section 7.1",
               CHUNKED + b"000000000000000A\r\n0123456789\r\n0\r\n\r\n", Seen("POST", "/", b"0123456789")),
+    Row("Neither zeros nor capitals nor extensions of a chunk size are passed on", "RFC 9112 section 7.1",
+        client=[CHUNKED + b"000A;x=y\r\n0123456789\r\n00;z\r\n\r\n", Answer(200, b"ok")],
+        origin=[[Head(), Reads(b"a\r\n0123456789\r\n0\r\n\r\n"), OK]], sees=(Seen("POST", "/", cut=True),),
+        together=True),
     forwarded("The last chunk may have sixteen zeros", "RFC 9112 section 7.1",
               CHUNKED + b"1\r\nx\r\n0000000000000000\r\n\r\n", Seen("POST", "/", b"x")),
     forwarded("Chunk extensions are read and not passed on", "RFC 9112 section 7.1.1",
@@ -178,7 +182,7 @@ table(
     Row("The largest chunk size of 64 bits is a size, and its chunk goes on as it comes", "RFC 9112 section 7.1",
         client=[CHUNKED + b"ffffffffffffffff\r\nhello", Arrived(1), Signal("sent"), Released()],
         origin=[[Head(), Reads(b"5\r\nhello\r\n"), Await("sent"), Leave()]], sees=(Seen("POST", "/", cut=True),),
-        reused=False),
+        reused=False, together=True),
 
     # Chunks, as they must not be.
     bad_chunks("A chunk size of seventeen digits is refused, zeros or not", "RFC 9112 section 7.1",

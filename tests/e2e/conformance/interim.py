@@ -104,7 +104,7 @@ table(
     Row("A body that was promised, refused and sent all the same is a body", "CVE-2024-24791",
         client=[POST + b"Expect: 100-continue\r\nContent-Length: %d" % len(SMUGGLED) + END + SMUGGLED,
                 Answer(403, b"no")],
-        origin=[[Head(), REFUSAL, Body()]], sees=(Seen("POST", "/", SMUGGLED),)),
+        origin=[[Head(), REFUSAL, Body()]], sees=(Seen("POST", "/", SMUGGLED),), together=True),
     Row("A chunked body that was promised and refused is not waited for", "RFC 9110 section 10.1.1",
         client=[POST + b"Expect: 100-continue\r\nTransfer-Encoding: chunked" + END, Answer(403, b"no", closes=True),
                 Released()],

@@ -1,9 +1,8 @@
 """Items 11 and 12 of the issue: what is tried again and what never; clients that leave, origins that answer early."""
 
 from conformance.case import CHUNKED, GET, OK, POST, SMUGGLED, Row, Seen, table
-from conformance.steps import (Answer, AnswerHead, Arrived, Await, Body, Ends, Failed, Gone, HalfClose, Head, Interim,
-                               Leave,
-                               NewClient, Pour, Reads, Refused, Released, Request, Reset, Signal)
+from conformance.steps import (Answer, AnswerHead, Arrived, Await, Body, Ends, Failed, Freeze, Gone, HalfClose, Head,
+                               Interim, Leave, NewClient, Pour, Reads, Refused, Released, Request, Reset, Signal, Thaw)
 
 END = b"\r\n\r\n"
 ASK = GET + b"\r\n"
@@ -91,6 +90,9 @@ table(
     Row("A client that resets cancels its request at once", "RFC 9110 section 7.6",
         client=[ASK, Arrived(1), Reset(), Released()], origin=[[Request(), Gone()]], sees=(Seen("GET", "/"),),
         reused=False),
+    Row("A client that resets right behind its pipelined request cancels what is under way", "RFC 9110 section 7.6",
+        client=[ASK, Arrived(1), Freeze(), SMUGGLED, Reset(), Thaw(), Released()], origin=[[Request(), Gone()]],
+        sees=(Seen("GET", "/"),), reused=False),
     Row("A client that resets within its answer cancels the rest", "RFC 9110 section 7.6",
         client=[ASK, AnswerHead(200), Reads(b"part"), Reset(), Released()],
         origin=[[Request(), b"HTTP/1.1 200 OK\r\nContent-Length: 9" + END + b"part", Gone()]], sees=(Seen("GET", "/"),),
@@ -107,7 +109,7 @@ table(
         sees=(Seen("GET", "/"), Seen("GET", "/"))),
     Row("A pipelined request behind the one that the client leaves is not begun", "RFC 9110 section 7.6",
         client=[ASK + SMUGGLED, Arrived(1), Reset(), Released()], origin=[[Request(), Gone()]],
-        sees=(Seen("GET", "/"),), reused=False),
+        sees=(Seen("GET", "/"),), reused=False, together=True),
 
     # Origins that answer early.
     Row("An answer that is whole before the upload arrives, and the connection ends", "RFC 9112 section 9.5",

@@ -8,9 +8,12 @@ What holds for every row, whatever it says itself:
      had under way to the origin, so what the origin has not seen by then it will not see.
   3. When the origin ends its connections, the proxy ends them too. Each row finds an empty pool."""
 
+import os
+import signal
 import socket
 
 from conformance.steps import Finished, whole_request
+from support import processes
 from support.client import Client, request
 from support.daemon import basic
 from support.wait import PATIENCE, until
@@ -112,9 +115,16 @@ class Stage:
             left = self._clear()
         assert not left, f"the proxy did not end the connections {left} that the origin had ended"
 
+    def thaw(self):
+        """Goes on after a step `Freeze`."""
+        for pid in self.log.worker_processes():
+            if processes.stopped(pid):
+                os.kill(pid, signal.SIGCONT)
+
     def _settle(self, play):
         """After a failure: what is still under way shall not be taken for the next row's."""
         play.over = True
+        self.thaw()
         self._end_of_client(play)
         self.origin.scripts.clear()
         try:
@@ -199,4 +209,8 @@ def relayed_stage(relay, origin, seconds):
         @staticmethod
         def logged(**expected):
             raise AssertionError(f"a relay logs nothing: {expected}")
+
+        @staticmethod
+        def worker_processes():
+            return []
     return Stage(origin, lambda: Client(relay.address, seconds), NoLog, seconds)

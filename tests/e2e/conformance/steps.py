@@ -3,10 +3,13 @@
 A step has `at_client(play)`, `at_origin(play, peer)`, or both. Nothing waits for time to pass: a step waits for octets,
 for an end or for the other side, with a deadline."""
 
+import os
 import re
+import signal
 import time
 from dataclasses import dataclass, field
 
+from support import processes
 from support.errors import expect_answer
 from support.wait import deadline, until
 from support.wire import Ended
@@ -144,6 +147,28 @@ class Cut:
         assert not whole, f"the truncated answer looks whole: {response.raw!r} {octets!r}"
         assert response.framing != "close" or how == "reset", "the end of the connection is the end of the answer"
         assert body == self.part, f"{body!r} instead of {self.part!r}"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Either our own 502, or an answer of which not more than `part` arrives before the connection ends visibly."""
+    part: bytes
+
+    def at_client(self, play):
+        response = play.client.response_head()
+        octets, how = b"", None
+        if response.status == 502:
+            expect_answer(play.client.body_of(response, response.framing, response.length), "upstream_reset")
+            return
+        while how is None:
+            try:
+                octets += play.client.some()
+            except Ended as ended:
+                how = ended.how
+        body, whole = body_so_far(response, octets)
+        assert not whole and (response.framing != "close" or how == "reset"), \
+            f"the truncated answer looks whole: {response.raw!r} {octets!r} {how}"
+        assert self.part.startswith(body), body
 
 
 def body_so_far(response, octets):
@@ -307,6 +332,26 @@ class HalfClose:
 
 class Finished(Exception):
     """The origin's script closed its connection."""
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """Stops the workers until `Thaw`: what happens in between comes to them at once."""
+
+    def at_client(self, play):
+        for pid in play.stage.log.worker_processes():
+            os.kill(pid, signal.SIGSTOP)
+            until(lambda pid=pid: processes.stopped(pid), f"the worker {pid} stopped")
+
+    def at_origin(self, play, _):
+        self.at_client(play)
+
+
+@dataclass(frozen=True)
+class Thaw:
+
+    def at_client(self, play):
+        play.stage.thaw()
 
 
 @dataclass(frozen=True)
