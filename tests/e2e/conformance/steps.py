@@ -135,18 +135,7 @@ class Cut:
     def at_client(self, play):
         response = play.client.response_head()
         assert response.status == self.status, response.start
-        octets, how = b"", None
-        while how is None:
-            body, whole = body_so_far(response, octets)
-            if len(body) >= len(self.part):
-                play.events.add("part")
-            try:
-                octets += play.client.some()
-            except Ended as ended:
-                how = ended.how
-        assert not whole, f"the truncated answer looks whole: {response.raw!r} {octets!r}"
-        assert response.framing != "close" or how == "reset", "the end of the connection is the end of the answer"
-        assert body == self.part, f"{body!r} instead of {self.part!r}"
+        assert cut_body(play, response, len(self.part)) == self.part
 
 
 @dataclass(frozen=True)
@@ -156,19 +145,29 @@ class Broken:
 
     def at_client(self, play):
         response = play.client.response_head()
-        octets, how = b"", None
         if response.status == 502:
             expect_answer(play.client.body_of(response, response.framing, response.length), "upstream_reset")
             return
-        while how is None:
-            try:
-                octets += play.client.some()
-            except Ended as ended:
-                how = ended.how
-        body, whole = body_so_far(response, octets)
-        assert not whole and (response.framing != "close" or how == "reset"), \
-            f"the truncated answer looks whole: {response.raw!r} {octets!r} {how}"
+        body = cut_body(play, response, len(self.part))
         assert self.part.startswith(body), body
+
+
+def cut_body(play, response, enough):
+    """What arrives of a body before the connection ends, which must be before the framing does. Gives the signal "part"
+    when `enough` octets are there."""
+    octets, how = b"", None
+    while how is None:
+        body, whole = body_so_far(response, octets)
+        assert not whole, f"the truncated answer looks whole: {response.raw!r} {octets!r}"
+        if len(body) >= enough:
+            play.events.add("part")
+        try:
+            octets += play.client.some()
+        except Ended as ended:
+            how = ended.how
+    assert response.framing != "close" or how == "reset", \
+        f"the end of the connection looks like the end of the answer: {response.raw!r} {octets!r}"
+    return body
 
 
 def body_so_far(response, octets):
