@@ -100,7 +100,7 @@ def test_the_table_is_large_and_each_row_has_its_source():
 
 
 def test_a_relay_that_copies_octets_fails_most_of_the_table():
-    """A row that passes here says nothing about a proxy that reads HTTP."""
+    """What passes here are the rows about what a proxy must leave as it is."""
     lock, waiting, passed, failed = threading.Lock(), list(ROWS), [], []
 
     def play_some():
