@@ -67,7 +67,8 @@ table(
         client=[with_fields(b"Connection: keep-alive", b"Connection: close"), Answer(200, closes=True)],
         sees=(Seen("GET", "/"),)),
     Row("What follows a request with `close` is not read", "RFC 9112 section 9.6",
-        client=[with_fields(b"Connection: close") + GET + b"\r\n", Answer(200, closes=True)], sees=(Seen("GET", "/"),)),
+        client=[with_fields(b"Connection: close") + GET + b"\r\n", Answer(200, closes=True)], sees=(Seen("GET", "/"),),
+        together=True),
 
     # Fields of one connection.
     *[upward(f"{line.split(b':')[0].decode()} of a client stays here", source, line,
