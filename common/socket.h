@@ -52,6 +52,7 @@ class SocketStream final : public Stream {
   uv_stream_t* uv() { return reinterpret_cast<uv_stream_t*>(&block_->tcp); }
   void StartReading();
   void ReleaseBuffer();
+  bool WasReset() const;
   void HearRead(ssize_t size);
 
   BufferPool& pool_;

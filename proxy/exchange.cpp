@@ -166,8 +166,8 @@ Task<void> Exchange::SendBody() {
   bool head_sent = false;
   BodyChunk chunk;
   while (!chunk.last && !upload_stopped_) {
-    // On a second attempt an empty body may have been read to its end already.
-    chunk = {{}, body_read_};
+    // On a second attempt a small body may have been read to its end already.
+    chunk = {body_at_hand_, body_read_};
     if (!body_read_ && (head_sent || downstream_->HasBodyNow())) {
       // A client that waits for 100 (Continue) has nothing to send yet: the origin's deadline is
       // running.
@@ -193,6 +193,10 @@ Task<void> Exchange::SendBody() {
         StripTrailers(request_.trailers);
       }
       body_octets_ += chunk.data.size();
+      // The connection keeps a piece until the next is read: one that is the whole body can be sent
+      // again.
+      bool is_whole = chunk.last && body_octets_ == chunk.data.size();
+      body_at_hand_ = is_whole ? chunk.data : std::span<const char>();
       if (body_octets_ > route_->max_body) {
         FailWith(Error(ErrorKind::kBodyTooLarge, "the body is over max_body"));
         break;
@@ -261,8 +265,15 @@ Task<void> Exchange::ReadFinalHead() {
     co_return;
   }
   log_.AnswerCame(response_.status);
-  if (response_.status == 101 && request_.upgrade.empty()) {
-    FailWith(Error(ErrorKind::kUpstreamUpgradeFailed, "a 101 that nobody asked for"));
+  if (response_.status == 101) {
+    // RFC 9110 section 7.8: one of the protocols that were offered. A client that is told of
+    // another would read the tunnel's octets as something else than their sender meant.
+    if (request_.upgrade.empty()) {
+      FailWith(Error(ErrorKind::kUpstreamUpgradeFailed, "a 101 that nobody asked for"));
+    } else if (response_.upgrade.empty() || !ListHasToken(request_.upgrade, response_.upgrade)) {
+      FailWith(
+          Error(ErrorKind::kUpstreamUpgradeFailed, "a 101 to a protocol that was not offered"));
+    }
   }
 }
 
@@ -374,6 +385,10 @@ Task<void> Exchange::AnswerFailure() {
     downstream_->Abort(*failure_);
     co_return;
   }
+  if (failure_->kind() == ErrorKind::kLengthRequired) {
+    // A body is on its way, of a length that nobody knows.
+    downstream_->CloseAfter();
+  }
   AnswerContext context{.request_id = log_.record().id, .date = Date()};
   std::string body = MakeErrorAnswer(failure_->kind(), allow_, context, response_);
   co_await WriteAnswer(body);
@@ -416,6 +431,7 @@ void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& dow
   lease_request_ = {};
   body_octets_ = 0;
   body_read_ = false;
+  body_at_hand_ = {};
   downstream.WatchGone(Bind<&Exchange::OnClientGone>(this));
   log_.Begin(*snapshot_, request_, client);
 }
@@ -448,7 +464,7 @@ bool Exchange::MayRetry(std::uint64_t attempts_made) {
     H1ClientConnection& stream = lease_.stream();
     attempt.reused = lease_.reused();
     attempt.request_octets_sent = stream.octets_out();
-    attempt.body_octets_gone = body_octets_;
+    attempt.body_octets_gone = body_octets_ - body_at_hand_.size();
     attempt.response_octets = stream.octets_in();
   }
   if (downstream_->head_sent() || upload_stopped_) {

@@ -114,6 +114,8 @@ class Exchange {
   // For 405: the methods that would do.
   std::string allow_;
   std::uint64_t body_octets_ = 0;
+  // The whole body, if it came in one piece: the downstream connection keeps it until EndRequest.
+  std::span<const char> body_at_hand_;
 };
 
 }  // namespace tidegate

@@ -355,7 +355,9 @@ void H1ServerConnection::BeginRequest(RequestHead& head, const DecoderLimits& li
 }
 
 void H1ServerConnection::EndRequest() {
-  client_wants_close_ = phase_ == Phase::kComplete && !request_->keep_alive && write_complete_;
+  // Where it is not the client's wish alone, more may come: CloseAfter.
+  client_wants_close_ =
+      phase_ == Phase::kComplete && !request_->keep_alive && write_complete_ && !must_linger_;
   request_ = nullptr;
   octets_in_ = octets_out_ = 0;
   ReleaseChunk();

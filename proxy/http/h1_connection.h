@@ -114,7 +114,7 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
 
   RequestHead& request() override { return *request_; }
   bool head_sent() const override { return head_sent_; }
-  void CloseAfter() override { close_after_ = true; }
+  void CloseAfter() override { close_after_ = must_linger_ = true; }
   // Like CloseAfter, but requests that have come already are answered first: the last of them ends
   // the connection.
   void CloseWhenQuiet() { close_when_quiet_ = true; }
@@ -147,6 +147,8 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   Callback on_gone_;
   bool head_sent_ = false;
   bool close_after_ = false;
+  // Octets may be on their way that nobody will read as a request.
+  bool must_linger_ = false;
   bool close_when_quiet_ = false;
   // The last request asked for the close, and was complete.
   bool client_wants_close_ = false;

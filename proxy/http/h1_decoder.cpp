@@ -31,6 +31,10 @@ constexpr std::uint64_t Sum(std::uint64_t offset, std::uint64_t limit) {
 
 void H1Decoder::State::Begin(Head& new_head, Phase first_phase) {
   llhttp_init(&parser, type, is_request() ? &kForRequests : &kForResponses);
+  if (!is_request()) {
+    // The one leniency: JudgeResponse decides it, and the connection ends with that answer.
+    llhttp_set_lenient_chunked_length(&parser, 1);
+  }
   parser.data = this;
   head = &new_head;
   offset = 0;
@@ -44,6 +48,8 @@ void H1Decoder::State::Begin(Head& new_head, Phase first_phase) {
   empty_line_octets = 0;
   status_line = is_request() ? StatusLine::kEnded : StatusLine::kOpen;
   version_seen = false;
+  target_complete = false;
+  protocol_octet = '\0';
   field_kept = false;
 }
 
@@ -199,6 +205,10 @@ bool H1Decoder::State::Execute(const char* data, std::size_t size, std::size_t& 
     const char* stopped_at = llhttp_get_error_pos(&parser);
     const bool is_octet = stopped_at >= data && stopped_at < data + size;
     return Refuse(FaultOf(error, llhttp_get_error_reason(&parser), is_octet ? *stopped_at : '\0'));
+  }
+  if (target_complete && !version_seen && piece_end + 1 >= offset &&
+      piece_end + 1 < offset + consumed) {
+    protocol_octet = data[piece_end + 1 - offset];
   }
   offset += consumed;
   if (phase == Phase::kDone) {

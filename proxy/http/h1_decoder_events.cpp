@@ -69,6 +69,7 @@ int H1Decoder::State::OnUrlComplete() {
     Refuse(*refused);
     return HPE_USER;
   }
+  target_complete = true;
   return HPE_OK;
 }
 
@@ -77,6 +78,15 @@ int H1Decoder::State::OnVersion(std::string_view piece) {
   if (!version_seen && OffsetOf(piece.data()) != piece_end + kBetween) {
     Refuse({ErrorKind::kBadRequest, "more than one space before the version"});
     return HPE_USER;
+  }
+  // llhttp also reads "RTSP/1.0", and for some methods more.
+  if (!version_seen && is_request()) {
+    const std::uint64_t at = piece_end + 1;
+    const char first = at >= offset ? slice[at - offset] : protocol_octet;
+    if (first != 'H') {
+      Refuse({ErrorKind::kBadRequest, "a protocol other than HTTP"});
+      return HPE_USER;
+    }
   }
   version_seen = true;
   return HPE_OK;
@@ -200,7 +210,7 @@ bool H1Decoder::State::LlhttpAgrees() const {
   const bool has_length = (parser.flags & F_CONTENT_LENGTH) != 0;
   switch (head->body) {
     case BodyKind::kChunked:
-      return chunked && !has_length;
+      return chunked && (!has_length || !is_request());
     case BodyKind::kLength:
       return has_length && !coded && parser.content_length == head->content_length;
     case BodyKind::kNone:

@@ -120,6 +120,9 @@ struct H1Decoder::State {
   // CR and LF before the request line.
   std::uint8_t empty_line_octets = 0;
   bool version_seen = false;
+  bool target_complete = false;
+  // First octet of the protocol's name, where the slice ended between it and the version.
+  char protocol_octet = '\0';
   bool field_kept = false;
 };
 

@@ -392,12 +392,19 @@ std::optional<Fault> JudgeResponse(ResponseHead& head, Method request_method) {
   if (std::ranges::any_of(head.reason, IsControl)) {
     return Fault{ErrorKind::kUpstreamBadResponse, "reason phrase has a control octet"};
   }
-  const Controls controls = ReadControls(head.fields);
+  Controls controls = ReadControls(head.fields);
+  // RFC 9112 section 6.3 item 3: Transfer-Encoding wins. Who writes both may mean either, so
+  // nothing after this answer is believed.
+  const bool has_both = controls.transfer_encoding_count > 0 && controls.content_length_count > 0;
+  if (has_both) {
+    controls.content_length_count = 0;
+  }
   if (auto fault = JudgeFraming(controls, head)) {
     fault->kind = ErrorKind::kUpstreamBadResponse;
     return fault;
   }
   JudgePersistence(controls, head);
+  head.keep_alive = head.keep_alive && !has_both;
   const bool announces_body = head.body == BodyKind::kChunked || head.content_length > 0;
   if (head.status < 200 || head.status == 204) {
     if (announces_body && head.status < 200) {

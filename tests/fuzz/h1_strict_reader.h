@@ -191,7 +191,9 @@ class StrictReader {
     const auto codings = ValuesOf(*fields, "transfer-encoding");
     const auto lengths = ValuesOf(*fields, "content-length");
     if (!codings.empty()) {
-      if (codings.size() > 1 || Lower(codings[0]) != "chunked" || !lengths.empty() ||
+      // In an answer Transfer-Encoding wins (RFC 9112 section 6.3).
+      const bool contradicts = kind_ == Kind::kRequests && !lengths.empty();
+      if (codings.size() > 1 || Lower(codings[0]) != "chunked" || contradicts ||
           minor_version_ == 0) {
         return std::nullopt;
       }

@@ -118,6 +118,7 @@ TEST(RequestLine, IsRefused) {
            {"GET  / HTTP/1.1\r\n", "bad_request", "more than one space after the method"},
            {"GET  /\x80 HTTP/1.1\r\n", "bad_request", "more than one space after the method"},
            {"GET /  HTTP/1.1\r\n", "bad_request", "more than one space before the version"},
+           {"GET / RTSP/1.0\r\n", "bad_request", "a protocol other than HTTP"},
            {"GET /\tHTTP/1.1\r\n", "bad_target", kNotValid},
            {"\nGET / HTTP/1.1\r\n", "bad_request", kApart},
            {"\rGET / HTTP/1.1\r\n", "bad_request", kApart},

@@ -95,10 +95,8 @@ TEST(ResponseFields, AreRefused) {
            {"Content-Length: 1\r\nContent-Length: 1\r\n", "Content-Length more than once"},
            {"Content-Length: 1, 1\r\n", "Content-Length is not a number of octets"},
            {"Content-Length: -1\r\n", "Content-Length is not a number of octets"},
-           {"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
-            "Content-Length with Transfer-Encoding"},
-           {"Transfer-Encoding: chunked\r\nContent-Length: 1\r\n",
-            "Content-Length with Transfer-Encoding"},
+           {"Content-Length: 1\r\nTransfer-Encoding: gzip\r\n",
+            "Transfer-Encoding other than chunked"},
            {"Transfer-Encoding: gzip\r\n", "Transfer-Encoding other than chunked"},
            {"Transfer-Encoding: gzip, chunked\r\n", "Transfer-Encoding other than chunked"},
            {"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
@@ -113,6 +111,17 @@ TEST(ResponseFields, AreRefused) {
   }
   ExpectRefused("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
                 "Transfer-Encoding in HTTP/1.0");
+}
+
+// RFC 9112 section 6.3 item 3; what follows on that connection is not believed.
+TEST(ResponseFields, WithBothLengthsAreChunkedAndTheLast) {
+  for (const char* fields : {"Content-Length: 9\r\nTransfer-Encoding: chunked\r\n",
+                             "Transfer-Encoding: chunked\r\nContent-Length: 9\r\n"}) {
+    const std::string complete =
+        Responses(std::string("HTTP/1.1 200 OK\r\n") + fields + "\r\n1\r\na\r\n0\r\n\r\n").complete;
+    EXPECT_TRUE(complete.starts_with("200 [OK] 1.1 close body=chunked")) << complete;
+    EXPECT_TRUE(complete.ends_with("[a]\n")) << complete;
+  }
 }
 
 TEST(ResponseFields, WithUnderscoresAreNotOurs) {
