@@ -101,6 +101,7 @@
 //                               started:"..Z", uptime_seconds, requests, connections, tunnels,
 //                               draining:{left,tunnels,oldest_seconds}?}]}],
 //       listeners:[{name, bind, accept, addresses:["127.0.0.1:43121"], sockets}],
+//       upstreams:[{name, endpoints:[{address, state:"up|unresolved", in_flight, idle, failure?}]}],
 //       counters:{name:number} }
 //
 // clang-format on

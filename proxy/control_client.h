@@ -115,7 +115,9 @@ class WorkerHandler {
   // JSON text. `what`: "connections" ->
   // [{"id":17,"state":"idle|request|response|tunnel","client":..,"listener":..,
   // "age_seconds":..,"bytes_in":..,"bytes_out":..}]; "kill_connection" with an id ->
-  // {"killed":bool}.
+  // {"killed":bool}; "upstreams" ->
+  // [{"upstream":"app","endpoint":"10.0.0.1:80","in_flight":2,"idle":1,"failure":""}], one for each
+  // endpoint, "failure" why its name has no address.
   virtual Result<std::string> Query(std::string_view what, std::string_view argument) = 0;
   // The supervisor is gone, or a new one is there. After kOrphanLimit without one Drain is called.
   virtual void OnOrphaned() = 0;

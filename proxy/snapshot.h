@@ -1,8 +1,8 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "common/config.h"
@@ -36,6 +36,8 @@ class Snapshot {
   const DecoderLimits& limits() const { return limits_; }
   // The upstream of a route whose action is ForwardAction; `route` is one of config().
   Upstream& UpstreamOf(const RouteConfig& route) const;
+  // By name.
+  const std::map<std::string, std::shared_ptr<Upstream>>& upstreams() const { return upstreams_; }
   // Null: the configuration has no access log.
   AccessFormatter* access_formatter() const { return access_formatter_.get(); }
   // Gives the upstreams what this configuration says about their connections: at commit.
@@ -47,7 +49,7 @@ class Snapshot {
   DecoderLimits limits_;
   unsigned workers_;
   std::unique_ptr<AccessFormatter> access_formatter_;
-  std::unordered_map<std::string, std::shared_ptr<Upstream>> upstreams_;
+  std::map<std::string, std::shared_ptr<Upstream>> upstreams_;
   // By the index of the route; null where it does not forward.
   std::vector<Upstream*> upstream_of_route_;
 };

@@ -367,6 +367,9 @@ Result<std::string> Worker::Query(std::string_view what, std::string_view argume
   if (what == "connections") {
     return ConnectionsJson();
   }
+  if (what == "upstreams") {
+    return UpstreamsJson();
+  }
   if (what == "kill_connection") {
     std::uint64_t id = 0;
     std::from_chars(argument.data(), argument.data() + argument.size(), id);
@@ -397,6 +400,25 @@ std::string Worker::ConnectionsJson() {
     out += fmt::format(",\"age_seconds\":{:.3f},\"bytes_in\":{},\"bytes_out\":{}}}", age,
                        session.octets_in(), session.octets_out());
   });
+  return out + "]";
+}
+
+std::string Worker::UpstreamsJson() {
+  std::string out = "[";
+  if (services_.snapshot != nullptr) {
+    for (const auto& [name, upstream] : services_.snapshot->upstreams()) {
+      for (const EndpointStatus& endpoint : upstream->Status()) {
+        out += out.size() > 1 ? ",{\"upstream\":" : "{\"upstream\":";
+        AppendJsonString(name, out);
+        out += ",\"endpoint\":";
+        AppendJsonString(endpoint.name, out);
+        out += fmt::format(",\"in_flight\":{},\"idle\":{},\"failure\":", endpoint.in_flight,
+                           endpoint.idle);
+        AppendJsonString(endpoint.failure, out);
+        out += '}';
+      }
+    }
+  }
   return out + "]";
 }
 

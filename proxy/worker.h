@@ -81,6 +81,7 @@ class Worker final : public WorkerHandler, public SessionStarter {
   void ReportDraining();
   void OnLogLevelOver();
   std::string ConnectionsJson();
+  std::string UpstreamsJson();
 
   Loop& loop_;
   BufferPool buffers_;

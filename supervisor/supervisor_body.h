@@ -60,6 +60,20 @@ class Supervisor {
   void StopCommand(ClientId client, const nlohmann::json& args);
   void Status(ClientId client, const nlohmann::json& args);
   void Connections(ClientId client, const nlohmann::json& args);
+  // What one worker said to a question.
+  struct Answer {
+    std::uint64_t generation = 0;
+    unsigned slot = 0;
+    pid_t pid = 0;
+    nlohmann::json data;
+    // False: nothing within the limit.
+    bool came = false;
+  };
+  using Answers = std::vector<Answer>;
+  // `only`: of that generation; 0: of all.
+  Task<Answers> AskWorkers(std::string what, std::uint64_t only);
+  Task<void> TellStatus(ClientId client);
+  static nlohmann::json UpstreamsOf(const Config& config, const Answers& answers);
   Task<void> ListConnections(ClientId client, std::uint64_t only, std::string state);
   Task<void> KillConnection(ClientId client, std::string text);
   void Reopen(ClientId client, const nlohmann::json& args);

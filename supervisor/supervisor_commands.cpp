@@ -94,8 +94,99 @@ void Supervisor::Ping(ClientId client, const json&) {
 }
 
 void Supervisor::Status(ClientId client, const json&) {
+  scope_.Start(TellStatus(client));
+}
+
+// What every worker answers, by generation and slot; `what` as in control_client.h.
+Task<Supervisor::Answers> Supervisor::AskWorkers(std::string what, std::uint64_t only) {
+  struct Gathering {
+    Answers answers;
+    std::size_t missing = 0;
+    Event done;
+  };
+  // Outlives us: an answer may come after the limit.
+  auto gathering = std::make_shared<Gathering>();
+  for (const auto& generation : holdings_.generations) {
+    if (only != 0 && generation->number() != only) {
+      continue;
+    }
+    generation->ForEachWorker([&](WorkerProcess& worker) {
+      gathering->answers.push_back(
+          Answer{.generation = generation->number(), .slot = worker.slot(), .pid = worker.pid()});
+      ++gathering->missing;
+    });
+  }
+  for (std::size_t i = 0; i < gathering->answers.size(); ++i) {
+    Answer& answer = gathering->answers[i];
+    holdings_.FindGeneration(answer.generation)->ForEachWorker([&](WorkerProcess& worker) {
+      if (worker.slot() == answer.slot) {
+        worker.Ask(what, {}, [gathering, i](const json& data) {
+          gathering->answers[i].data = data;
+          gathering->answers[i].came = true;
+          if (--gathering->missing == 0) {
+            gathering->done.Set();
+          }
+        });
+      }
+    });
+  }
+  Deadline limit(loop_.timers(), Bind<&Event::Set>(&gathering->done));
+  if (gathering->missing > 0) {
+    limit.Arm(kAnswerLimit);
+    co_await gathering->done.Wait();
+  }
+  co_return gathering->answers;
+}
+
+Task<void> Supervisor::TellStatus(ClientId client) {
+  Generation* current = holdings_.current();
+  Answers answers;
+  if (current != nullptr) {
+    auto asked = co_await AskWorkers("upstreams", current->number());
+    answers = std::move(asked);
+  }
   json data = StatusData();
+  for (const Answer& answer : answers) {
+    if (!answer.came) {
+      data["problems"].push_back(fmt::format("worker {} of generation {} (pid {}) does not answer",
+                                             answer.slot, answer.generation, answer.pid));
+      data["healthy"] = false;
+    }
+  }
+  data["upstreams"] = UpstreamsOf(holdings_.config->config, answers);
   holdings_.server.Finish(client, FlagOf(data, "healthy") ? 0 : kUnhealthy, "", data);
+}
+
+// In the order of the configuration; numbers are sums over the workers.
+json Supervisor::UpstreamsOf(const Config& config, const Answers& answers) {
+  json upstreams = json::array();
+  for (const UpstreamConfig& upstream : config.upstreams) {
+    json endpoints = json::array();
+    for (const EndpointConfig& endpoint : upstream.endpoints) {
+      std::string address = endpoint.address.ToString();
+      std::uint64_t in_flight = 0;
+      std::uint64_t idle = 0;
+      std::string failure;
+      for (const Answer& answer : answers) {
+        for (const json& entry : answer.data.is_array() ? answer.data : json::array()) {
+          if (TextOf(entry, "upstream") == upstream.name && TextOf(entry, "endpoint") == address) {
+            in_flight += NumberOf(entry, "in_flight");
+            idle += NumberOf(entry, "idle");
+            failure = failure.empty() ? TextOf(entry, "failure") : failure;
+          }
+        }
+      }
+      endpoints.push_back({{"address", address},
+                           {"state", failure.empty() ? "up" : "unresolved"},
+                           {"in_flight", in_flight},
+                           {"idle", idle}});
+      if (!failure.empty()) {
+        endpoints.back()["failure"] = failure;
+      }
+    }
+    upstreams.push_back({{"name", upstream.name}, {"endpoints", endpoints}});
+  }
+  return upstreams;
 }
 
 json Supervisor::StatusData() {
@@ -161,53 +252,28 @@ void Supervisor::Connections(ClientId client, const json& args) {
 }
 
 Task<void> Supervisor::ListConnections(ClientId client, std::uint64_t only, std::string state) {
-  struct Gathering {
-    // By generation and slot: who has not answered yet.
-    std::map<std::pair<std::uint64_t, unsigned>, pid_t> silent;
-    json connections = json::array();
-    Event done;
-  };
-  auto gathering = std::make_shared<Gathering>();
-  for (const auto& generation : holdings_.generations) {
-    std::uint64_t number = generation->number();
-    if (only != 0 && number != only) {
-      continue;
-    }
-    generation->ForEachWorker(
-        [&](WorkerProcess& worker) { gathering->silent[{number, worker.slot()}] = worker.pid(); });
-    generation->ForEachWorker([&](WorkerProcess& worker) {
-      worker.Ask(
-          "connections", {},
-          [gathering, number, state, slot = worker.slot(), pid = worker.pid()](const json& data) {
-            for (json entry : data.is_array() ? data : json::array()) {
-              if (!entry.is_object() || (!state.empty() && TextOf(entry, "state") != state)) {
-                continue;
-              }
-              entry["id"] = fmt::format("{}.{}.{}", number, slot, NumberOf(entry, "id"));
-              entry["generation"] = number;
-              entry["slot"] = slot;
-              entry["pid"] = pid;
-              gathering->connections.push_back(std::move(entry));
-            }
-            gathering->silent.erase({number, slot});
-            if (gathering->silent.empty()) {
-              gathering->done.Set();
-            }
-          });
-    });
-  }
-  Deadline limit(loop_.timers(), Bind<&Event::Set>(&gathering->done));
-  if (!gathering->silent.empty()) {
-    limit.Arm(kAnswerLimit);
-    co_await gathering->done.Wait();
-  }
+  auto answers = co_await AskWorkers("connections", only);
+  json connections = json::array();
   json silent = json::array();
-  for (const auto& [place, pid] : gathering->silent) {
-    silent.push_back({{"generation", place.first}, {"slot", place.second}, {"pid", pid}});
+  for (const Answer& answer : answers) {
+    if (!answer.came) {
+      silent.push_back(
+          {{"generation", answer.generation}, {"slot", answer.slot}, {"pid", answer.pid}});
+    }
+    for (json entry : answer.data.is_array() ? answer.data : json::array()) {
+      if (!entry.is_object() || (!state.empty() && TextOf(entry, "state") != state)) {
+        continue;
+      }
+      entry["id"] = fmt::format("{}.{}.{}", answer.generation, answer.slot, NumberOf(entry, "id"));
+      entry["generation"] = answer.generation;
+      entry["slot"] = answer.slot;
+      entry["pid"] = answer.pid;
+      connections.push_back(std::move(entry));
+    }
   }
   holdings_.server.Finish(client, 0, "",
                           {{"schema_version", 1},
-                           {"connections", std::move(gathering->connections)},
+                           {"connections", std::move(connections)},
                            {"silent_workers", std::move(silent)}});
 }
 

@@ -32,6 +32,7 @@ class Endpoint {
   bool resolving() const { return resolving_; }
   // Waits for the resolution that is under way, at most `timeout`. True: it has ended, well or not.
   WaitList::Awaiter Resolved(Duration timeout) { return waiting_.Wait(loop_.timers(), timeout); }
+  bool has_addresses() const { return !addresses_.empty(); }
   // Why there are no addresses.
   const std::string& failure() const { return failure_; }
 

@@ -49,6 +49,7 @@ class Pool {
 
   void Configure(const PoolSettings& settings) { settings_ = settings; }
   Endpoint& endpoint() { return endpoint_; }
+  const Endpoint& endpoint() const { return endpoint_; }
   // Leased or being opened.
   std::uint64_t in_use() const { return in_use_; }
   bool has_room() const { return in_use_ < settings_.max_connections; }

@@ -55,6 +55,18 @@ std::optional<std::size_t> Upstream::Pick(const LeaseRequest& request) {
   return PickEndpoint(config_.balance, loads_, next_);
 }
 
+std::vector<EndpointStatus> Upstream::Status() const {
+  std::vector<EndpointStatus> endpoints;
+  for (const auto& pool : pools_) {
+    const Endpoint& endpoint = pool->endpoint();
+    endpoints.push_back({.name = endpoint.name(),
+                         .in_flight = pool->in_use(),
+                         .idle = pool->idle(),
+                         .failure = endpoint.has_addresses() ? std::string() : endpoint.failure()});
+  }
+  return endpoints;
+}
+
 Lease Upstream::TryAcquire(LeaseRequest& request) {
   request.endpoint.reset();
   if (queue_.size() > 0 || request.fresh) {

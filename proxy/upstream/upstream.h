@@ -68,6 +68,16 @@ struct LeaseRequest {
   Duration connecting = Duration::zero();
 };
 
+// For `status`.
+struct EndpointStatus {
+  std::string name;
+  // Leased or being opened; kept for the next exchange.
+  std::uint64_t in_flight = 0;
+  std::uint64_t idle = 0;
+  // Why it has no addresses; empty if it has.
+  std::string failure;
+};
+
 // A named group of endpoints with their pools: chooses one, and lets exchanges wait in a bounded
 // queue while all are full.
 class Upstream {
@@ -83,6 +93,8 @@ class Upstream {
   // max_connections is set here from the configuration and `workers`: each has its share.
   void Configure(const DecoderLimits& limits, Duration idle, unsigned workers);
   const std::string& endpoint_name(std::size_t index) { return pools_[index]->endpoint().name(); }
+
+  std::vector<EndpointStatus> Status() const;
 
   // A lease on an idle connection, at once; empty if it takes Acquire to get one.
   Lease TryAcquire(LeaseRequest& request);

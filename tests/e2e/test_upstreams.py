@@ -248,3 +248,21 @@ def test_no_endpoint_to_try_is_503_when_all_were_found_dead(launch):
         tidegate = launch(basic(dead))
         with tidegate.connect() as client:
             assert client.get("/").status in (502, 503)
+
+
+def test_status_shows_upstreams_with_what_is_under_way(launch, origin):
+    go = threading.Event()
+    origin.handler = lambda peer, got: (peer.wait(go) if got.target == "/slow" else None, peer.answer())
+    tidegate = launch(basic(workers=2, upstreams={"app": {"endpoints": [origin.address, "no-such-name.invalid:80"]}}))
+    until(lambda: tidegate.status()["upstreams"][0]["endpoints"][1]["state"] == "unresolved", "the name to fail", 20)
+    with tidegate.connect() as client:
+        client.send(request("GET", "/slow"))
+        origin.wait_requests(1)
+        first, second = tidegate.status()["upstreams"][0]["endpoints"]
+        assert (first["address"], first["state"], first["in_flight"]) == (origin.address, "up", 1)
+        assert "no-such-name.invalid" in second["failure"]
+        go.set()
+        assert client.response().status == 200
+    until(lambda: tidegate.status()["upstreams"][0]["endpoints"][0]["idle"] == 1, "the connection in the pool")
+    said = tidegate.ok("status", "app").out
+    assert origin.address in said and "UPSTREAM" in said
