@@ -26,13 +26,15 @@
 //                                                cut: ended at a deadline inside an exchange or a tunnel, so far
 //     answer     {id, data} or {id, error}       answers query; data is any JSON
 //     pong       {id}
-//     adopted    {pid, version, generation, slot, workers, row, listeners:[{name,id,bound,key}]}
+//     resolved   {addresses:{name:[text]}}       what names of upstreams resolve to now (common/known_addresses.h)
+//     adopted    {pid, version, generation, slot, workers, row, listeners:[{name,id,bound,key}],
+//                 known_addresses:{name:[text]}}
 //                                                answers takeover; +fds [counters]; then sockets
 //   from the supervisor
 //     init       {generation, slot, workers, row}
 //                                                +fds [counters, control listening socket, error log]
 //     sockets    {sockets:[{listener,slot}]}     +fds, one for each: sockets that are new to the worker
-//     prepare    {id, listeners:[{name,id,bound,key}], access_log:bool}
+//     prepare    {id, listeners:[{name,id,bound,key}], access_log:bool, known_addresses:{name:[text]}}
 //                                                +fds [configuration memfd, access log if there is one]
 //     commit     {id}
 //     abandon    {id}
