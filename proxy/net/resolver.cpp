@@ -23,8 +23,8 @@ namespace {
 constexpr int kTryMs = 1000;
 constexpr int kTries = 3;
 
-// RFC 6761 section 6.3: such names are loopback, and no server is asked. c-ares relies on /etc/hosts
-// for that, which a container may lack; so IPv4 first, as most files have it.
+// RFC 6761 section 6.3: such names are loopback, and no server is asked. c-ares relies on
+// /etc/hosts for that, which a container may lack; so IPv4 first, as most files have it.
 bool IsLocalhost(std::string_view name) {
   constexpr std::string_view kLocalhost = "localhost";
   if (name.ends_with('.')) {
@@ -46,10 +46,6 @@ ResolvedAddresses Loopback() {
     loopback.addresses.push_back(address);
   }
   return loopback;
-}
-
-Result<ResolvedAddresses> Unresolved(const std::string& name, std::string_view why) {
-  return Fail(ErrorKind::kUpstreamUnresolved, fmt::format("{}: {}", name, why));
 }
 
 // What c-ares found. `found` may be null.
@@ -160,15 +156,17 @@ class Resolver::Channel {
     if (status == ARES_EDESTRUCTION) {
       return;  // the channel is going, and the lookup with it
     }
+    Resolver& resolver = lookup->resolver;
     ResolvedAddresses resolved{.addresses = {}, .ttl = kMaxTtl};
     if (status == ARES_SUCCESS) {
       resolved.addresses = AddressesOf(found, resolved.ttl);
     }
     if (resolved.addresses.empty()) {
       int reason = status == ARES_SUCCESS ? ARES_ENODATA : status;
-      lookup->resolver.OnAnswer(*lookup, Unresolved(lookup->name, ares_strerror(reason)));
+      resolver.OnAnswer(*lookup, resolver.LastKnown(lookup->name, ares_strerror(reason)));
     } else {
-      lookup->resolver.OnAnswer(*lookup, std::move(resolved));
+      resolver.memory_.Learn(lookup->name, resolved.addresses);
+      resolver.OnAnswer(*lookup, std::move(resolved));
     }
   }
 
@@ -261,7 +259,7 @@ Resolver::Request Resolver::Resolve(std::string name, OnResolved on_resolved) {
   }
   auto channel = ReadyChannel();
   if (!channel) {
-    on_resolved(Unresolved(name, channel.error().detail()));
+    on_resolved(LastKnown(name, channel.error().detail()));
     return {};
   }
   Lookup& lookup = *lookups_.emplace_back(std::make_unique<Lookup>(*this, std::move(name)));
@@ -286,6 +284,17 @@ Result<Resolver::Channel*> Resolver::ReadyChannel() {
   return channel_.get();
 }
 
+// Instead of an answer. Asked again soon: the shortest time to live.
+Result<ResolvedAddresses> Resolver::LastKnown(const std::string& name, std::string_view why) const {
+  Error error(ErrorKind::kUpstreamUnresolved, fmt::format("{}: {}", name, why));
+  std::vector<SocketAddress> addresses = memory_.Find(name);
+  if (addresses.empty()) {
+    return Fail(std::move(error));
+  }
+  return ResolvedAddresses{
+      .addresses = std::move(addresses), .ttl = kMinTtl, .failure = error.ToString()};
+}
+
 void Resolver::OnAnswer(Lookup& lookup, Result<ResolvedAddresses> result) {
   Deliver(lookup, result);
   auto found = std::ranges::find(lookups_, &lookup, &std::unique_ptr<Lookup>::get);
@@ -296,7 +305,7 @@ void Resolver::OnAnswer(Lookup& lookup, Result<ResolvedAddresses> result) {
 // c-ares goes on with its own timeouts, which may be long. A channel that nobody waits for is
 // dropped with all that it still does, so that the next lookup reads resolv.conf again.
 void Resolver::OnTimeout(Lookup& lookup) {
-  Deliver(lookup, Unresolved(lookup.name, "no answer in time"));
+  Deliver(lookup, LastKnown(lookup.name, "no answer in time"));
   if (std::ranges::all_of(lookups_, &Lookup::closed,
                           [](const auto& entry) -> const Lookup& { return *entry; })) {
     channel_.reset();

@@ -8,8 +8,8 @@
 //   3. After a Request is destroyed its callback is not called.
 //   4. localhost and names below it are loopback, whatever files and servers say.
 //   5. resolv.conf and /etc/hosts are read again; a change is seen within kChannelAge.
-
-#include <sys/socket.h>
+//   6. A name that is held in the memory and does not resolve is answered from there, if anything
+//      is known of it.
 
 #include <cstdint>
 #include <functional>
@@ -21,21 +21,18 @@
 #include "common/loop.h"
 #include "common/result.h"
 #include "common/units.h"
+#include "proxy/net/address_memory.h"
 
 namespace tidegate {
-
-// What connect() takes.
-struct SocketAddress {
-  sockaddr_storage storage{};
-  socklen_t length = 0;
-  const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
-};
 
 struct ResolvedAddresses {
   // At least one; the port is 0. In the order in which to try them (RFC 6724).
   std::vector<SocketAddress> addresses;
-  // How long they may be used: 1 s to 5 min. The smallest of the answer; 1 s for /etc/hosts.
+  // How long they may be used: 1 s to 5 min. The smallest of the answer; 1 s for /etc/hosts and for
+  // what is not fresh.
   Duration ttl{};
+  // Why they are the last known ones and no answer; empty: they are fresh.
+  std::string failure{};
 };
 
 class Resolver {
@@ -81,8 +78,11 @@ class Resolver {
   // `name` is a host name or an address without brackets and port. `on_resolved` is called once,
   // maybe before Resolve returns (an address, a name of /etc/hosts); it may start and cancel
   // requests, its own too, but not destroy the resolver. Error: kUpstreamUnresolved with the
-  // reason.
+  // reason; nothing is known of the name then.
   [[nodiscard]] Request Resolve(std::string name, OnResolved on_resolved);
+
+  // Of names that were looked up; literals and localhost do not get there.
+  AddressMemory& memory() { return memory_; }
 
  private:
   class Channel;
@@ -97,9 +97,11 @@ class Resolver {
   void OnTimeout(Lookup& lookup);
   void Deliver(Lookup& lookup, const Result<ResolvedAddresses>& result);
   void Forget(std::uint64_t id);
+  Result<ResolvedAddresses> LastKnown(const std::string& name, std::string_view why) const;
 
   Loop& loop_;
   std::string servers_;
+  AddressMemory memory_;
   // Made when it is needed.
   std::unique_ptr<Channel> channel_;
   // Every lookup that c-ares has not ended yet; of some nobody waits for the answer any more.

@@ -21,6 +21,8 @@ Endpoint::Endpoint(Loop& loop, Resolver& resolver, const EndpointConfig& config)
     addresses_.push_back(literal);
     fresh_until_ = ~TimePoint{0};
   } else {
+    remembered_ = resolver_.memory().Hold(address_.host);
+    Use(resolver_.memory().Find(address_.host));
     Resolve();
   }
 }
@@ -40,27 +42,30 @@ void Endpoint::Resolve() {
 
 void Endpoint::OnResolved(Result<ResolvedAddresses> result) {
   resolving_ = false;
-  if (result) {
-    addresses_.clear();
-    for (SocketAddress& address : result->addresses) {
-      if (address.storage.ss_family == AF_INET) {
-        reinterpret_cast<sockaddr_in*>(&address.storage)->sin_port = htons(address_.port);
-      } else {
-        reinterpret_cast<sockaddr_in6*>(&address.storage)->sin6_port = htons(address_.port);
-      }
-      addresses_.push_back(address);
-    }
-    failure_.clear();
-    fresh_until_ = loop_.now() + static_cast<TimePoint>(result->ttl.count());
-  } else {
-    if (failure_.empty()) {
-      LogWarn("endpoint {} does not resolve: {}{}", name_, result.error().ToString(),
-              addresses_.empty() ? "" : "; its last addresses stay in use");
-    }
-    failure_ = result.error().ToString();
-    fresh_until_ = loop_.now() + static_cast<TimePoint>(kRetryAfterFailure.count());
+  std::string failure = result ? result->failure : result.error().ToString();
+  if (!failure.empty() && failure_.empty()) {
+    LogWarn("endpoint {} does not resolve: {}{}", name_, failure,
+            result ? "; its last addresses stay in use" : "");
   }
+  failure_ = std::move(failure);
+  Duration ttl = kRetryAfterFailure;
+  if (result) {
+    ttl = result->ttl;
+    Use(result->addresses);
+  }
+  fresh_until_ = loop_.now() + static_cast<TimePoint>(ttl.count());
   waiting_.WakeAll();
+}
+
+void Endpoint::Use(const std::vector<SocketAddress>& addresses) {
+  addresses_ = addresses;
+  for (SocketAddress& address : addresses_) {
+    if (address.storage.ss_family == AF_INET) {
+      reinterpret_cast<sockaddr_in*>(&address.storage)->sin_port = htons(address_.port);
+    } else {
+      reinterpret_cast<sockaddr_in6*>(&address.storage)->sin6_port = htons(address_.port);
+    }
+  }
 }
 
 }  // namespace tidegate

@@ -14,9 +14,9 @@
 
 namespace tidegate {
 
-// Where an endpoint is: its addresses, kept fresh. A name is resolved from the start on, again when
-// its time to live has passed and somebody asks, and as long as that fails the last good addresses
-// stay.
+// Where an endpoint is: its addresses, kept fresh. A name is resolved from the start on, and again
+// when its time to live has passed and somebody asks. Meanwhile, and as long as that fails, the
+// last addresses are in use: also from before this endpoint was there, if the resolver knows some.
 class Endpoint {
  public:
   Endpoint(Loop& loop, Resolver& resolver, const EndpointConfig& config);
@@ -39,6 +39,7 @@ class Endpoint {
  private:
   void Resolve();
   void OnResolved(Result<ResolvedAddresses> result);
+  void Use(const std::vector<SocketAddress>& addresses);
 
   Loop& loop_;
   Resolver& resolver_;
@@ -47,6 +48,7 @@ class Endpoint {
   std::vector<SocketAddress> addresses_;
   std::string failure_;
   WaitList waiting_;
+  AddressMemory::Holder remembered_;
   Resolver::Request request_;
   TimePoint fresh_until_ = 0;
   bool resolving_ = false;
