@@ -206,6 +206,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
                                                    .bound = TextOf(entry, "bound"),
                                                    .key = TextOf(entry, "key")});
     }
+    request.known_addresses = KnownAddressesOf(message.body, "known_addresses");
     std::vector<PreparedListener> listeners = request.listeners;
     request.sockets = std::exchange(arrived_, {});
     if (message.fds.size() > 1) {
@@ -388,6 +389,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
                                      {"bound", listener.bound},
                                      {"key", listener.key}});
     }
+    answer["known_addresses"] = handler_.LastAddresses();
     int counters[] = {counters_.get()};
     channel_->Send(answer, counters);
     json batch = json::array();
@@ -467,6 +469,12 @@ void ControlClient::Released(const std::vector<std::uint64_t>& listener_ids) {
   body_->ForgetListeners(listener_ids);
   json report = MakeControlMessage("released");
   report["listeners"] = listener_ids;
+  body_->Send(report);
+}
+
+void ControlClient::Resolved(const KnownAddresses& changes) {
+  json report = MakeControlMessage("resolved");
+  report["addresses"] = changes;
   body_->Send(report);
 }
 

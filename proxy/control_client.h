@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/known_addresses.h"
 #include "common/log_level.h"
 #include "common/loop.h"
 #include "common/result.h"
@@ -66,6 +67,8 @@ struct PrepareRequest {
   std::vector<ListenerSocket> sockets;
   // None: the configuration has no access log.
   UniqueFd access_log;
+  // What the supervisor knows of the names of its upstreams, in full.
+  KnownAddresses known_addresses;
 };
 
 struct DrainLimits {
@@ -119,6 +122,8 @@ class WorkerHandler {
   // [{"upstream":"app","endpoint":"10.0.0.1:80","in_flight":2,"idle":1,"failure":""}], one for each
   // endpoint, "failure" why its name has no address.
   virtual Result<std::string> Query(std::string_view what, std::string_view argument) = 0;
+  // For a new supervisor, which knows none.
+  virtual KnownAddresses LastAddresses() = 0;
   // The supervisor is gone, or a new one is there. After kOrphanLimit without one Drain is called.
   virtual void OnOrphaned() = 0;
   virtual void OnAdopted() = 0;
@@ -142,6 +147,9 @@ class ControlClient {
   void ReportGate(bool open);
   // The sockets of these dropped listeners are closed.
   void Released(const std::vector<std::uint64_t>& listener_ids);
+  // Names that resolve to other addresses than the supervisor knows. It hears of them when it asks
+  // for all, if there is none now.
+  void Resolved(const KnownAddresses& changes);
   bool orphaned() const;
   // Ends the connection and closes what was kept for a successor. Before Loop::RunUntilClosed.
   void Close();

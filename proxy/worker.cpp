@@ -19,6 +19,9 @@ constexpr Duration kDropLimit = std::chrono::seconds(2);
 constexpr Duration kDrainTick = std::chrono::milliseconds(500);
 // A gate that flutters at its limit is not worth a message each time.
 constexpr Duration kGateOpenForLong = std::chrono::milliseconds(200);
+// Names that resolve together are told together: at a start there may be thousands. No longer than
+// that takes, because we may be the only one that knows.
+constexpr Duration kResolvedDelay = std::chrono::milliseconds(1);
 
 std::string_view NameOf(Session::State state) {
   switch (state) {
@@ -50,7 +53,10 @@ Worker::Worker(Loop& loop, UniqueFd channel)
       drain_tick_(loop.timers(), Bind<&Worker::OnDrainTick>(this)),
       drain_deadline_(loop.timers(), Bind<&Worker::OnDrainDeadline>(this)),
       tunnel_deadline_(loop.timers(), Bind<&Worker::OnTunnelDeadline>(this)),
-      log_level_deadline_(loop.timers(), Bind<&Worker::OnLogLevelOver>(this)) {}
+      log_level_deadline_(loop.timers(), Bind<&Worker::OnLogLevelOver>(this)),
+      resolved_due_(loop.timers(), Bind<&Worker::OnResolvedDue>(this)) {
+  resolver_.memory().SetOnChange(Bind<&Worker::OnAddressChange>(this));
+}
 
 Worker::~Worker() = default;
 
@@ -96,6 +102,8 @@ Result<> Worker::Prepare(PrepareRequest request) {
                         .resolver = resolver_,
                         .counters = counters_,
                         .workers = workers_};
+  // Until the endpoints hold what they want of it.
+  std::vector<AddressMemory::Holder> offered = resolver_.memory().Offer(request.known_addresses);
   Prepared prepared;
   prepared.id = request.id;
   prepared.snapshot =
@@ -420,6 +428,21 @@ std::string Worker::UpstreamsJson() {
     }
   }
   return out + "]";
+}
+
+KnownAddresses Worker::LastAddresses() {
+  return resolver_.memory().All();
+}
+
+void Worker::OnAddressChange() {
+  resolved_due_.Arm(kResolvedDelay);
+}
+
+void Worker::OnResolvedDue() {
+  KnownAddresses changes = resolver_.memory().TakeChanges();
+  if (!changes.empty()) {
+    control_.Resolved(changes);
+  }
 }
 
 void Worker::OnOrphaned() {

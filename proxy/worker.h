@@ -63,6 +63,7 @@ class Worker final : public WorkerHandler, public SessionStarter {
   void ReopenLogs(UniqueFd error_log, UniqueFd access_log) override;
   void SetLogLevel(LogLevel level, Duration duration) override;
   Result<std::string> Query(std::string_view what, std::string_view argument) override;
+  KnownAddresses LastAddresses() override;
   void OnOrphaned() override;
   void OnAdopted() override;
 
@@ -80,6 +81,8 @@ class Worker final : public WorkerHandler, public SessionStarter {
   void OnDrainTick();
   void ReportDraining();
   void OnLogLevelOver();
+  void OnAddressChange();
+  void OnResolvedDue();
   std::string ConnectionsJson();
   std::string UpstreamsJson();
 
@@ -100,6 +103,7 @@ class Worker final : public WorkerHandler, public SessionStarter {
   Deadline drain_deadline_;
   Deadline tunnel_deadline_;
   Deadline log_level_deadline_;
+  Deadline resolved_due_;
 
   std::map<ListenerId, Listener> listeners_;
   std::optional<Prepared> prepared_;

@@ -41,6 +41,7 @@ struct FakeWorker final : WorkerHandler {
     }
     return Fail(ErrorKind::kProtocol, "unknown");
   }
+  KnownAddresses LastAddresses() override { return last_addresses; }
   void OnOrphaned() override { orphaned = true; }
   void OnAdopted() override { orphaned = false; }
 
@@ -53,6 +54,7 @@ struct FakeWorker final : WorkerHandler {
   std::optional<DrainLimits> drain;
   int reopened = 0;
   std::optional<LogLevel> level;
+  KnownAddresses last_addresses;
   bool orphaned = false;
 };
 
@@ -103,15 +105,16 @@ class ControlClientTest : public testing::Test {
     Say(Message("init", {{"generation", 7}, {"slot", 1}, {"workers", 2}, {"row", 3}}),
         {counters.get(), listener->get(), STDERR_FILENO});
   }
-  void PrepareWith(const std::string& config, std::uint64_t id) {
+  void PrepareWith(const std::string& config, std::uint64_t id, const json& more = json::object()) {
     auto memfd = MakeMemfd("config", config);
     UniqueFd socket(::socket(AF_INET, SOCK_STREAM, 0));
     Say(Message("sockets", {{"sockets", {{{"listener", 4}, {"slot", 0}}}}}), {socket.get()});
-    Say(Message("prepare",
-                {{"id", id},
-                 {"listeners",
-                  {{{"name", "web"}, {"id", 4}, {"bound", "127.0.0.1:1"}, {"key", ":1"}}}}}),
-        {memfd->get()});
+    json message = Message(
+        "prepare",
+        {{"id", id},
+         {"listeners", {{{"name", "web"}, {"id", 4}, {"bound", "127.0.0.1:1"}, {"key", ":1"}}}}});
+    message.update(more);
+    Say(message, {memfd->get()});
   }
 
   Loop loop_;
@@ -145,6 +148,25 @@ TEST_F(ControlClientTest, SaysWhyItRefuses) {
   ControlMessage answer = Hear();
   EXPECT_EQ(answer.type(), "rejected");
   EXPECT_EQ(TextOf(answer.body, "diagnostics"), "it is bad\n");
+}
+
+TEST_F(ControlClientTest, HearsWhatIsKnownAndTellsWhatResolves) {
+  Initialise();
+  KnownAddresses known = {{"app.test", {"192.0.2.1", "2001:db8::1"}}};
+  PrepareWith("good", 1, {{"known_addresses", known}});
+  EXPECT_EQ(Hear().type(), "prepared");
+  EXPECT_EQ(worker_.prepared.known_addresses, known);
+  client_->Resolved({{"app.test", {"192.0.2.2"}}});
+  ControlMessage told = Hear();
+  EXPECT_EQ(told.type(), "resolved");
+  EXPECT_EQ(told.body["addresses"], json::parse(R"({"app.test": ["192.0.2.2"]})"));
+  // Of a supervisor that knows nothing of it, or sends something else.
+  PrepareWith("good", 2);
+  EXPECT_EQ(Hear().type(), "prepared");
+  EXPECT_TRUE(worker_.prepared.known_addresses.empty());
+  PrepareWith("good", 3, {{"known_addresses", {{"app.test", "192.0.2.1"}}}});
+  EXPECT_EQ(Hear().type(), "prepared");
+  EXPECT_TRUE(worker_.prepared.known_addresses.empty());
 }
 
 TEST_F(ControlClientTest, PassesTheRestOn) {
@@ -187,6 +209,9 @@ TEST_F(ControlClientTest, AnOrphanGivesItsSocketsToASuccessor) {
   EXPECT_TRUE(worker_.orphaned);
   EXPECT_TRUE(client_->orphaned());
 
+  worker_.last_addresses = {{"app.test", {"192.0.2.1"}}};
+  client_->Resolved(worker_.last_addresses);
+
   // Someone who only wants to know hears that there is no daemon.
   auto asking = ConnectControl(path_, std::chrono::seconds(1));
   ASSERT_TRUE(asking);
@@ -207,6 +232,7 @@ TEST_F(ControlClientTest, AnOrphanGivesItsSocketsToASuccessor) {
   EXPECT_EQ(adopted.body["slot"], 1);
   EXPECT_EQ(adopted.body["row"], 3);
   EXPECT_EQ(adopted.body["listeners"][0]["key"], ":1");
+  EXPECT_EQ(KnownAddressesOf(adopted.body, "known_addresses"), worker_.last_addresses);
   EXPECT_EQ(adopted.fds.size(), 1U);
   ControlMessage sockets = Hear();
   EXPECT_EQ(sockets.type(), "sockets");
