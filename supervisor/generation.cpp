@@ -115,14 +115,19 @@ bool Generation::Spawn() {
 void Generation::OnHello(WorkerProcess& worker) {
   worker.SendInit(number_, workers());
   if (round_id_ != 0 && round_slots_.contains(worker.slot())) {
-    worker.SendPrepare(PrepareRound{.id = round_id_,
-                                    .config_memfd = round_config_->memfd.get(),
-                                    .access_fd = surroundings_.logs.prepared_access_fd(),
-                                    .listeners = surroundings_.listeners.prepared(),
-                                    .with_new_sockets = true});
+    worker.SendPrepare(RoundUnderWay());
   } else if (state_ == GenerationState::kServing) {
     worker.SendPrepare(RoundInForce());
   }
+}
+
+PrepareRound Generation::RoundUnderWay() const {
+  return PrepareRound{.id = round_id_,
+                      .config_memfd = round_config_->memfd.get(),
+                      .access_fd = surroundings_.logs.prepared_access_fd(),
+                      .listeners = surroundings_.listeners.prepared(),
+                      .known_addresses = surroundings_.addresses.Of(round_config_->config),
+                      .with_new_sockets = true};
 }
 
 // For one worker, beside the rounds of all: it catches up with what is in force.
@@ -133,6 +138,7 @@ PrepareRound Generation::RoundInForce() {
                       .config_memfd = config_->memfd.get(),
                       .access_fd = surroundings_.logs.access_fd(),
                       .listeners = surroundings_.listeners.in_force(),
+                      .known_addresses = surroundings_.addresses.Of(config_->config),
                       .with_new_sockets = false};
 }
 
@@ -152,11 +158,7 @@ Task<bool> Generation::Prepare(ActiveConfigPtr config, Duration timeout) {
     }
     round_slots_.insert(slot.worker->slot());
     if (slot.worker->hello_seen()) {
-      slot.worker->SendPrepare(PrepareRound{.id = round_id_,
-                                            .config_memfd = round_config_->memfd.get(),
-                                            .access_fd = surroundings_.logs.prepared_access_fd(),
-                                            .listeners = surroundings_.listeners.prepared(),
-                                            .with_new_sockets = true});
+      slot.worker->SendPrepare(RoundUnderWay());
     }
   }
   auto decided = [this] { return round_failed_ || RoundDone(); };

@@ -119,6 +119,8 @@ class Generation final : public WorkerProcess::Owner {
   // Called when something changed that somebody else may wait for (a worker gone, ready, drained).
   void SetOnChange(std::function<void()> on_change) { on_change_ = std::move(on_change); }
 
+  // Names that its workers may have to resolve, into `names`.
+  void AddNames(NameSet& names) const;
   void ForEachWorker(const std::function<void(WorkerProcess&)>& visit);
   nlohmann::json Status() const;
   nlohmann::json Save(std::vector<int>& fds) const;
@@ -149,6 +151,7 @@ class Generation final : public WorkerProcess::Owner {
   void OnReleased(WorkerProcess& worker, const std::vector<std::uint64_t>& listeners) override;
   void OnDraining(WorkerProcess& worker) override;
   void OnGate(WorkerProcess& worker) override;
+  void OnResolved(WorkerProcess& worker, const KnownAddresses& addresses) override;
   void OnWorkerGone(WorkerProcess& worker, const std::string& how, bool clean) override;
 
   void Become(GenerationState next);
@@ -156,6 +159,7 @@ class Generation final : public WorkerProcess::Owner {
   void ScheduleRestart(unsigned slot);
   void RestartDue();
   void ReadyDue();
+  PrepareRound RoundUnderWay() const;
   PrepareRound RoundInForce();
   void CommitOne(WorkerProcess& worker);
   void ShareSlots();

@@ -1,4 +1,5 @@
-// A generation as others see it: for `status`, and for the image that takes over.
+// A generation as others see it: for `status`, for the image that takes over, and for generations
+// to come, which profit from what its workers have resolved.
 
 #include <algorithm>
 
@@ -157,6 +158,20 @@ std::uint64_t Generation::cut() const {
 bool Generation::is_flushed() const {
   return std::all_of(slots_.begin(), slots_.end(),
                      [](const Slot& slot) { return !slot.worker || slot.worker->is_flushed(); });
+}
+
+void Generation::AddNames(NameSet& names) const {
+  for (const ActiveConfigPtr& config : {config_, round_config_}) {
+    if (config != nullptr) {
+      AddUpstreamNames(config->config, names);
+    }
+  }
+}
+
+void Generation::OnResolved(WorkerProcess&, const KnownAddresses& addresses) {
+  NameSet names;
+  AddNames(names);
+  surroundings_.addresses.Learn(addresses, names);
 }
 
 void Generation::ForEachWorker(const std::function<void(WorkerProcess&)>& visit) {

@@ -169,6 +169,7 @@ void WorkerProcess::SendPrepare(const PrepareRound& round) {
     }
   }
   message["access_log"] = round.access_fd >= 0;
+  message["known_addresses"] = round.known_addresses;
   std::vector<int> fds = {round.config_memfd};
   if (round.access_fd >= 0) {
     fds.push_back(round.access_fd);
@@ -297,6 +298,8 @@ void WorkerProcess::OnControlMessage(ControlChannel&, ControlMessage message) {
   } else if (type == "gate") {
     gate_open_ = FlagOf(body, "open");
     owner_.OnGate(*this);
+  } else if (type == "resolved") {
+    owner_.OnResolved(*this, KnownAddressesOf(body, "addresses"));
   } else if (type == "answer") {
     auto question = questions_.extract(NumberOf(body, "id"));
     if (!question.empty()) {

@@ -16,6 +16,7 @@
 
 #include "common/control.h"
 #include "common/log_level.h"
+#include "supervisor/address_book.h"
 #include "supervisor/counters_owner.h"
 #include "supervisor/listeners.h"
 #include "supervisor/log_files.h"
@@ -30,6 +31,7 @@ struct WorkerSurroundings {
   CountersOwner& counters;
   Listeners& listeners;
   LogFiles& logs;
+  AddressBook& addresses;
   // The control socket, for a worker that outlives us.
   int control_listener = -1;
 };
@@ -59,6 +61,8 @@ struct PrepareRound {
   int config_memfd = -1;
   int access_fd = -1;
   std::vector<ListenerInForce> listeners;
+  // What is known of the names in the configuration.
+  KnownAddresses known_addresses;
   // Sockets that do not listen yet go along: the round is for what will be in force.
   bool with_new_sockets = false;
 };
@@ -77,6 +81,8 @@ class WorkerProcess final : public ControlChannel::Handler {
     virtual void OnDraining(WorkerProcess& worker) = 0;
     // gate_open() has changed.
     virtual void OnGate(WorkerProcess& worker) = 0;
+    // Within the bounds of KnownAddresses, and no more is certain: `addresses` may name anything.
+    virtual void OnResolved(WorkerProcess& worker, const KnownAddresses& addresses) = 0;
     // `how` completes "worker 3 (pid 71) ...". `clean`: exited with 0.
     virtual void OnWorkerGone(WorkerProcess& worker, const std::string& how, bool clean) = 0;
 

@@ -24,7 +24,8 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
                    .children = children,
                    .counters = counters,
                    .listeners = listeners,
-                   .logs = logs} {}
+                   .logs = logs,
+                   .addresses = addresses} {}
 
 Generation* Holdings::current() {
   for (auto generation = generations.rbegin(); generation != generations.rend(); ++generation) {
@@ -44,6 +45,21 @@ Generation* Holdings::FindGeneration(std::uint64_t number) {
 void Holdings::RemoveGeneration(std::uint64_t number) {
   std::erase_if(generations,
                 [&](const auto& generation) { return generation->number() == number; });
+  addresses.KeepOnly(UpstreamNames());
+}
+
+NameSet Holdings::UpstreamNames() const {
+  NameSet names;
+  for (const auto& generation : generations) {
+    generation->AddNames(names);
+  }
+  if (config) {
+    AddUpstreamNames(config->config, names);
+  }
+  if (previous) {
+    AddUpstreamNames(previous->config->config, names);
+  }
+  return names;
 }
 
 std::string Holdings::StillServing() {

@@ -12,6 +12,7 @@
 
 #include "common/config_load.h"
 #include "supervisor/active_config.h"
+#include "supervisor/address_book.h"
 #include "supervisor/control_server.h"
 #include "supervisor/counters_owner.h"
 #include "supervisor/generation.h"
@@ -57,6 +58,7 @@ struct Holdings {
   CountersOwner counters;
   Listeners listeners;
   LogFiles logs;
+  AddressBook addresses;
   Notify notify;
   ControlServer server;
   Stragglers stragglers;
@@ -81,7 +83,10 @@ struct Holdings {
   // Null before the first commit.
   Generation* current();
   Generation* FindGeneration(std::uint64_t number);
+  // Addresses of names that only it had are forgotten.
   void RemoveGeneration(std::uint64_t number);
+  // Names that some generation, or a roll-back, may want to resolve.
+  NameSet UpstreamNames() const;
   // "Still serving 1.0.0 (generation 7)."; empty if nothing serves.
   std::string StillServing();
 };

@@ -153,7 +153,11 @@ Result<> Restore(Holdings& holdings, const json& state) {
              .outcome = RestoreOutcome(saved.at("outcome")),
              .began = saved.at("began").get<double>()}));
   }
-  return RestoreGenerations(holdings, state);
+  Result<> generations = RestoreGenerations(holdings, state);
+  if (generations) {
+    holdings.addresses.Learn(KnownAddressesOf(state, "known_addresses"), holdings.UpstreamNames());
+  }
+  return generations;
 }
 
 }  // namespace
@@ -190,6 +194,7 @@ Result<SavedState> SaveState(const Holdings& holdings, const json& upgrade,
                 {"supervisor_program", SaveProgram(holdings.supervisor_program, saved.fds)},
                 {"worker_program", SaveProgram(holdings.worker_program, saved.fds)},
                 {"previous", nullptr},
+                {"known_addresses", holdings.addresses.all()},
                 {"generations", json::array()},
                 {"upgrade", upgrade},
                 {"waiting", nullptr},

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <iterator>
 #include <map>
+#include <ranges>
 
 #include <fmt/format.h>
 
@@ -43,6 +44,7 @@ Result<Orphan> ReadOrphan(UniqueFd channel, ControlMessage adopted) {
                                                 .bound = TextOf(entry, "bound"),
                                                 .key = TextOf(entry, "key")});
   }
+  orphan.known_addresses = KnownAddressesOf(adopted.body, "known_addresses");
   std::uint64_t expected = NumberOf(adopted.body, "sockets");
   while (orphan.sockets.size() < expected) {
     Result<ControlMessage> batch = ReceiveControl(channel.get(), kPeerLimit);
@@ -201,6 +203,12 @@ Result<> AdoptOrphans(Holdings& holdings, std::vector<Orphan> orphans,
   std::sort(orphans.begin(), orphans.end(), [](const Orphan& a, const Orphan& b) {
     return std::pair(a.generation, b.slot) > std::pair(b.generation, a.slot);
   });
+  NameSet names;
+  AddUpstreamNames(config->config, names);
+  // It also has resolved last, as far as anybody can tell: its word counts in the end.
+  for (const Orphan& orphan : std::views::reverse(orphans)) {
+    holdings.addresses.Learn(orphan.known_addresses, names);
+  }
   for (Orphan& orphan : orphans) {
     for (const Orphan::Listener& listener : orphan.listeners) {
       std::map<unsigned, UniqueFd> by_slot;

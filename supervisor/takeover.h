@@ -38,6 +38,7 @@ struct Orphan {
   unsigned slot = 0;
   unsigned row = 0;
   std::vector<Listener> listeners;
+  KnownAddresses known_addresses;
   std::vector<Socket> sockets;
   UniqueFd counters;
   UniqueFd channel;
@@ -48,8 +49,9 @@ struct Orphan {
 // nothing has changed.
 Result<std::vector<Orphan>> TakeOver(const std::string& path, ControlServer& server);
 
-// Their listeners, counters and processes become part of `holdings`, before anything else is there.
-// `config` stands for the one they have, which nobody knows any more.
+// Their listeners, counters, processes and what they have resolved become part of `holdings`,
+// before anything else is there. `config` stands for the one they have, which nobody knows any
+// more.
 Result<> AdoptOrphans(Holdings& holdings, std::vector<Orphan> orphans,
                       const ActiveConfigPtr& config);
 
