@@ -60,7 +60,7 @@ def hello(peer, request):
 
 
 class Origin:
-    def __init__(self, path=None, handler=hello, backlog=512):
+    def __init__(self, path=None, handler=hello, backlog=512, at=("127.0.0.1", 0)):
         if path:
             self.listener = socket.socket(socket.AF_UNIX)
             self.listener.bind(str(path))
@@ -69,8 +69,8 @@ class Origin:
         else:
             self.listener = socket.socket(socket.AF_INET)
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.listener.bind(("127.0.0.1", 0))
-            self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+            self.listener.bind(at)
+            self.address = "%s:%d" % self.listener.getsockname()
         self.listener.listen(backlog)
         self.handler = handler
         self.scripts = []

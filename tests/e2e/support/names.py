@@ -1,0 +1,60 @@
+"""Names for one Tidegate: an /etc/hosts and an /etc/resolv.conf that nobody else on this machine sees."""
+
+import ctypes
+import os
+import random
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
+MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 0x40000
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def check(status):
+    if status != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+class Names:
+    """`Tidegate(config, preexec=names.enter)` finds the names that `names.are(...)` has said last, and no other.
+
+    What is asked beyond is an outage of DNS: the server is silent; without root, where it cannot be, it refuses."""
+
+    def __init__(self):
+        self.directory = Path(tempfile.mkdtemp(prefix="tg-names-"))
+        self.directory.chmod(0o755)
+        self.server = None
+        server = "127.0.0.1"
+        if os.geteuid() == 0:
+            self.server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            server = f"127.{random.randint(64, 254)}.{random.randint(1, 254)}.{random.randint(1, 254)}"
+            self.server.bind((server, 53))
+        self.hosts = self.directory / "hosts"
+        (self.directory / "resolv.conf").write_text(f"nameserver {server}\n")
+        self.are()
+
+    def are(self, **addresses):
+        """`names.are(app="127.0.0.1")`: app.tidegate.test is there, nothing else is."""
+        # In place: the mount holds this very file.
+        self.hosts.write_text("".join(f"{address} {name}.tidegate.test\n" for name, address in addresses.items()))
+
+    def enter(self):
+        """For the child, before its exec."""
+        uid, gid = os.geteuid(), os.getegid()
+        check(libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if uid != 0 else 0)))
+        if uid != 0:
+            Path("/proc/self/setgroups").write_text("deny")
+            Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
+            Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
+        check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
+        for name in ("hosts", "resolv.conf"):
+            check(libc.mount(str(self.directory / name).encode(), f"/etc/{name}".encode(), None, MS_BIND, None))
+
+    def close(self):
+        if self.server:
+            self.server.close()
+        shutil.rmtree(self.directory, ignore_errors=True)
