@@ -194,20 +194,6 @@ bool Generation::RoundDone() const {
   });
 }
 
-std::string Generation::NamesOfUnprepared() const {
-  std::string names;
-  unsigned count = 0;
-  for (const Slot& slot : slots_) {
-    if (slot.worker && round_slots_.contains(slot.worker->slot()) &&
-        slot.worker->prepared_id() != round_id_) {
-      names += fmt::format("{}{} (pid {})", count++ == 0 ? "" : ", ", slot.worker->slot(),
-                           slot.worker->pid());
-    }
-  }
-  return fmt::format("{} {} of generation {} {}", count == 1 ? "worker" : "workers", names, number_,
-                     count == 1 ? "is" : "are");
-}
-
 void Generation::FailRound(std::string reason, std::string diagnostics, std::string output) {
   if (!std::exchange(round_failed_, true)) {
     failure_ = GenerationFailure{.reason = std::move(reason),

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "supervisor/event_log.h"
 #include "supervisor/generation.h"
 
@@ -39,6 +41,20 @@ json Generation::Status() const {
           {"version", version_},
           {"since", FormatTime(since_)},
           {"workers", workers}};
+}
+
+std::string Generation::NamesOfUnprepared() const {
+  std::string names;
+  unsigned count = 0;
+  for (const Slot& slot : slots_) {
+    if (slot.worker && round_slots_.contains(slot.worker->slot()) &&
+        slot.worker->prepared_id() != round_id_) {
+      names += fmt::format("{}{} (pid {})", count++ == 0 ? "" : ", ", slot.worker->slot(),
+                           slot.worker->pid());
+    }
+  }
+  return fmt::format("{} {} of generation {} {}", count == 1 ? "worker" : "workers", names, number_,
+                     count == 1 ? "is" : "are");
 }
 
 json Generation::Save(std::vector<int>& fds) const {
