@@ -33,7 +33,8 @@ class Endpoint {
   // Waits for the resolution that is under way, at most `timeout`. True: it has ended, well or not.
   WaitList::Awaiter Resolved(Duration timeout) { return waiting_.Wait(loop_.timers(), timeout); }
   bool has_addresses() const { return !addresses_.empty(); }
-  // Why there are no addresses.
+  // Why the name does not resolve: there are no addresses, or only the last known ones. Empty: it
+  // does.
   const std::string& failure() const { return failure_; }
 
  private:
