@@ -143,7 +143,7 @@ Error NameHolder(const Error& error, const BindAddress& address) {
   if (holder.empty()) {
     return error;
   }
-  return Error(ErrorKind::kSystem, fmt::format("{}, by {}", error.ToString(), holder));
+  return Error::System(EADDRINUSE, fmt::format("{}, which {} holds", error.detail(), holder));
 }
 
 // A machine without IPv6 has no dual stack; any address then means any IPv4 address.

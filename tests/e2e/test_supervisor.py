@@ -314,7 +314,7 @@ def test_a_port_of_another_daemon_is_refused_and_its_holder_named(launch, origin
     second = launch(first.config, ready=False)
     assert second.wait_exit() == 1
     address = first.config["listeners"][0]["bind"]
-    assert re.search(rf"{address}.*in use, by tidegate\S* \(pid \d+\)", second.stderr), second.stderr
+    assert re.search(rf"{address}, which tidegate\S* \(pid \d+\) holds: Address already in use", second.stderr), second.stderr
     with first.connect() as client:
         assert client.get("/").status == 200
 
