@@ -77,6 +77,8 @@ struct Holdings {
   // The operation that waits until the running one has ended.
   std::optional<Operation> waiting;
   std::vector<std::shared_ptr<Tail>> tails;
+  // Commands that wait for answers of workers: another image would not know of them.
+  unsigned questions = 0;
   // No new generation is wanted any more.
   bool stopping = false;
 

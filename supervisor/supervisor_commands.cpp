@@ -132,8 +132,10 @@ Task<Supervisor::Answers> Supervisor::AskWorkers(std::string what, std::uint64_t
   }
   Deadline limit(loop_.timers(), Bind<&Event::Set>(&gathering->done));
   if (gathering->missing > 0) {
+    ++holdings_.questions;
     limit.Arm(kAnswerLimit);
     co_await gathering->done.Wait();
+    --holdings_.questions;
   }
   co_return gathering->answers;
 }
@@ -301,8 +303,10 @@ Task<void> Supervisor::KillConnection(ClientId client, std::string text) {
   }
   Deadline limit(loop_.timers(), Bind<&Event::Set>(&answer->done));
   if (asked) {
+    ++holdings_.questions;
     limit.Arm(kAnswerLimit);
     co_await answer->done.Wait();
+    --holdings_.questions;
   }
   std::string message;
   if (asked && !answer->came) {

@@ -158,13 +158,17 @@ Outcome EnterNewImage(Holdings& holdings, const Operation& operation, const Plan
                  fmt::format("{}: {}", plan.supervisor_program.path, error.ToString()));
 }
 
-// What waits in our memory for a slow reader would be lost.
+// What waits in our memory for a slow reader, or for the answer of a worker, would be lost.
 Task<void> Flush(Holdings& holdings) {
   auto flushed = [&holdings] {
     return holdings.server.is_flushed() &&
            std::all_of(holdings.generations.begin(), holdings.generations.end(),
                        [](const auto& generation) { return generation->is_flushed(); });
   };
+  // Each has a limit of its own.
+  while (holdings.questions > 0) {
+    co_await Sleep(holdings.loop.timers(), std::chrono::milliseconds(5));
+  }
   TimePoint until = holdings.loop.now() + static_cast<TimePoint>(kFlushLimit.count());
   while (!flushed() && holdings.loop.now() < until) {
     co_await Sleep(holdings.loop.timers(), std::chrono::milliseconds(5));
@@ -193,10 +197,11 @@ Plan PlanFrom(const json& upgrade) {
 
 // The way back of steps 5 to 8: the old image tells what came of it. Returns the outcome only if
 // there is no way back: then this image goes on with the old generation.
-Outcome GoBack(Holdings& holdings, const Operation& operation, Outcome outcome) {
+Task<Outcome> GoBack(Holdings& holdings, const Operation& operation, Outcome outcome) {
   EndGuard();
+  co_await Flush(holdings);
   if (holdings.stopping) {
-    return outcome;
+    co_return outcome;
   }
   std::vector<int> fds;
   json upgrade = {{"operation", SaveOperation(operation, holdings.server, fds)},
@@ -208,7 +213,7 @@ Outcome GoBack(Holdings& holdings, const Operation& operation, Outcome outcome) 
   LogEvent(
       LogLevel::kError,
       fmt::format("cannot go back to the old program ({}); the new one stays", error.ToString()));
-  return outcome;
+  co_return outcome;
 }
 
 // --- 8. Probation: is there a reason to go back? Empty: none. A crash is noticed by itself, a
@@ -394,9 +399,9 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   if (!bound) {
     holdings.listeners.Abandon();
     narrator.Failed(bound.error().ToString());
-    co_return UpgradeEnd{
-        .outcome =
-            GoBack(holdings, operation, Refusal(holdings, 1, narrator, bound.error().ToString()))};
+    auto back = co_await GoBack(holdings, operation,
+                                Refusal(holdings, 1, narrator, bound.error().ToString()));
+    co_return UpgradeEnd{.outcome = back};
   }
   narrator.Ok(CountOf(holdings.listeners.prepared().size(), "listener"));
 
@@ -435,7 +440,8 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
     holdings.listeners.Abandon();
     holdings.logs.Abandon();
     --holdings.next_generation;
-    co_return UpgradeEnd{.outcome = GoBack(holdings, operation, std::move(outcome))};
+    auto back = co_await GoBack(holdings, operation, std::move(outcome));
+    co_return UpgradeEnd{.outcome = back};
   }
   narrator.Ok(fmt::format("generation {}: {} ready", next.number(), CountOf(workers, "worker")));
   CutOldest(holdings, limits.max_generations, narrator);
@@ -472,7 +478,8 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
     }
     co_await RollBack(holdings, old, next);
     outcome.message = holdings.StillServing();
-    co_return UpgradeEnd{.outcome = GoBack(holdings, operation, std::move(outcome))};
+    auto back = co_await GoBack(holdings, operation, std::move(outcome));
+    co_return UpgradeEnd{.outcome = back};
   }
   if (holdings.stopping) {
     // Everyone drains already, by the limits of the stop.

@@ -255,6 +255,28 @@ def test_a_log_level_set_by_hand_survives_an_upgrade(launch, origin):
     assert " info " in tidegate.stderr[said:], "a configuration that names another level ends it"
 
 
+def test_a_status_that_is_asked_in_an_upgrade_is_answered(launch, origin, next_binary):
+    """It waits for workers: the image that was asked answers before another takes its place, forwards and back."""
+    tidegate = launch(basic(origin.address, workers=2, upgrade={"probation": "50ms"}), env={"TIDEGATE_TEST_FAULTS": "1"})
+    fault = next_binary.parent / "tidegate.fault"
+    stop = threading.Event()
+    outcomes = []
+
+    def ask():
+        while not stop.is_set():
+            outcomes.append(tidegate.cli("status", "--json"))
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(6):
+        fault.write_text("worker.prepare:fail" if number % 2 else "")
+        tidegate.cli("upgrade", "--force", "--binary", next_binary)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert {outcome.code for outcome in outcomes} <= {0, 3}, [one.text for one in outcomes if one.code not in (0, 3)][:3]
+
+
 def test_upgrades_that_come_together_wait_and_join(launch, origin):
     tidegate = launch(basic(origin.address, upgrade={"probation": "500ms"}))
     outcomes = []
