@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 
 #include <fmt/format.h>
 
@@ -126,6 +127,22 @@ std::uint16_t PortOf(const BindAddress& address) {
   }
 }
 
+bool IsAnyAddress(const BindAddress& address) {
+  if (address.storage.ss_family == AF_INET) {
+    return reinterpret_cast<const sockaddr_in*>(&address.storage)->sin_addr.s_addr == INADDR_ANY;
+  }
+  return address.storage.ss_family == AF_INET6 &&
+         IN6_IS_ADDR_UNSPECIFIED(
+             &reinterpret_cast<const sockaddr_in6*>(&address.storage)->sin6_addr);
+}
+
+// Whether a socket of ours would be what stands in the way.
+bool Overlap(const BindAddress& held, const BindAddress& wanted) {
+  bool same = held.length == wanted.length &&
+              std::memcmp(&held.storage, &wanted.storage, wanted.length) == 0;
+  return PortOf(held) == PortOf(wanted) && (same || IsAnyAddress(held) || IsAnyAddress(wanted));
+}
+
 // SO_REUSEPORT would let us share the port of another process of our user without a word, and each
 // would get a part of the connections. Without it the kernel refuses while somebody listens.
 Result<> RefuseTakenPort(const BindAddress& address, const Address& shown) {
@@ -235,7 +252,7 @@ Result<> Listeners::Open(ListenerSockets& sockets, const ListenerConfig& config,
     *address = BoundTo(sockets.slots.front().get());
   }
   bool ours = std::any_of(sockets_.begin(), sockets_.end(), [&](const ListenerSockets& held) {
-    return !held.slots.empty() && PortOf(BoundTo(held.slots.front().get())) == PortOf(*address);
+    return !held.slots.empty() && Overlap(BoundTo(held.slots.front().get()), *address);
   });
   if (reuse_port && !ours && PortOf(*address) != 0) {
     Result<> free = RefuseTakenPort(*address, config.bind);
