@@ -78,7 +78,9 @@ Task<void> Session::ServeRequests() {
     octets_out_ += connection_.octets_out();
     connection_.EndRequest();
     list_.GiveExchange(std::move(exchange_));
-    if (!reusable) {
+    // The head of this answer may have gone before the stop began.
+    bool unwanted = list_.closes_idle_ && !connection_.has_octets();
+    if (!reusable || unwanted) {
       break;
     }
   }
@@ -174,6 +176,15 @@ void SessionList::Remove(Session& session) {
 void SessionList::CloseAfterExchange() {
   closing_ = true;
   ForEach([](Session& session) { session.CloseAfterExchange(); });
+}
+
+void SessionList::CloseIdle() {
+  closes_idle_ = true;
+  ForEach([](Session& session) {
+    if (session.state() == Session::State::kIdle) {
+      session.ForceEnd(Error(ErrorKind::kShutdown));
+    }
+  });
 }
 
 std::unique_ptr<Exchange> SessionList::TakeExchange() {

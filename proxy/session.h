@@ -84,6 +84,8 @@ class SessionList {
   // From now on every session is told to end after its exchange, also those to come.
   void CloseAfterExchange();
   bool closing() const { return closing_; }
+  // At a stop: from now on a connection that becomes idle is closed, whoever it was announced to.
+  void CloseIdle();
 
  private:
   friend class Session;
@@ -98,6 +100,7 @@ class SessionList {
   std::uint64_t next_id_ = 1;
   std::vector<std::unique_ptr<Exchange>> unused_;
   bool closing_ = false;
+  bool closes_idle_ = false;
 };
 
 }  // namespace tidegate

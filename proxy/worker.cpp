@@ -279,11 +279,7 @@ void Worker::Drain(DrainLimits limits) {
     drain_tick_.Arm(kDrainTick);
   }
   if (limits.close_idle) {
-    sessions_.ForEach([](Session& session) {
-      if (session.state() == Session::State::kIdle) {
-        session.ForceEnd(Error(ErrorKind::kShutdown));
-      }
-    });
+    sessions_.CloseIdle();
   }
   drain_deadline_.Arm(limits.drain);
   tunnel_deadline_.Arm(limits.drain_tunnels);

@@ -268,6 +268,29 @@ def test_sigusr1_reopens_the_logs(tidegate):
         until(arrives, "a line in the new file")
 
 
+def test_a_stop_closes_a_connection_whose_answer_had_begun(launch, origin):
+    """Its head could not say so any more; nothing follows all the same."""
+    go = threading.Event()
+
+    def half(peer, _):
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab")
+        peer.wait(go)
+        peer.send(b"cd")
+    origin.handler = half
+    tidegate = launch(basic(origin.address, shutdown={"timeout": "1h"}))
+    with tidegate.connect() as client:
+        client.send(request())
+        head = client.response_head()
+        assert client.exactly(2) == b"ab"
+        tidegate.signal(signal.SIGTERM)
+        until(lambda: "STOPPING=1" in tidegate.notify.lines(), "STOPPING=1")
+        assert client.silent()
+        go.set()
+        assert client.exactly(2) == b"cd" and head.get("connection") is None
+        client.expect_end()
+    assert tidegate.wait_exit() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_stop_signal_ends_with_0_and_leaves_nothing(tidegate, number):
     with tidegate.connect() as client:
