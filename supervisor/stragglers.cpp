@@ -22,7 +22,22 @@ json LimitOf(Duration limit) {
   return limit == kNever ? json(nullptr) : json(static_cast<double>(limit.count()) / 1000.0);
 }
 
+// It is not to be found again, but to end.
+std::vector<json> Dismissal(Duration drain, Duration drain_tunnels) {
+  json message = MakeControlMessage("drain");
+  message["drain_seconds"] = LimitOf(drain);
+  message["drain_tunnels_seconds"] = LimitOf(drain_tunnels);
+  message["close_idle"] = false;
+  return {MakeControlMessage("control_listener"), std::move(message)};
+}
+
 }  // namespace
+
+void DismissStraggler(int channel, Duration drain, Duration drain_tunnels) {
+  for (const json& message : Dismissal(drain, drain_tunnels)) {
+    (void)SendControl(channel, message, {}, Duration::zero());
+  }
+}
 
 std::vector<std::string> PlacesBeside(const std::string& path) {
   std::vector<std::string> places;
@@ -67,13 +82,9 @@ bool Stragglers::AskAt(Place& place) {
   }
   place.asked = std::make_unique<ControlChannel>(loop_, std::move(*fd), *this);
   place.asked->Send(MakeControlMessage("takeover"));
-  // It is not to be found again, but to end.
-  place.asked->Send(MakeControlMessage("control_listener"));
-  json drain = MakeControlMessage("drain");
-  drain["drain_seconds"] = LimitOf(drain_);
-  drain["drain_tunnels_seconds"] = LimitOf(drain_tunnels_);
-  drain["close_idle"] = false;
-  place.asked->Send(drain);
+  for (const json& message : Dismissal(drain_, drain_tunnels_)) {
+    place.asked->Send(message);
+  }
   return true;
 }
 

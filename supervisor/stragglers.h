@@ -18,6 +18,9 @@ namespace tidegate {
 // path.0 to path.9: where else than at `path` workers of a dead supervisor may wait.
 std::vector<std::string> PlacesBeside(const std::string& path);
 
+// Tells a worker that has answered, and that we cannot use, to drain and to wait for nobody.
+void DismissStraggler(int channel, Duration drain, Duration drain_tunnels);
+
 class Stragglers final : public ControlChannel::Handler {
  public:
   explicit Stragglers(Loop& loop);

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <fstream>
 #include <iterator>
 #include <map>
 #include <ranges>
@@ -27,9 +28,25 @@ constexpr Duration kPeerLimit = std::chrono::seconds(1);
 // Orphans that end while we ask them.
 constexpr int kMostFailures = 20;
 
+// A worker's word is not trusted: we kill, later, whom it says it is, and make room for its slot.
+constexpr std::uint64_t kMostSlots = 4096;
+constexpr std::uint64_t kMostSockets = 65536;
+constexpr std::uint64_t kHighestGeneration = 1'000'000'000'000;
+
+// As the kernel cuts it.
+bool IsWorker(std::uint64_t pid) {
+  std::string name;
+  std::ifstream comm(fmt::format("/proc/{}/comm", pid));
+  std::getline(comm, name);
+  return pid > 1 && name == std::string_view("tidegate-worker").substr(0, 15);
+}
+
 Result<Orphan> ReadOrphan(UniqueFd channel, ControlMessage adopted) {
-  if (adopted.fds.size() != 1) {
-    return Fail(ErrorKind::kProtocol, "an orphaned worker gave no counters");
+  std::uint64_t expected = NumberOf(adopted.body, "sockets");
+  if (adopted.fds.size() != 1 || !IsWorker(NumberOf(adopted.body, "pid")) ||
+      NumberOf(adopted.body, "slot") >= kMostSlots || expected > kMostSockets ||
+      NumberOf(adopted.body, "generation") > kHighestGeneration) {
+    return Fail(ErrorKind::kProtocol, "an orphaned worker makes no sense");
   }
   Orphan orphan;
   orphan.pid = static_cast<pid_t>(NumberOf(adopted.body, "pid"));
@@ -45,15 +62,15 @@ Result<Orphan> ReadOrphan(UniqueFd channel, ControlMessage adopted) {
                                                 .key = TextOf(entry, "key")});
   }
   orphan.known_addresses = KnownAddressesOf(adopted.body, "known_addresses");
-  std::uint64_t expected = NumberOf(adopted.body, "sockets");
   while (orphan.sockets.size() < expected) {
     Result<ControlMessage> batch = ReceiveControl(channel.get(), kPeerLimit);
     if (!batch) {
       return Fail(batch.error());
     }
     const json names = batch->body.value("sockets", json::array());
-    if (batch->type() != "sockets" || names.size() != batch->fds.size() || names.empty()) {
-      continue;
+    if (batch->type() != "sockets" || !names.is_array() || names.size() != batch->fds.size() ||
+        names.empty()) {
+      return Fail(ErrorKind::kProtocol, "an orphaned worker does not send its sockets");
     }
     for (std::size_t i = 0; i < names.size(); ++i) {
       orphan.sockets.push_back(
@@ -77,13 +94,15 @@ bool IsThere(const std::string& path) {
 }
 
 Result<> ListenBeside(const std::string& path, ControlServer& server) {
-  for (const std::string& place : PlacesBeside(path)) {
-    if (!IsThere(place)) {
-      return server.Listen(place);
-    }
+  std::vector<std::string> free;
+  std::ranges::copy_if(PlacesBeside(path), std::back_inserter(free),
+                       [](const std::string& place) { return !IsThere(place); });
+  // One for us, one for who does not answer.
+  if (free.size() < 2) {
+    return Fail(ErrorKind::kConfig,
+                fmt::format("{0}.0 to {0}.9 are there, of starts that failed; remove them", path));
   }
-  return Fail(ErrorKind::kConfig,
-              fmt::format("{0}.0 to {0}.9 are there, of starts that failed; remove them", path));
+  return server.Listen(free.front());
 }
 
 enum class Answered : std::uint8_t { kAll, kSomeAreSilent };
@@ -173,6 +192,11 @@ Result<std::vector<Orphan>> TakeOver(const std::string& path, ControlServer& ser
   }
   std::vector<std::string> places = {path};
   std::ranges::copy_if(PlacesBeside(path), std::back_inserter(places), IsThere);
+  if (!IsThere(path) && places.size() == 1) {
+    // Nobody to ask. Also the only way for a path so long that nothing fits beside it.
+    Result<> listening = server.Listen(path);
+    return listening ? Result<std::vector<Orphan>>() : Fail(listening.error());
+  }
   Result<> listening = ListenBeside(path, server);
   if (!listening) {
     return Fail(listening.error());
@@ -226,7 +250,14 @@ Result<> AdoptOrphans(Holdings& holdings, std::vector<Orphan> orphans,
     }
     Result<CountersRow> row = holdings.counters.Adopt(std::move(orphan.counters), orphan.row);
     if (!row) {
-      return Fail(row.error());
+      // It serves on until it has drained; what it counts is lost.
+      LogEvent(
+          LogLevel::kWarn,
+          fmt::format("worker {} of generation {} (pid {}) cannot be taken over and drains: {}",
+                      orphan.slot, orphan.generation, orphan.pid, row.error().ToString()));
+      DismissStraggler(orphan.channel.get(), config->config.upgrade.drain,
+                       config->config.upgrade.drain_tunnels);
+      continue;
     }
     Generation* generation = holdings.FindGeneration(orphan.generation);
     if (generation == nullptr) {

@@ -1,10 +1,13 @@
 """Where operations of the supervisor meet: a stop in an upgrade, a reload after a roll-back, two that start at once."""
 
+import json
 import os
 import signal
 import socket
 import threading
 import time
+
+import pytest
 
 from support import processes
 from support.client import request
@@ -125,3 +128,45 @@ def test_a_supervisor_that_hangs_is_not_replaced_by_accident(launch, origin):
         os.kill(tidegate.pid, signal.SIGCONT)
     until(lambda: tidegate.cli("status").code == 0, "the daemon to answer again")
     assert processes.alive(tidegate.pid)
+
+
+@pytest.mark.parametrize("claim", [
+    {"pid": 1}, {"pid": -1}, {"pid": 4294967295}, {"slot": 1 << 40}, {"sockets": 1 << 60}, {"sockets": "x"},
+    {"sockets": 1, "names": {"a": 1}},
+], ids=str)
+def test_an_orphan_that_makes_no_sense_does_not_keep_a_supervisor_from_starting(launch, origin, claim):
+    """Workers are the processes that an attacker gets first; what they say of themselves is not believed."""
+    listeners = []
+
+    def orphan(tidegate):
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listener.bind(str(tidegate.socket_path))
+        listener.listen(64)
+        listeners.append(listener)
+
+        def say(peer, **body):
+            body = {"v": 1, "fds": 1, **body}
+            socket.send_fds(peer, [json.dumps(body).encode()], [listener.fileno()])
+
+        def answer():
+            while True:
+                try:
+                    peer, _ = listener.accept()
+                except OSError:
+                    return
+                with peer:
+                    try:
+                        peer.recv(65536)
+                        say(peer, type="adopted", **{"pid": os.getpid(), "generation": 1, "slot": 0, "row": 0, "sockets": 0,
+                                                     **claim})
+                        say(peer, type="sockets", sockets=claim.get("names", []))
+                    except OSError:
+                        continue
+        threading.Thread(target=answer, daemon=True).start()
+    tidegate = launch(basic(origin.address), before=orphan)
+    with tidegate.connect() as client:
+        assert client.get("/").status == 200
+    assert processes.alive(os.getpid())
+    listeners[0].shutdown(socket.SHUT_RDWR)
+    listeners[0].close()
+    until(lambda: tidegate.cli("status").code == 0, "the place beside the socket to be free")
