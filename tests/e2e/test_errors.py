@@ -291,10 +291,10 @@ def test_a_truncated_chunked_body_never_looks_whole(tidegate, origin, ending):
         client.send(request("GET", "/cut"))
         head = client.response_head()
         if head.status == 200:
-            first = client.up_to(b"part\r\n")
+            # Rubbish that came together with a chunk takes it along: it was never passed on.
+            first = b"" if ending == "rubbish" else client.up_to(b"part\r\n")
             seen.set()
-            rest = client.expect_gone()
-            assert b"\r\n0\r\n" not in first + rest and not rest.startswith(b"0\r\n")
+            assert b"0\r\n\r\n" not in first + client.expect_gone()
         else:
             # The fault was seen before the head was passed on: then the answer is a whole 502.
             assert head.status == 502 and ending == "rubbish"

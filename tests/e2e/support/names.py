@@ -1,5 +1,6 @@
 """Names for one Tidegate: an /etc/hosts and an /etc/resolv.conf that nobody else on this machine sees."""
 
+import contextlib
 import ctypes
 import os
 import random
@@ -36,6 +37,17 @@ class Names:
         self.hosts = self.directory / "hosts"
         (self.directory / "resolv.conf").write_text(f"nameserver {server}\n")
         self.are()
+        self.mounts = [(self.directory / name, f"/etc/{name}") for name in ("hosts", "resolv.conf")]
+        if not all(Path(target).exists() for _, target in self.mounts):
+            # A bare root has no /etc/hosts to mount over: another /etc, in which there is one.
+            etc = self.directory / "etc"
+            with contextlib.suppress(shutil.Error):  # of what we may not read
+                shutil.copytree("/etc", etc, symlinks=True)
+            for _, target in self.mounts:
+                beside = etc / Path(target).name
+                beside.unlink(missing_ok=True)
+                beside.touch()
+            self.mounts.insert(0, (etc, "/etc"))
 
     def are(self, **addresses):
         """`names.are(app="127.0.0.1")`: app.tidegate.test is there, nothing else is."""
@@ -51,8 +63,8 @@ class Names:
             Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
             Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
         check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
-        for name in ("hosts", "resolv.conf"):
-            check(libc.mount(str(self.directory / name).encode(), f"/etc/{name}".encode(), None, MS_BIND, None))
+        for source, target in self.mounts:
+            check(libc.mount(str(source).encode(), target.encode(), None, MS_BIND, None))
 
     def close(self):
         if self.server:
