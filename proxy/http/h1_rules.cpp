@@ -304,7 +304,8 @@ void JudgePersistence(const Controls& controls, Head& head) {
   }
   std::string_view protocols = head.arena.Copy({});
   for (const Field& field : head.fields) {
-    if (field.id == FieldId::kUpgrade) {
+    // RFC 9110 section 5.6.1: no empty elements are written.
+    if (field.id == FieldId::kUpgrade && !field.value.empty()) {
       protocols = head.arena.Extend(protocols, protocols.empty() ? "" : ", ");
       protocols = head.arena.Extend(protocols, field.value);
     }
