@@ -43,6 +43,8 @@ struct ForwardedConfig {
 struct LimitsConfig {
   // Of all workers together; auto: what the descriptor limit allows.
   std::optional<std::uint64_t> max_connections;
+  // Of one client address, all workers together: each has its share, rounded up.
+  std::uint64_t max_connections_per_ip = kUnlimited;
   std::uint64_t max_body = kUnlimited;
   std::uint64_t max_header_bytes = 32 * 1024;
   std::uint64_t max_headers = 100;

@@ -19,6 +19,8 @@ TG_COUNTER(kResponses3xx, "responses_3xx", kTotal, "responses sent with a status
 TG_COUNTER(kResponses4xx, "responses_4xx", kTotal, "responses sent with a status of 400 to 499")
 TG_COUNTER(kResponses5xx, "responses_5xx", kTotal, "responses sent with a status of 500 to 599")
 TG_COUNTER(kConnectionsAccepted, "connections_accepted", kTotal, "downstream connections accepted")
+TG_COUNTER(kConnectionsRefused, "connections_refused", kTotal,
+           "downstream connections closed because their address had too many")
 TG_COUNTER(kConnectionsActive, "connections_active", kGauge, "downstream connections that are open")
 TG_COUNTER(kBytesIn, "bytes_in", kTotal, "octets read from downstream")
 TG_COUNTER(kBytesOut, "bytes_out", kTotal, "octets written downstream")

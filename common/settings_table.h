@@ -99,6 +99,10 @@ inline constexpr std::array kLimitSettings = {
         "max_connections", &kCountOrAuto, kField<&LimitsConfig::max_connections>, "auto",
         Between(1, 10'000'000),
         "Downstream connections of all workers together; auto: what the descriptor limit allows."},
+    Setting{"max_connections_per_ip", &kCountOrOff, kField<&LimitsConfig::max_connections_per_ip>,
+            "off", Between(1, 10'000'000),
+            "Downstream connections of one IPv4 address or IPv6 /64, of all workers together; more "
+            "are closed at once. Peers in trusted_proxies and unix sockets do not count."},
     Setting{"max_body", &kSizeOrOff, kField<&LimitsConfig::max_body>, "off",
             Between(0, 1ULL << 60U), "The largest request body; more is answered with 413."},
     Setting{"max_header_bytes", &kSize, kField<&LimitsConfig::max_header_bytes>, "32KiB",

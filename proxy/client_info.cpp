@@ -63,6 +63,26 @@ bool IsTrusted(const sockaddr* address, std::span<const Network> trusted) {
       trusted, [address](const Network& network) { return network.Contains(address); });
 }
 
+// See ClientInfo::network. No /64 that is routed looks like the number of an IPv4 address.
+std::uint64_t NetworkOf(const sockaddr* address) {
+  constexpr std::uint64_t kIpv4 = std::uint64_t{1} << 32U;
+  if (address->sa_family == AF_INET) {
+    return kIpv4 | ntohl(reinterpret_cast<const sockaddr_in*>(address)->sin_addr.s_addr);
+  }
+  const in6_addr& ipv6 = reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr;
+  std::uint64_t number = 0;
+  if (IN6_IS_ADDR_V4MAPPED(&ipv6)) {
+    std::uint32_t ipv4 = 0;
+    std::memcpy(&ipv4, &ipv6.s6_addr[12], sizeof(ipv4));
+    return kIpv4 | ntohl(ipv4);
+  }
+  for (int i = 0; i < 8; ++i) {
+    number = number << 8U | ipv6.s6_addr[i];
+  }
+  // ::1 and its neighbours.
+  return number == 0 ? 1 : number;
+}
+
 bool IsSaneId(std::string_view id) {
   static constexpr std::string_view kMarks = "-_.:/+=@~";
   return !id.empty() && id.size() <= kMaxIdLength && std::ranges::all_of(id, [](char c) {
@@ -111,6 +131,7 @@ ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, const soc
   }
   client.listener = listener.name;
   client.trusted = IsTrusted(peer, listener.trusted_proxies);
+  client.network = client.has_ip && !client.trusted ? NetworkOf(peer) : 0;
   return client;
 }
 

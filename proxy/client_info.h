@@ -26,6 +26,10 @@ struct ClientInfo {
   std::string ip;
   // False for a unix socket: there is no address to tell anybody.
   bool has_ip = false;
+  // Whose connections are counted together (limits.max_connections_per_ip): the IPv4 address, or
+  // the /64 of an IPv6 one, which is what one customer has. 0: not counted, a unix socket or a
+  // trusted peer.
+  std::uint64_t network = 0;
   // The name of the listener.
   std::string listener;
   // Our port, as X-Forwarded-Port says it; empty for a unix socket.

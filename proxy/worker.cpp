@@ -17,6 +17,8 @@ namespace {
 constexpr Duration kDropQuiet = std::chrono::milliseconds(200);
 constexpr Duration kDropLimit = std::chrono::seconds(2);
 constexpr Duration kDrainTick = std::chrono::milliseconds(500);
+// Milliseconds between two log lines about refused connections.
+constexpr TimePoint kSayRefusedEvery = 60'000;
 // A gate that flutters at its limit is not worth a message each time.
 constexpr Duration kGateOpenForLong = std::chrono::milliseconds(200);
 // Names that resolve together are told together: at a start there may be thousands. No longer than
@@ -149,6 +151,7 @@ void Worker::Commit(std::uint64_t id) {
     }
   }
   gate_.Configure(config.limits.max_connections, workers_);
+  peers_.Configure(config.limits.max_connections_per_ip, workers_);
   UpdateAccepting();
   FaultAt("worker", "serving");
 }
@@ -253,14 +256,26 @@ void Worker::CheckDropped() {
 }
 
 void Worker::StartSession(UniqueFd fd, ClientInfo client) {
+  if (!peers_.Enter(client.network)) {
+    // Closed without a word: an answer would cost what the limit is to save.
+    counters_.Add(CounterId::kConnectionsRefused);
+    if (!said_refused_ || loop_.now() >= *said_refused_ + kSayRefusedEvery) {
+      said_refused_ = loop_.now();
+      LogWarn("refusing a connection of {}: it has its share of limits.max_connections_per_ip",
+              client.ip);
+    }
+    return;
+  }
   scope_.Start(RunSession(
       std::make_unique<Session>(services_, sessions_, std::move(fd), std::move(client))));
   gate_.Count(sessions_.size());
 }
 
 Task<void> Worker::RunSession(std::unique_ptr<Session> session) {
+  std::uint64_t network = session->client().network;
   co_await session->Run();
   session.reset();
+  peers_.Leave(network);
   gate_.Count(sessions_.size());
   if (draining_) {
     CheckDrained();

@@ -20,6 +20,7 @@
 #include "proxy/control_client.h"
 #include "proxy/listener.h"
 #include "proxy/net/resolver.h"
+#include "proxy/peer_limit.h"
 #include "proxy/services.h"
 #include "proxy/session.h"
 
@@ -94,6 +95,9 @@ class Worker final : public WorkerHandler, public SessionStarter {
   SessionList sessions_;
   TaskScope scope_;
   AcceptGate gate_;
+  PeerLimit peers_;
+  // When a refused connection was logged last.
+  std::optional<TimePoint> said_refused_;
   // The supervisor hears of a shut gate at once, and of an open one when it has been for a moment.
   Deadline gate_open_due_;
   bool said_shut_ = false;

@@ -7,6 +7,8 @@ import pytest
 from support.client import chunk, request
 from support.daemon import basic
 from support.errors import expect_error
+from support.wait import until
+from support.wire import Ended
 
 
 @pytest.fixture
@@ -137,3 +139,31 @@ def test_a_full_worker_leaves_its_queue_to_a_neighbour(launch, origin):
             assert client.get("/", "Connection: close").status == 200
     for client in kept:
         client.close()
+
+
+def test_one_address_has_only_so_many_connections(launch, origin):
+    tidegate = launch(basic(origin.address, workers=2, limits={"max_connections_per_ip": 8},
+                            listeners=[{"name": "web", "bind": "127.0.0.1:0"},
+                                       {"name": "lb", "bind": "127.0.0.1:0", "trusted_proxies": ["127.0.0.0/8"]}]))
+    kept = []
+
+    def refused():
+        """Workers have their share: the kernel decides when the first of them is full."""
+        client = tidegate.connect()
+        try:
+            client.send(request())
+            kept.append(client) if client.response().status == 200 else None
+            return False
+        except (Ended, OSError):
+            return True
+    until(lambda: refused() or len(kept) > 8, "a refused connection")
+    assert 4 <= len(kept) <= 8
+    assert tidegate.counters()["connections_refused"] >= 1
+    assert "max_connections_per_ip" in tidegate.stderr
+    with tidegate.connect("lb") as through_a_proxy:
+        assert through_a_proxy.get("/").status == 200
+    assert [client.get("/").status for client in kept] == [200] * len(kept), "who is there is served"
+    for client in kept:
+        client.close()
+    until(lambda: not refused(), "room again")
+    kept[-1].close()

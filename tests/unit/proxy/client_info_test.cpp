@@ -56,6 +56,20 @@ ClientInfo Info(const sockaddr_storage& peer, const sockaddr_storage& local,
                         reinterpret_cast<const sockaddr*>(&local), sizeof(local), listener);
 }
 
+TEST(ClientInfoTest, CountsAnIpv4AddressOrAnIpv6Network) {
+  auto network = [](const char* text, std::vector<Network> trusted = {}) {
+    return Info(Ip(text, 5123), Ip("192.0.2.9", 8080), std::move(trusted)).network;
+  };
+  EXPECT_NE(network("192.0.2.1"), 0U);
+  EXPECT_NE(network("192.0.2.1"), network("192.0.2.2"));
+  EXPECT_EQ(network("192.0.2.1"), network("::ffff:192.0.2.1"));
+  EXPECT_EQ(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::9"));
+  EXPECT_NE(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+  EXPECT_NE(network("::1"), 0U);
+  EXPECT_EQ(network("192.0.2.1", Networks({"192.0.2.0/24"})), 0U) << "a proxy has many clients";
+  EXPECT_EQ(Info(Unix(), Unix(), {}).network, 0U);
+}
+
 TEST(ClientInfoTest, DescribesAnIpv4Peer) {
   ClientInfo client = Info(Ip("192.0.2.1", 5123), Ip("192.0.2.9", 8080), {});
   EXPECT_EQ(client.peer, "192.0.2.1:5123");
