@@ -16,10 +16,16 @@ std::size_t BytesOf(BufferSize size) {
 }
 
 BufferPool::~BufferPool() {
+  Release();
+}
+
+void BufferPool::Release() {
   for (auto& list : free_) {
     for (char* buffer : list) {
       std::free(buffer);
     }
+    list.clear();
+    list.shrink_to_fit();
   }
 }
 

@@ -26,6 +26,8 @@ class BufferPool {
   // Gives back what Take returned. Each list keeps 2 MiB at most; the rest is freed at once, so a
   // burst leaves nothing behind.
   void Give(char* buffer, BufferSize size);
+  // Frees what the lists keep.
+  void Release();
 
  private:
   std::array<std::vector<char*>, 3> free_;

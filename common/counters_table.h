@@ -28,6 +28,8 @@ TG_COUNTER(kTunnelsActive, "tunnels_active", kGauge, "tunnels that are open")
 TG_COUNTER(kLogLinesDropped, "log_lines_dropped", kTotal,
            "access log lines that did not reach the file")
 TG_COUNTER(kUpstreamConnects, "upstream_connects", kTotal, "connections opened to endpoints")
+TG_COUNTER(kUpstreamConnections, "upstream_connections", kGauge,
+           "connections to endpoints that are open, in use or idle")
 TG_COUNTER(kUpstreamReused, "upstream_reused", kTotal, "attempts on a pooled connection")
 TG_COUNTER(kRetries, "retries", kTotal, "attempts after the first")
 

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <utility>
 
 #include "common/check.h"
 
@@ -31,6 +32,7 @@ void* AllocateFrame(std::size_t size) {
 void FreeFrame(void* frame, std::size_t) noexcept {
   std::free(frame);
 }
+void ReleaseFreeFrames() noexcept {}
 
 #else
 
@@ -79,6 +81,15 @@ void FreeFrame(void* frame, std::size_t size) noexcept {
   node->next = list.head;
   list.head = node;
   ++list.count;
+}
+
+void ReleaseFreeFrames() noexcept {
+  for (FreeList& list : lists) {
+    while (list.head != nullptr) {
+      std::free(std::exchange(list.head, list.head->next));
+    }
+    list.count = 0;
+  }
 }
 
 #endif

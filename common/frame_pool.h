@@ -12,5 +12,7 @@ void* AllocateFrame(std::size_t size);
 // Gives back what AllocateFrame returned for the same `size`. A list keeps at most 256 frames; the
 // rest go to free().
 void FreeFrame(void* frame, std::size_t size) noexcept;
+// Frees what the lists of this thread keep.
+void ReleaseFreeFrames() noexcept;
 
 }  // namespace tidegate

@@ -86,6 +86,11 @@ class SessionList {
   bool closing() const { return closing_; }
   // At a stop: from now on a connection that becomes idle is closed, whoever it was announced to.
   void CloseIdle();
+  // Frees the exchanges that nobody uses now.
+  void ReleaseUnused() {
+    unused_.clear();
+    unused_.shrink_to_fit();
+  }
 
  private:
   friend class Session;

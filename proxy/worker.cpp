@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "common/config_load.h"
+#include "common/frame_pool.h"
 #include "common/log.h"
 #include "common/test_fault.h"
 
@@ -49,6 +50,7 @@ Worker::Worker(Loop& loop, UniqueFd channel)
       services_{.loop = loop, .buffers = buffers_, .counters = counters_},
       sessions_(services_),
       gate_(loop, Bind<&Worker::OnGate>(this)),
+      trim_(loop, counters_, Bind<&Worker::ReleaseFreeLists>(this)),
       gate_open_due_(loop.timers(), Bind<&Worker::OnGateOpenForLong>(this)),
       control_(loop, std::move(channel), *this),
       drop_tick_(loop.timers(), Bind<&Worker::CheckDropped>(this)),
@@ -269,6 +271,13 @@ void Worker::StartSession(UniqueFd fd, ClientInfo client) {
   scope_.Start(RunSession(
       std::make_unique<Session>(services_, sessions_, std::move(fd), std::move(client))));
   gate_.Count(sessions_.size());
+  trim_.OnSession();
+}
+
+void Worker::ReleaseFreeLists() {
+  sessions_.ReleaseUnused();
+  buffers_.Release();
+  ReleaseFreeFrames();
 }
 
 Task<void> Worker::RunSession(std::unique_ptr<Session> session) {

@@ -19,6 +19,7 @@
 
 #include "proxy/control_client.h"
 #include "proxy/listener.h"
+#include "proxy/memory_trim.h"
 #include "proxy/net/resolver.h"
 #include "proxy/peer_limit.h"
 #include "proxy/services.h"
@@ -70,6 +71,7 @@ class Worker final : public WorkerHandler, public SessionStarter {
 
   void StartSession(UniqueFd fd, ClientInfo client) override;
   Task<void> RunSession(std::unique_ptr<Session> session);
+  void ReleaseFreeLists();
   void UpdateAccepting();
   void OnGate();
   void OnGateOpenForLong();
@@ -95,6 +97,7 @@ class Worker final : public WorkerHandler, public SessionStarter {
   SessionList sessions_;
   TaskScope scope_;
   AcceptGate gate_;
+  MemoryTrim trim_;
   PeerLimit peers_;
   // When a refused connection was logged last.
   std::optional<TimePoint> said_refused_;

@@ -78,7 +78,13 @@ PooledConnection::PooledConnection(Pool& owner, std::unique_ptr<Stream> stream,
                                    const DecoderLimits& limits, TimerWheel& wheel)
     : pool(owner),
       http(std::move(stream), limits),
-      idle_deadline(wheel, Bind<&PooledConnection::OnUseless>(this)) {}
+      idle_deadline(wheel, Bind<&PooledConnection::OnUseless>(this)) {
+  pool.counters_.Add(CounterId::kUpstreamConnections);
+}
+
+PooledConnection::~PooledConnection() {
+  pool.counters_.Subtract(CounterId::kUpstreamConnections);
+}
 
 void PooledConnection::OnUseless() {
   pool.Forget(*this);

@@ -19,6 +19,9 @@ class Upstream;
 struct PooledConnection {
   PooledConnection(Pool& pool, std::unique_ptr<Stream> stream, const DecoderLimits& limits,
                    TimerWheel& wheel);
+  PooledConnection(const PooledConnection&) = delete;
+  PooledConnection& operator=(const PooledConnection&) = delete;
+  ~PooledConnection();
   void OnUseless();
 
   Pool& pool;

@@ -35,6 +35,8 @@ TEST(BufferPool, ABurstIsFreedAgain) {
   for (char* buffer : burst) {
     pool.Give(buffer, BufferSize::kLarge);
   }
+  pool.Release();
+  pool.Give(pool.Take(BufferSize::kLarge), BufferSize::kLarge);
 }
 
 }  // namespace
