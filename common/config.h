@@ -55,6 +55,8 @@ struct LimitsConfig {
 struct TimeoutsConfig {
   Duration request_head = std::chrono::seconds(15);
   Duration body_idle = std::chrono::seconds(30);
+  // Octets a second; kUnlimited: any.
+  std::uint64_t body_min_rate = kUnlimited;
   Duration keepalive = std::chrono::seconds(75);
   Duration write_idle = std::chrono::seconds(30);
   Duration tunnel_idle = std::chrono::hours(1);

@@ -246,6 +246,43 @@ Json SizeOrOffSchema(const Setting& /*setting*/) {
   return TextSchema(fmt::format("^off$|{}", kSizePattern));
 }
 
+// Sizes a second.
+
+void ReadByteRate(SettingReader& reader, const Setting& setting, const JsonNode& node,
+                  const std::string& path, void* field) {
+  if (node.kind == JsonNode::Kind::kInteger) {
+    reader.Fault(node, path, "a rate needs a unit",
+                 fmt::format("write \"{}\", not {}", WithUnit(node, "B/s"), node.integer));
+    return;
+  }
+  if (!reader.IsText(node, path, "a rate such as \"1KiB/s\"")) {
+    return;
+  }
+  std::string_view text = node.text;
+  bool off = text == "off";
+  bool ends_well = text.ends_with("/s");
+  auto rate = ParseSize(ends_well ? text.substr(0, text.size() - 2) : text);
+  if (!rate || (!off && (!ends_well || *rate == kUnlimited))) {
+    reader.Fault(node, path, fmt::format("\"{}\" is not a rate", text),
+                 "write e.g. \"500B/s\", \"1KiB/s\" or \"off\"");
+  } else if (!off && (*rate < setting.range.least || *rate > setting.range.most)) {
+    reader.Fault(node, path, fmt::format("\"{}\" is out of range", text),
+                 fmt::format("the range is \"{}/s\" to \"{}/s\"", FormatSize(setting.range.least),
+                             FormatSize(setting.range.most)));
+  } else {
+    *static_cast<std::uint64_t*>(field) = *rate;
+  }
+}
+
+Json WriteByteRate(const Setting& /*setting*/, const void* field) {
+  std::uint64_t rate = *static_cast<const std::uint64_t*>(field);
+  return rate == kUnlimited ? "off" : FormatSize(rate) + "/s";
+}
+
+Json ByteRateSchema(const Setting& /*setting*/) {
+  return TextSchema("^off$|^[0-9]+(B|KiB|MiB|GiB|KB|MB|GB)/s$");
+}
+
 // Words: enums of one octet.
 
 void ReadChoice(SettingReader& reader, const Setting& setting, const JsonNode& node,
@@ -412,6 +449,7 @@ const ValueType kDurationOrOff{"duration or off", &ReadDuration<true>, &WriteDur
                                &DurationOrOffSchema};
 const ValueType kSize{"size", &ReadSize<false>, &WriteSize, &SizeSchema};
 const ValueType kSizeOrOff{"size or off", &ReadSize<true>, &WriteSize, &SizeOrOffSchema};
+const ValueType kByteRateOrOff{"size/s or off", &ReadByteRate, &WriteByteRate, &ByteRateSchema};
 const ValueType kChoice{"word", &ReadChoice, &WriteChoice, &ChoiceSchema};
 const ValueType kStatus{"status", &ReadStatus, &WriteStatus, &CountSchema};
 const ValueType kRedirectStatus{"status", &ReadRedirectStatus, &WriteStatus, &RedirectStatusSchema};

@@ -128,6 +128,7 @@ extern const ValueType kDuration;        // Duration
 extern const ValueType kDurationOrOff;   // Duration, kNever
 extern const ValueType kSize;            // std::uint64_t
 extern const ValueType kSizeOrOff;       // std::uint64_t, kUnlimited
+extern const ValueType kByteRateOrOff;   // std::uint64_t octets a second, kUnlimited
 extern const ValueType kChoice;          // an enum of one octet, in the order of the choices
 extern const ValueType kStatus;          // int
 extern const ValueType kRedirectStatus;  // int

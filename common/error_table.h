@@ -13,6 +13,7 @@
 TG_ERROR(kClientClosed,           "client_closed",            0,   kClient,   "http_request_error")
 TG_ERROR(kRequestHeadTimeout,     "request_head_timeout",     408, kClient,   "http_request_error")
 TG_ERROR(kBodyIdleTimeout,        "body_idle_timeout",        408, kClient,   "http_request_error")
+TG_ERROR(kBodyTooSlow,            "body_too_slow",            408, kClient,   "http_request_error")
 TG_ERROR(kWriteIdleTimeout,       "write_idle_timeout",       0,   kClient,   "connection_write_timeout")
 TG_ERROR(kKeepaliveTimeout,       "keepalive_timeout",        0,   kClient,   "http_request_error")
 TG_ERROR(kTunnelIdleTimeout,      "tunnel_idle_timeout",      0,   kClient,   "connection_read_timeout")

@@ -123,6 +123,10 @@ inline constexpr std::array kTimeoutSettings = {
             "From the first octet of a request to the end of its head (408)."},
     Setting{"body_idle", &kDurationOrOff, kField<&TimeoutsConfig::body_idle>, "30s", kWait,
             "Between two pieces of a body, in either direction (408)."},
+    Setting{"body_min_rate", &kByteRateOrOff, kField<&TimeoutsConfig::body_min_rate>, "off",
+            Between(1, 1ULL << 30U),
+            "The least that a request body must come at, on average, once the client has been "
+            "waited for longer than body_idle (408)."},
     Setting{"keepalive", &kDurationOrOff, kField<&TimeoutsConfig::keepalive>, "75s", kWait,
             "How long an idle downstream connection is kept."},
     Setting{"write_idle", &kDurationOrOff, kField<&TimeoutsConfig::write_idle>, "30s", kWait,

@@ -77,6 +77,7 @@ Result<> Exchange::Prepare() {
   }
   route_ = match.route;
   timeouts_ = &route_->timeouts;
+  body_pace_ = BodyPace(timeouts_->body_idle, timeouts_->body_min_rate);
   if (request_.body == BodyKind::kLength && request_.content_length > route_->max_body) {
     return Fail(ErrorKind::kBodyTooLarge, "content-length is over max_body");
   }
@@ -171,11 +172,14 @@ Task<void> Exchange::SendBody() {
     if (!body_read_ && (head_sent || downstream_->HasBodyNow())) {
       // A client that waits for 100 (Continue) has nothing to send yet: the origin's deadline is
       // running.
-      if (body_invited_) {
-        body_deadline_.Arm(timeouts_->body_idle);
+      TimePoint since = services_.loop.now();
+      bool counts = body_invited_;
+      if (counts) {
+        body_deadline_.Arm(body_pace_.Patience(body_octets_));
       }
       auto read = co_await downstream_->ReadBody();
       body_deadline_.Disarm();
+      body_pace_.Waited(counts ? Duration(services_.loop.now() - since) : Duration::zero());
       if (!read) {
         if (!upload_stopped_) {
           FailWith(std::move(read).error());
@@ -255,7 +259,7 @@ Task<void> Exchange::ReadFinalHead() {
       body_invited_ = true;
       answer_deadline_.Disarm();
       if (upload_running_) {
-        body_deadline_.Arm(timeouts_->body_idle);
+        body_deadline_.Arm(body_pace_.Patience(body_octets_));
       }
     }
   }
@@ -557,7 +561,9 @@ void Exchange::OnAnswerTimeout() {
 }
 
 void Exchange::OnBodyTimeout() {
-  FailWith(Error(ErrorKind::kBodyIdleTimeout, "nothing of the body within body_idle"));
+  bool slow = body_pace_.Patience(body_octets_) < timeouts_->body_idle;
+  FailWith(slow ? Error(ErrorKind::kBodyTooSlow, "the body came slower than body_min_rate")
+                : Error(ErrorKind::kBodyIdleTimeout, "nothing of the body within body_idle"));
 }
 
 void Exchange::OnWriteTimeout() {

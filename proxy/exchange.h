@@ -7,6 +7,7 @@
 #include <optional>
 #include <string_view>
 
+#include "proxy/body_pace.h"
 #include "proxy/exchange_log.h"
 #include "proxy/http/stream.h"
 #include "proxy/services.h"
@@ -114,6 +115,7 @@ class Exchange {
   // For 405: the methods that would do.
   std::string allow_;
   std::uint64_t body_octets_ = 0;
+  BodyPace body_pace_;
   // The whole body, if it came in one piece: the downstream connection keeps it until EndRequest.
   std::span<const char> body_at_hand_;
 };

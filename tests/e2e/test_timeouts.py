@@ -68,6 +68,35 @@ def test_a_body_that_stops_coming_is_408(launch, origin):
     assert origin.peers[0].finished.wait(10)
 
 
+def test_a_body_that_comes_drop_by_drop_is_408_where_a_rate_is_asked_for(launch, origin):
+    """R-U-Dead-Yet: each octet is in time for body_idle."""
+    tidegate = with_timeouts(launch, origin.address, body_idle="300ms", body_min_rate="1KiB/s")
+    with tidegate.connect() as client, Took():
+        client.send(request("POST", "/", "Content-Length: 100000"))
+        client.sock.settimeout(0.05)
+        began = time.monotonic()
+        while not client.received:
+            assert time.monotonic() - began < 10, "each octet buys more time than it is worth"
+            try:
+                client.sock.send(b"x")
+                client.received += client.sock.recv(4096)
+            except TimeoutError:
+                continue
+        client.sock.settimeout(10)
+        expect_error(tidegate, client.response("POST"), "body_too_slow", closes=True)
+    assert origin.peers[0].finished.wait(10), "the request that was cut short is not kept"
+
+
+def test_a_body_at_its_rate_is_in_time(launch, origin):
+    tidegate = with_timeouts(launch, origin.address, body_idle="300ms", body_min_rate="1KiB/s")
+    with tidegate.connect() as client:
+        client.send(request("POST", "/", "Content-Length: 8192"))
+        for _ in range(8):
+            assert client.silent(0.08)
+            client.send(b"x" * 1024)
+        assert client.response("POST").status == 200
+
+
 def test_a_slow_body_that_keeps_coming_is_in_time(launch, origin):
     tidegate = with_timeouts(launch, origin.address, body_idle="300ms")
     with tidegate.connect() as client:

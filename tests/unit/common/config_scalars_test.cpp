@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/support/config_text.h"
@@ -80,6 +81,31 @@ TEST(ConfigScalars, DurationsHaveUnitsAndARange) {
        "upgrade.ready_timeout: this cannot be off | the default is \"30s\"\n"},
       {R"("timeouts": { "keepalive": 1.5 })",
        "timeouts.keepalive: expected a duration such as \"30s\", not a number\n"},
+  });
+}
+
+TEST(ConfigScalars, RatesAreSizesASecond) {
+  auto rate = [](const char* text) {
+    return ConfigFrom(With(fmt::format(R"("timeouts": {{ "body_min_rate": "{}" }})", text)))
+        .timeouts.body_min_rate;
+  };
+  EXPECT_EQ(rate("500B/s"), 500U);
+  EXPECT_EQ(rate("2KiB/s"), 2048U);
+  EXPECT_EQ(rate("off"), kUnlimited);
+  const char* range =
+      "timeouts.body_min_rate: \"0B/s\" is out of range | the range is \"1B/s\" to \"1GiB/s\"\n";
+  ExpectFaults({
+      {R"("timeouts": { "body_min_rate": 500 })",
+       "timeouts.body_min_rate: a rate needs a unit | write \"500B/s\", not 500\n"},
+      {R"("timeouts": { "body_min_rate": "1KiB" })",
+       "timeouts.body_min_rate: \"1KiB\" is not a rate | write e.g. \"500B/s\", \"1KiB/s\" or "
+       "\"off\"\n"},
+      {R"("timeouts": { "body_min_rate": "off/s" })",
+       "timeouts.body_min_rate: \"off/s\" is not a rate | write e.g. \"500B/s\", \"1KiB/s\" or "
+       "\"off\"\n"},
+      {R"("timeouts": { "body_min_rate": "0B/s" })", range},
+      {R"("timeouts": { "body_min_rate": false })",
+       "timeouts.body_min_rate: expected a rate such as \"1KiB/s\", not true or false\n"},
   });
 }
 
