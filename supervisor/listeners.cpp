@@ -91,6 +91,16 @@ void RemoveStaleSocket(const BindAddress& address, const std::string& path) {
   }
 }
 
+// What accepted sockets inherit: no system call a connection. Also of sockets that systemd gave.
+void SetInherited(int fd) {
+  int on = 1;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  // A client that reads slowly keeps so much in the kernel, not the megabytes that a send buffer
+  // grows to. One that keeps up never notices: only what does not fit its window counts.
+  int unsent = 256 * 1024;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+}
+
 Result<UniqueFd> BindSocket(const BindAddress& address, const Address& shown, bool reuse_port) {
   int family = address.storage.ss_family;
   UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -101,8 +111,6 @@ Result<UniqueFd> BindSocket(const BindAddress& address, const Address& shown, bo
   int off = 0;
   if (family != AF_UNIX) {
     ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    // Accepted sockets inherit it: no system call a connection.
-    ::setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   }
   if (family == AF_INET6) {
     ::setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, shown.host.empty() ? &off : &on, sizeof(on));
@@ -271,6 +279,9 @@ Result<> Listeners::Open(ListenerSockets& sockets, const ListenerConfig& config,
     }
     sockets.slots.push_back(std::move(*fd));
     *address = BoundTo(sockets.slots.front().get());
+  }
+  for (const UniqueFd& fd : sockets.slots) {
+    SetInherited(fd.get());
   }
   sockets.bound = BoundAddress(sockets.slots.front().get());
   return {};
