@@ -43,9 +43,12 @@ void H1Connection<Role>::Abort(Error error) noexcept {
   }
   // A body that ends with the connection looks whole unless the end is a reset.
   bool looks_whole = framing_ == Framing::kRaw && !write_complete_;
+  // A peer that takes nothing would leave megabytes in the kernel for minutes after a clean close.
+  bool takes_nothing = error.kind() == ErrorKind::kWriteIdleTimeout ||
+                       error.kind() == ErrorKind::kUpstreamWriteTimeout;
   failure_ = std::move(error);
   phase_ = Phase::kFailed;
-  stream_->Close(looks_whole);
+  stream_->Close(looks_whole || takes_nothing);
   this->reader_.Wake();
   this->writer_.Wake();
 }
