@@ -3,10 +3,13 @@
 import threading
 import time
 
+import pytest
+
 from support.client import request
 from support.daemon import basic
 from support.errors import expect_error, expect_line
 from support.origin import black_hole
+from support.wire import Ended
 
 SHORT = 0.3  # seconds, as configured below
 
@@ -131,6 +134,10 @@ def test_a_client_that_does_not_read_is_cut(launch, origin):
         client.response_head()
         line = tidegate.logged(path="/unread")
         expect_line(line, "write_idle_timeout", status=200)
+        # A clean end would leave what it does not read in the kernel.
+        with pytest.raises(Ended) as ended:
+            client.to_end()
+        assert ended.value.how == "reset"
     assert origin.peers[0].finished.wait(10), "the upstream connection is given up too"
 
 
