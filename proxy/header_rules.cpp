@@ -85,6 +85,24 @@ std::string_view Trimmed(std::string_view text) {
   return text;
 }
 
+// RFC 9110 section 7.8: names with or without a version, all of them tokens; and none is HTTP/2,
+// which would be requests that no rule has seen.
+bool MayUpgradeTo(std::string_view protocols) {
+  while (!protocols.empty()) {
+    std::size_t comma = protocols.find(',');
+    std::string_view protocol = Trimmed(protocols.substr(0, comma));
+    protocols = comma == std::string_view::npos ? "" : protocols.substr(comma + 1);
+    std::size_t slash = protocol.find('/');
+    std::string_view name = protocol.substr(0, slash);
+    bool version_is_token = slash == std::string_view::npos || IsToken(protocol.substr(slash + 1));
+    if (!protocol.empty() &&
+        (!IsToken(name) || !version_is_token || EqualsIgnoringCase(name, "h2c"))) {
+      return false;
+    }
+  }
+  return true;
+}
+
 // True for the usual values of Connection, which name nothing that has to be looked for.
 bool NamesNothing(std::string_view value) {
   return value == "keep-alive" || value == "close" || value == "Upgrade" ||
@@ -272,7 +290,7 @@ void RewriteRequest(RequestHead& head, const RouteConfig& route, const Forwarded
     return likeness == Likeness::kImpostor ||
            (likeness == Likeness::kXForwarded && !client.trusted);
   });
-  if (!head.upgrade.empty() && (head.minor_version == 0 || ListHasToken(head.upgrade, "h2c"))) {
+  if (!head.upgrade.empty() && (head.minor_version == 0 || !MayUpgradeTo(head.upgrade))) {
     head.upgrade = {};
   }
 

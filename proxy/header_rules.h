@@ -35,9 +35,9 @@ namespace tidegate {
 //   Via                "1.1 tidegate" (the version that we received), after what was there
 // and X-Request-Id: `request_id`, which lives in the arena (ChooseRequestId). Then the route's
 // edits (Host can be set, which changes head.authority too, not added or removed) and strip_prefix.
-// An Upgrade of HTTP/1.0 or one that offers h2c is dropped whole (RFC 9110 section 7.8: we may
-// ignore it). `route` and `forwarded` must outlive the use of `head`. head.target may become
-// another view; the old one stays valid.
+// An Upgrade of HTTP/1.0, one that offers h2c or one with a malformed protocol is dropped whole
+// (RFC 9110 section 7.8: we may ignore it). `route` and `forwarded` must outlive the use of `head`.
+// head.target may become another view; the old one stays valid.
 void RewriteRequest(RequestHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
                     const ClientInfo& client, std::string_view request_id);
 

@@ -306,10 +306,18 @@ TEST(HeaderRulesTest, KeepsAnUpgradeUnlessItIsH2cOrOfHttp10) {
   script.Rewrite();
   EXPECT_EQ(script.head.upgrade, "websocket");
 
-  Script h2c;
-  h2c.head.upgrade = "foo, H2C";
-  h2c.Rewrite();
-  EXPECT_EQ(h2c.head.upgrade, "");
+  for (const char* refused : {"foo, H2C", "h2c/1", "\"h2c\"", "foo, a b", "foo/", "/1", "foo/1/2"}) {
+    Script script_of_refused;
+    script_of_refused.head.upgrade = refused;
+    script_of_refused.Rewrite();
+    EXPECT_EQ(script_of_refused.head.upgrade, "") << refused;
+  }
+  for (const char* kept : {"foo, bar/1.0", "foo,, bar", "h2"}) {
+    Script script_of_kept;
+    script_of_kept.head.upgrade = kept;
+    script_of_kept.Rewrite();
+    EXPECT_EQ(script_of_kept.head.upgrade, kept);
+  }
 
   Script old;
   old.head.upgrade = "websocket";
