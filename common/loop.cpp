@@ -62,6 +62,7 @@ void Loop::RunUntilClosed() {
 // kernel still disarm the deadline that has passed meanwhile.
 void Loop::OnCheck(uv_check_t* handle) {
   auto* loop = static_cast<Loop*>(handle->data);
+  ++loop->turn_;
   ReadyQueue::Drain();
   loop->wheel_.Advance(uv_now(&loop->loop_));
   ReadyQueue::Drain();

@@ -23,6 +23,9 @@ class Loop {
   // Milliseconds, monotonic, as of the last poll.
   TimePoint now() { return wheel_.now(); }
 
+  // Grows with every poll: what is known of sockets is as new as the turn.
+  std::uint64_t turn() const { return turn_; }
+
   // Turns until Stop.
   void Run();
   void Stop();
@@ -45,6 +48,7 @@ class Loop {
   uv_prepare_t prepare_;
   uv_timer_t timer_;
   TimerWheel wheel_;
+  std::uint64_t turn_ = 0;
   // What timer_ is armed for; kNothing if it is not.
   TimePoint timer_at_ = TimerWheel::kNothing;
 };

@@ -122,7 +122,7 @@ inline constexpr std::array kTimeoutSettings = {
     Setting{"request_head", &kDurationOrOff, kField<&TimeoutsConfig::request_head>, "15s", kWait,
             "From the first octet of a request to the end of its head (408)."},
     Setting{"body_idle", &kDurationOrOff, kField<&TimeoutsConfig::body_idle>, "30s", kWait,
-            "Between two pieces of a body, in either direction (408)."},
+            "Between two pieces of the body of a request (408)."},
     Setting{"body_min_rate", &kByteRateOrOff, kField<&TimeoutsConfig::body_min_rate>, "off",
             Between(1, 1ULL << 30U),
             "The least that a request body must come at, on average, once the client has been "
@@ -136,7 +136,9 @@ inline constexpr std::array kTimeoutSettings = {
     Setting{"upstream_connect", &kDurationOrOff, kField<&TimeoutsConfig::upstream_connect>, "3s",
             kWait, "Connecting to an endpoint (504)."},
     Setting{"upstream_response", &kDurationOrOff, kField<&TimeoutsConfig::upstream_response>, "60s",
-            kWait, "From the end of the request to the head of the response (504)."},
+            kWait,
+            "From the end of the request to the head of the response, and between two pieces of "
+            "its body (504)."},
     Setting{"upstream_idle", &kDurationOrOff, kField<&TimeoutsConfig::upstream_idle>, "55s", kWait,
             "How long an idle upstream connection is kept; below what the upstream itself allows."},
 };

@@ -121,14 +121,18 @@ void SocketStream::OnRead(uv_stream_t* handle, ssize_t size, const uv_buf_t*) {
   static_cast<Block*>(handle->data)->stream->HearRead(size);
 }
 
-// libuv reports the end without asking when a hang-up comes with a read that was not full
-// (uv__stream_io), also if a reset was what hung up: octets and RST in one poll. A body that ends
-// with the connection would look whole.
-bool SocketStream::WasReset() const {
+ssize_t SocketStream::Peek() const {
   uv_os_fd_t fd = -1;
   char octet = 0;
-  return uv_fileno(reinterpret_cast<const uv_handle_t*>(&block_->tcp), &fd) == 0 &&
-         ::recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno != EAGAIN;
+  if (uv_fileno(reinterpret_cast<const uv_handle_t*>(&block_->tcp), &fd) != 0) {
+    return -EBADF;
+  }
+  ssize_t size = ::recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT);
+  return size < 0 ? -errno : size;
+}
+
+bool SocketStream::IsQuiet() const {
+  return begin_ == end_ && read_state_ == ReadState::kOpen && Peek() == -EAGAIN;
 }
 
 void SocketStream::HearRead(ssize_t size) {
@@ -167,7 +171,11 @@ void SocketStream::HearRead(ssize_t size) {
   }
   reading_ = false;
   uv_read_stop(uv());
-  read_state_ = size == UV_EOF && !WasReset() ? ReadState::kEnded : ReadState::kFailed;
+  // libuv reports the end without asking when a hang-up comes with a read that was not full
+  // (uv__stream_io), also if a reset was what hung up: octets and RST in one poll. A body that ends
+  // with the connection would look whole.
+  ssize_t rest = size == UV_EOF ? Peek() : size;
+  read_state_ = rest >= 0 || rest == -EAGAIN ? ReadState::kEnded : ReadState::kFailed;
   if (owner_ != nullptr) {
     owner_->OnReadable();
   }

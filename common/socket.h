@@ -25,6 +25,7 @@ class SocketStream final : public Stream {
   std::span<char> readable() override { return {buffer_ + begin_, end_ - begin_}; }
   void Consume(std::size_t size) override;
   ReadState read_state() const override { return read_state_; }
+  bool IsQuiet() const override;
   WriteStatus Write(std::span<const uv_buf_t> buffers) override;
   std::size_t unwritten() const override;
   const std::optional<Error>& write_error() const override { return write_error_; }
@@ -52,7 +53,8 @@ class SocketStream final : public Stream {
   uv_stream_t* uv() { return reinterpret_cast<uv_stream_t*>(&block_->tcp); }
   void StartReading();
   void ReleaseBuffer();
-  bool WasReset() const;
+  // recv(2) of one octet that leaves it there: its result, or the negative errno.
+  ssize_t Peek() const;
   void HearRead(ssize_t size);
 
   BufferPool& pool_;

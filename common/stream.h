@@ -47,6 +47,8 @@ class Stream {
   // Forgets the first `size` octets of readable().
   virtual void Consume(std::size_t size) = 0;
   virtual ReadState read_state() const = 0;
+  // Nothing was read, and the kernel has nothing either: no octets, no end. A system call.
+  virtual bool IsQuiet() const = 0;
 
   // Writes all of `buffers`, at most kMaxBuffers. kPending: the rest follows, the octets must stay
   // where they are until OnWritten or the destructor; no other write until then. kFailed: see

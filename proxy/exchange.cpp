@@ -93,7 +93,7 @@ Result<> Exchange::Prepare() {
     return Fail(std::move(hop).error());
   }
   answer_options_ = *hop == HopDecision::kAnswer;
-  if (HasRequestBody()) {
+  if (request_.body == BodyKind::kChunked || request_.content_length > 0) {
     request_.upgrade = {};
   }
   RewriteRequest(request_, *route_, snapshot_->config().forwarded, *client_, log_.record().id);
@@ -131,7 +131,7 @@ Task<void> Exchange::Forward() {
 
 Task<void> Exchange::Attempt() {
   upstream_ = &lease_.stream();
-  final_head_read_ = false;
+  final_head_read_ = upload_stopped_ = false;
   log_.record().reused = lease_.reused();
   lease_.stream().BeginExchange(response_);
   TaskScope scope;
@@ -172,24 +172,25 @@ Task<void> Exchange::SendBody() {
     if (!body_read_ && (head_sent || downstream_->HasBodyNow())) {
       // A client that waits for 100 (Continue) has nothing to send yet: the origin's deadline is
       // running.
-      TimePoint since = services_.loop.now();
-      bool counts = body_invited_;
-      if (counts) {
+      body_awaited_ = services_.loop.now();
+      if (body_invited_) {
         body_deadline_.Arm(body_pace_.Patience(body_octets_));
       }
       auto read = co_await downstream_->ReadBody();
       body_deadline_.Disarm();
-      body_pace_.Waited(counts ? Duration(services_.loop.now() - since) : Duration::zero());
+      Duration waited(services_.loop.now() - std::exchange(body_awaited_, 0));
       if (!read) {
-        if (!upload_stopped_) {
+        // Who has its answer may stop sending (RFC 9112 section 9.5).
+        if (!upload_stopped_ && !final_head_read_) {
           FailWith(std::move(read).error());
         }
         break;
       }
-      if (!body_invited_) {
+      if (body_invited_) {
+        body_pace_.Waited(waited);
+      } else {
         // It did not wait for 100: from now on the client's time counts again.
-        body_invited_ = true;
-        answer_deadline_.Disarm();
+        InviteBody();
       }
       chunk = *read;
       body_read_ = chunk.last;
@@ -256,9 +257,9 @@ Task<void> Exchange::ReadFinalHead() {
       services_.counters.Add(CounterId::kResponses1xx);
     }
     if (response_.status == 100 && !body_invited_) {
-      body_invited_ = true;
-      answer_deadline_.Disarm();
-      if (upload_running_) {
+      InviteBody();
+      if (body_awaited_ != 0) {
+        body_awaited_ = services_.loop.now();
         body_deadline_.Arm(body_pace_.Patience(body_octets_));
       }
     }
@@ -270,14 +271,7 @@ Task<void> Exchange::ReadFinalHead() {
   }
   log_.AnswerCame(response_.status);
   if (response_.status == 101) {
-    // RFC 9110 section 7.8: one of the protocols that were offered. A client that is told of
-    // another would read the tunnel's octets as something else than their sender meant.
-    if (request_.upgrade.empty()) {
-      FailWith(Error(ErrorKind::kUpstreamUpgradeFailed, "a 101 that nobody asked for"));
-    } else if (response_.upgrade.empty() || !ListHasToken(request_.upgrade, response_.upgrade)) {
-      FailWith(
-          Error(ErrorKind::kUpstreamUpgradeFailed, "a 101 to a protocol that was not offered"));
-    }
+    JudgeUpgrade();
   }
 }
 
@@ -303,7 +297,7 @@ Task<void> Exchange::RelayAnswer() {
     }
     if (!head_written) {
       log_.record().status = response_.status;
-      if (chunk.last && upload_running_ && !downstream_->request_complete()) {
+      if (chunk.last && !downstream_->request_complete()) {
         // The answer is whole before the request is: what the client still sends goes nowhere.
         downstream_->CloseAfter();
       }
@@ -321,47 +315,6 @@ Task<void> Exchange::RelayAnswer() {
       co_return;
     }
     if (chunk.last) {
-      co_return;
-    }
-  }
-}
-
-// After a 101: octets both ways until both sides have ended (RFC 9110 section 7.8).
-Task<void> Exchange::RunTunnel(TaskScope& scope) {
-  RewriteResponse(response_, *route_, snapshot_->config().forwarded, Date());
-  log_.record().status = 101;
-  const std::span<const char> no_body;
-  auto written = co_await downstream_->WriteHead(response_, no_body, true);
-  if (!written) {
-    FailWith(std::move(written).error());
-    co_return;
-  }
-  state_ = State::kTunnel;
-  services_.counters.Add(CounterId::kTunnelsActive);
-  downstream_->BecomeTunnel();
-  upstream_->BecomeTunnel();
-  tunnel_deadline_.Arm(timeouts_->tunnel_idle);
-  scope.Start(RelayTunnel(*downstream_, *upstream_));
-  co_await RelayTunnel(*upstream_, *downstream_);
-  co_await scope.Join();
-  tunnel_deadline_.Disarm();
-  services_.counters.Subtract(CounterId::kTunnelsActive);
-}
-
-Task<void> Exchange::RelayTunnel(MessageStream& from, MessageStream& to) {
-  while (true) {
-    auto read = co_await from.ReadBody();
-    if (!read) {
-      FailWith(std::move(read).error());
-      co_return;
-    }
-    tunnel_deadline_.Arm(timeouts_->tunnel_idle);
-    auto written = co_await to.WriteBody(read->data, read->last);
-    if (!written) {
-      FailWith(std::move(written).error());
-      co_return;
-    }
-    if (read->last) {
       co_return;
     }
   }
@@ -430,7 +383,7 @@ void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& dow
   failure_.reset();
   state_ = State::kRunning;
   upload_running_ = upload_stopped_ = answer_options_ = false;
-  body_invited_ = !request_.expects_continue;
+  body_invited_ = !request_.expects_continue || !HasRequestBody();
   allow_.clear();
   lease_request_ = {};
   body_octets_ = 0;
@@ -471,7 +424,7 @@ bool Exchange::MayRetry(std::uint64_t attempts_made) {
     attempt.body_octets_gone = body_octets_ - body_at_hand_.size();
     attempt.response_octets = stream.octets_in();
   }
-  if (downstream_->head_sent() || upload_stopped_) {
+  if (downstream_->head_sent() || (upload_stopped_ && body_octets_ > 0)) {
     return false;
   }
   const RetryConfig& config = snapshot_->UpstreamOf(*route_).config().retry;
@@ -508,7 +461,10 @@ void Exchange::StopUpload() {
   }
   upload_stopped_ = true;
   Error stopped(ErrorKind::kCancelled, "the answer ended before the upload did");
-  if (!body_read_) {
+  if (body_octets_ == 0) {
+    // Another attempt may want it.
+    downstream_->CancelRead();
+  } else if (!body_read_) {
     downstream_->InterruptRead(stopped);
   }
   upstream_->Abort(std::move(stopped));
@@ -560,7 +516,17 @@ void Exchange::OnAnswerTimeout() {
                                           : "no answer within upstream_response"));
 }
 
+void Exchange::InviteBody() {
+  body_invited_ = true;
+  if (!final_head_read_) {
+    answer_deadline_.Disarm();
+  }
+}
+
 void Exchange::OnBodyTimeout() {
+  if (final_head_read_) {
+    return;
+  }
   bool slow = body_pace_.Patience(body_octets_) < timeouts_->body_idle;
   FailWith(slow ? Error(ErrorKind::kBodyTooSlow, "the body came slower than body_min_rate")
                 : Error(ErrorKind::kBodyIdleTimeout, "nothing of the body within body_idle"));
@@ -584,11 +550,10 @@ void Exchange::OnUploadTimeout() {
     upload_deadline_.Arm(timeouts_->write_idle);
     return;
   }
+  if (final_head_read_) {
+    return;
+  }
   FailWith(Error(ErrorKind::kUpstreamWriteTimeout, "the endpoint took nothing within write_idle"));
-}
-
-void Exchange::OnTunnelTimeout() {
-  FailWith(Error(ErrorKind::kTunnelIdleTimeout, "nothing either way within tunnel_idle"));
 }
 
 }  // namespace tidegate

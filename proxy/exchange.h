@@ -1,6 +1,7 @@
 #pragma once
 
-// One request and its one answer. Story and rules are in exchange.cpp.
+// One request and its one answer. Story and rules are in exchange.cpp, the tunnel in
+// exchange_tunnel.cpp.
 
 #include <cstdint>
 #include <memory>
@@ -49,6 +50,7 @@ class Exchange {
   Task<void> SendBody();
   Task<void> ReadFinalHead();
   Task<void> RelayAnswer();
+  void JudgeUpgrade();
   Task<void> RunTunnel(TaskScope& scope);
   Task<void> RelayTunnel(MessageStream& from, MessageStream& to);
   Task<void> AnswerLocally();
@@ -62,6 +64,8 @@ class Exchange {
   // Records the first failure and stops everything else of the attempt.
   void FailWith(Error error);
   void StopUpload();
+  // The client's time counts from now on, not that of the origin that was to ask for the body.
+  void InviteBody();
   // Octets of the request body that are there already are read and forgotten, so that the
   // connection can be kept.
   void DiscardBodyAtHand();
@@ -116,6 +120,8 @@ class Exchange {
   std::string allow_;
   std::uint64_t body_octets_ = 0;
   BodyPace body_pace_;
+  // Since when a piece of it has been waited for; 0: none is.
+  TimePoint body_awaited_ = 0;
   // The whole body, if it came in one piece: the downstream connection keeps it until EndRequest.
   std::span<const char> body_at_hand_;
 };

@@ -47,9 +47,12 @@ Task<void> Session::ServeRequests() {
   Duration patience = services_.snapshot->config().timeouts.request_head;
   while (true) {
     state_ = State::kIdle;
+    connection_.DropEmptyLines();
     if (!connection_.has_octets()) {
       deadline_.Arm(patience);
-      co_await connection_.WaitForOctets();
+      do {
+        co_await connection_.WaitForOctets();
+      } while (connection_.DropEmptyLines());
     }
     if (!connection_.has_octets() || connection_.aborted()) {
       break;

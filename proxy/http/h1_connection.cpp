@@ -37,6 +37,12 @@ void H1Connection<Role>::InterruptRead(Error error) {
 }
 
 template <class Role>
+void H1Connection<Role>::CancelRead() {
+  read_cancelled_ = this->reader_.waiting();
+  this->reader_.Wake();
+}
+
+template <class Role>
 void H1Connection<Role>::Abort(Error error) noexcept {
   if (failure_) {
     return;
@@ -201,6 +207,9 @@ Result<BodyChunk> H1Connection<Role>::TakeBody() {
   if (failure_) {
     return Fail(*failure_);
   }
+  if (std::exchange(read_cancelled_, false)) {
+    return Fail(ErrorKind::kCancelled, "not wanted any more");
+  }
   if (std::exchange(chunk_ready_, false)) {
     return chunk_;
   }
@@ -357,6 +366,20 @@ void H1ServerConnection::BeginRequest(RequestHead& head, const DecoderLimits& li
   decoder_.BeginRequest(head);
 }
 
+bool H1ServerConnection::DropEmptyLines() {
+  constexpr std::string_view kEmptyLine = "\r\n";
+  std::span<const char> octets = stream_->readable();
+  std::string_view rest(octets.data(), octets.size());
+  while (rest.starts_with(kEmptyLine)) {
+    rest.remove_prefix(kEmptyLine.size());
+  }
+  if (octets.empty() || !rest.empty()) {
+    return false;
+  }
+  stream_->Consume(octets.size());
+  return true;
+}
+
 void H1ServerConnection::EndRequest() {
   // Where it is not the client's wish alone, more may come: CloseAfter.
   client_wants_close_ =
@@ -371,6 +394,8 @@ void H1ServerConnection::BeginLinger() {
   read_failure_.reset();
   phase_ = Phase::kBetween;
   BecomeTunnel();
+  // The answer is with the kernel: a reset at the end of the linger would take it from there.
+  write_complete_ = true;
   stream_->ShutdownWrite();
 }
 

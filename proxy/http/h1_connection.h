@@ -20,6 +20,7 @@ template <class Role>
 class H1Connection : public Role, protected StreamOwner {
  public:
   void InterruptRead(Error error) override;
+  void CancelRead() override;
   void Abort(Error error) noexcept override;
   std::size_t unwritten() const override { return stream_->unwritten(); }
   void BecomeTunnel() override;
@@ -80,6 +81,7 @@ class H1Connection : public Role, protected StreamOwner {
   Framing framing_ = Framing::kNone;
   bool head_ready_ = false;
   bool chunk_ready_ = false;
+  bool read_cancelled_ = false;
   bool write_complete_ = false;
   bool tunnel_ = false;
 };
@@ -107,6 +109,8 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   OctetsAwaiter WaitForOctets() { return {*this}; }
   // There is something to read.
   bool has_octets() const { return !stream_->readable().empty(); }
+  // Empty lines are no request (RFC 9112 section 2.2). True if there were some and nothing else.
+  bool DropEmptyLines();
   // Then: a new request into `head`, which must outlive the exchange. `limits` are those in force
   // now.
   void BeginRequest(RequestHead& head, const DecoderLimits& limits);
@@ -167,6 +171,8 @@ class H1ClientConnection final : public H1Connection<ClientStream> {
   // After the exchange: both messages are complete, the origin keeps the connection, and nothing
   // came after the answer.
   bool reusable() const;
+  // For one that is idle: nothing has come since. A system call.
+  bool IsQuiet() const { return stream_->IsQuiet(); }
   // Between exchanges: `on_octets` is called when octets or the end come, either of which makes the
   // connection useless.
   void SetIdle(Callback on_octets);

@@ -82,6 +82,8 @@ class MessageStream {
 
   // Body reads, the waiting one and later ones, complete with `error`; writing goes on.
   virtual void InterruptRead(Error error) = 0;
+  // The body read that waits, if one does, completes with kCancelled; later ones go on.
+  virtual void CancelRead() = 0;
   // Stops now: closes the connection (HTTP/1) so that the peer sees that the message is incomplete,
   // if it is.
   virtual void Abort(Error error) noexcept = 0;

@@ -98,15 +98,27 @@ Pool::~Pool() {
   TG_CHECK(in_use_ == 0);
 }
 
-std::unique_ptr<PooledConnection> Pool::TakeIdle() {
-  if (idle_.empty()) {
-    return nullptr;
+void Pool::NotePoll() {
+  if (turn_ != loop_.turn()) {
+    turn_ = loop_.turn();
+    polled_ = idle_.size();
   }
-  std::unique_ptr<PooledConnection> connection = std::move(idle_.back());
-  idle_.pop_back();
-  connection->idle_deadline.Disarm();
-  ++in_use_;
-  return connection;
+}
+
+std::unique_ptr<PooledConnection> Pool::TakeIdle() {
+  NotePoll();
+  while (!idle_.empty()) {
+    bool polled = polled_ > 0;
+    auto place = polled ? idle_.begin() + static_cast<std::ptrdiff_t>(--polled_) : idle_.end() - 1;
+    std::unique_ptr<PooledConnection> connection = std::move(*place);
+    idle_.erase(place);
+    if (polled || connection->http.IsQuiet()) {
+      connection->idle_deadline.Disarm();
+      ++in_use_;
+      return connection;
+    }
+  }
+  return nullptr;
 }
 
 Task<Result<std::unique_ptr<PooledConnection>>> Pool::Open(Duration timeout, CancelSlot& cancel) {
@@ -168,6 +180,7 @@ void Pool::GiveBack(std::unique_ptr<PooledConnection> connection) {
   }
   connection->http.SetIdle(Bind<&PooledConnection::OnUseless>(connection.get()));
   connection->idle_deadline.Arm(settings_.idle);
+  NotePoll();
   idle_.push_back(std::move(connection));
 }
 
@@ -177,6 +190,7 @@ void Pool::Forget(PooledConnection& connection) {
   TG_CHECK(found != idle_.end());
   // Moved out first: the destructor must not run inside the vector's erase.
   std::unique_ptr<PooledConnection> gone = std::move(*found);
+  polled_ -= found - idle_.begin() < static_cast<std::ptrdiff_t>(polled_) ? 1 : 0;
   idle_.erase(found);
 }
 

@@ -41,7 +41,9 @@ struct PoolSettings {
 };
 
 // The connections to one endpoint. The one used last is used first, so that what a burst opened
-// grows old and goes.
+// grows old and goes. What an origin sends behind a complete answer must not become the answer of
+// the next request: a connection that has not been polled since its last answer is used after all
+// others, and only when the kernel has nothing for it.
 class Pool {
  public:
   Pool(Loop& loop, BufferPool& buffers, Resolver& resolver, Counters& counters,
@@ -73,13 +75,18 @@ class Pool {
  private:
   friend struct PooledConnection;
   void Forget(PooledConnection& connection);
+  void NotePoll();
 
   Loop& loop_;
   BufferPool& buffers_;
   Counters& counters_;
   Endpoint endpoint_;
   PoolSettings settings_;
+  // In the order of their last use; the first `polled_` of them have been polled since.
   std::vector<std::unique_ptr<PooledConnection>> idle_;
+  std::size_t polled_ = 0;
+  // Of the last GiveBack.
+  std::uint64_t turn_ = 0;
   std::uint64_t in_use_ = 0;
   // Where the next connection begins among the addresses of the endpoint.
   std::size_t next_address_ = 0;

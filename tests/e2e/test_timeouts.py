@@ -160,6 +160,54 @@ def test_an_upstream_that_does_not_answer_is_504(launch, origin):
     assert origin.peers[0].finished.wait(10), "the late answer must not meet another request"
 
 
+def test_an_origin_that_stalls_after_its_100_is_504(launch, origin):
+    """A GET that expects 100 has no body to send: nobody's time but the origin's is running."""
+    origin.forever(lambda peer: (peer.request_head(), peer.send(b"HTTP/1.1 100 Continue\r\n\r\n"), peer.expect_gone()))
+    tidegate = with_timeouts(launch, origin.address, upstream_response="300ms", body_idle="300ms")
+    with tidegate.connect() as client, Took():
+        expect_error(tidegate, client.get("/", "Expect: 100-continue"), "upstream_response_timeout")
+
+
+def test_an_origin_that_stalls_in_an_early_answer_is_cut_though_the_body_comes(launch, origin):
+    def script(peer):
+        peer.request_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        peer.expect_gone()
+    origin.next(script)
+    tidegate = with_timeouts(launch, origin.address, upstream_response="300ms")
+    with tidegate.connect() as client, Took():
+        client.send(request("POST", "/", "Content-Length: 5", "Expect: 100-continue"))
+        assert client.response_head("POST").status == 200
+        client.send(b"hello")
+        assert client.expect_gone() == b"abc"
+    expect_line(tidegate.logged(path="/"), "upstream_response_timeout", status=200)
+
+
+def test_a_101_that_the_client_does_not_take_is_cut(launch, origin):
+    filler = "".join(f"X-{number}: {'f' * 9000}\r\n" for number in range(90))
+    origin.next(lambda peer: (peer.request(), peer.send(b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: raw\r\n"
+                                                        + filler.encode() + b"\r\n"), peer.expect_gone()))
+    tidegate = launch(basic(origin.address, timeouts={"write_idle": "300ms"}, limits={"max_header_bytes": "1MiB"}))
+    with tidegate.connect(receive_buffer=4096) as client, Took():
+        client.send(request("GET", "/", "Connection: upgrade", "Upgrade: raw"))
+        expect_line(tidegate.logged(path="/"), "write_idle_timeout", status=101)
+
+
+def test_an_empty_line_is_no_request(launch, origin):
+    """RFC 9112 section 2.2. A 408 that nobody asked for could meet the next request."""
+    tidegate = with_timeouts(launch, origin.address, request_head="300ms", keepalive="1s")
+    with tidegate.connect() as client:
+        client.send(request(), b"\r\n")
+        assert client.response().status == 200
+        assert client.silent(0.5)
+        client.send(b"\r\n\r\n")
+        client.expect_end()
+    with tidegate.connect() as client:
+        client.send(b"\r\n")
+        client.send(request())
+        assert client.response().status == 200
+
+
 def test_an_interim_answer_does_not_satisfy_the_response_timeout_for_ever(launch, origin):
     def script(peer):
         peer.request()

@@ -5,6 +5,8 @@ import tempfile
 import threading
 from collections import Counter
 
+import pytest
+
 from support.client import request
 from support.daemon import basic
 from support.errors import expect_error
@@ -140,6 +142,47 @@ def test_a_pooled_connection_that_the_origin_closed_is_not_used(tidegate, origin
         client.get("/1")
         assert origin.peers[0].finished.wait(10)
         assert client.get("/2").status == 200
+
+
+@pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)], ids=["late", "expected"])
+def test_a_put_whose_body_has_not_come_is_retried_on_a_stale_connection(tidegate, origin, expect):
+    origin.next(stale)
+    if expect:
+        origin.next(lambda peer: (peer.request_head(), peer.send(b"HTTP/1.1 100 Continue\r\n\r\n"), peer.exactly(5), peer.answer()))
+    with tidegate.connect() as client:
+        client.get("/1")
+        client.send(request("PUT", "/2", "Content-Length: 5", *expect))
+        origin.wait_peers(2)
+        if expect:
+            assert client.interim().status == 100
+        client.send(b"hello")
+        assert client.response("PUT").status == 200
+    assert tidegate.logged(path="/2")["attempts"] == 2
+
+
+POISON = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nPOISON"
+
+
+@pytest.mark.parametrize("size", [100, 16384, 16384 + 65536])
+def test_octets_behind_an_answer_reach_nobody(launch, origin, size):
+    """RFC 9112 section 9.2. The answer fills a read buffer, so that what follows it is still with the kernel when the next request
+    is at hand: of the same client, or of another that waits for the only connection."""
+    def script(peer):
+        peer.request()
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+        length = size - len(head % size)
+        answer = head % length
+        peer.send(answer + b"x" * (size - len(answer)) + POISON)
+        peer.expect_gone()
+    tidegate = launch(upstream(basic(origin.address), max_connections_per_endpoint=1, queue={"size": 10, "timeout": "10s"}))
+    for _ in range(5):
+        origin.next(script)
+        with tidegate.connect() as client, tidegate.connect() as other:
+            client.send(request("GET", "/1"), request("GET", "/2"))
+            other.send(request("GET", "/3"))
+            assert client.response().status == 200
+            assert client.response().body == b"hello\n"
+            assert other.response().body == b"hello\n"
 
 
 def test_a_post_that_was_sent_on_a_stale_connection_is_not_sent_again(tidegate, origin):

@@ -1,0 +1,86 @@
+"""Answers that begin before the request has ended, and closes that begin before the answer has arrived: neither is cut short."""
+
+import signal
+import threading
+
+import pytest
+
+from support.client import request
+from support.daemon import basic
+from support.wait import stays
+
+SHORT = {"body_idle": "300ms", "write_idle": "300ms", "keepalive": "300ms", "upstream_response": "5s"}
+
+
+@pytest.mark.parametrize("stop", ["sending", "half", "nothing"])
+def test_a_long_early_answer_outlives_its_upload(launch, origin, stop):
+    """RFC 9112 section 9.5: who hears an early answer ceases to send. That is no reason to cut the answer."""
+    def script(peer):
+        peer.request_head()
+        peer.send(b"HTTP/1.1 413 Too Much\r\nContent-Length: 10\r\n\r\n")
+        for _ in range(10):
+            assert not go.wait(0.08)
+            peer.send(b"x")
+        peer.expect_gone()
+    go = threading.Event()
+    origin.next(script)
+    tidegate = launch(basic(origin.address, timeouts=SHORT))
+    with tidegate.connect() as client:
+        client.send(request("POST", "/", "Content-Length: 10000000") + b"some of it")
+        head = client.response_head("POST")
+        assert head.status == 413
+        if stop == "half":
+            client.half_close()
+        elif stop == "nothing":
+            # The origin takes nothing: what we send stays in the buffers on the way.
+            client.sock.settimeout(0.1)
+            with pytest.raises(OSError):
+                while True:
+                    client.sock.send(b"y" * 65536)
+            client.sock.settimeout(15)
+        assert client.exactly(10) == b"x" * 10
+        client.expect_gone()
+    assert tidegate.logged(path="/").get("reason") is None
+
+
+def test_an_early_answer_says_close_also_when_the_origin_has_gone(launch, origin):
+    def script(peer):
+        peer.request_head()
+        peer.answer(413, b"no")
+        peer.close()
+    origin.forever(script)
+    tidegate = launch(basic(origin.address))
+    for _ in range(20):
+        with tidegate.connect() as client:
+            client.send(request("POST", "/", "Content-Length: 1000000"), b"z" * 100_000)
+            response = client.response("POST")
+            assert (response.status, response.get("connection")) == (413, "close")
+
+
+def test_a_slow_reader_gets_all_of_an_answer_whose_connection_is_closed(launch, origin):
+    """The lingering close ends after two seconds; what the kernel holds by then still arrives."""
+    body = b"b" * 200_000
+    origin.next(lambda peer: (peer.request(), peer.answer(200, body), peer.expect_gone()))
+    tidegate = launch(basic(origin.address, timeouts=SHORT))
+    with tidegate.connect(receive_buffer=4096) as client:
+        client.send(request())
+        assert client.response_head().status == 200
+        tidegate.logged(path="/")
+        stays(lambda: True, "", 2.8)
+        assert client.exactly(len(body)) == body
+        client.expect_end()
+
+
+def test_a_stop_lets_a_slow_reader_finish(launch, origin):
+    body = b"b" * 200_000
+    origin.next(lambda peer: (peer.request(), peer.answer(200, body), peer.expect_gone()))
+    tidegate = launch(basic(origin.address, shutdown={"timeout": "20s"}))
+    with tidegate.connect(receive_buffer=4096) as client:
+        client.send(request())
+        assert client.response_head().status == 200
+        tidegate.logged(path="/")
+        tidegate.signal(signal.SIGTERM)
+        stays(lambda: True, "", 2.8)
+        assert client.exactly(len(body)) == body
+        client.expect_end()
+    assert tidegate.wait_exit() == 0
