@@ -5,6 +5,7 @@
 namespace tidegate {
 
 Loop::Loop() : wheel_(Initialise(&loop_), &Loop::Clock, &loop_) {
+  loop_.data = this;
   uv_check_init(&loop_, &check_);
   uv_prepare_init(&loop_, &prepare_);
   uv_timer_init(&loop_, &timer_);

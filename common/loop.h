@@ -2,6 +2,7 @@
 
 #include <uv.h>
 
+#include "common/hangup_watch.h"
 #include "common/task.h"
 #include "common/timers.h"
 
@@ -20,6 +21,9 @@ class Loop {
 
   uv_loop_t* uv() { return &loop_; }
   TimerWheel& timers() { return wheel_; }
+  HangupWatch& hangups() { return hangups_; }
+  // That `loop` belongs to.
+  static Loop& Of(uv_loop_t* loop) { return *static_cast<Loop*>(loop->data); }
   // Milliseconds, monotonic, as of the last poll.
   TimePoint now() { return wheel_.now(); }
 
@@ -48,6 +52,7 @@ class Loop {
   uv_prepare_t prepare_;
   uv_timer_t timer_;
   TimerWheel wheel_;
+  HangupWatch hangups_{wheel_};
   std::uint64_t turn_ = 0;
   // What timer_ is armed for; kNothing if it is not.
   TimePoint timer_at_ = TimerWheel::kNothing;

@@ -69,6 +69,7 @@ void SocketStream::Close(bool reset) {
   if (block_ == nullptr) {
     return;
   }
+  unread_.TakeOff();
   CloseBlock(std::exchange(block_, nullptr), reset);
   reading_ = false;
   write_pending_ = false;
@@ -84,6 +85,7 @@ void SocketStream::SetOwner(StreamOwner* owner) {
 }
 
 void SocketStream::StartReading() {
+  unread_.TakeOff();
   reading_ = uv_read_start(uv(), &SocketStream::OnAllocate, &SocketStream::OnRead) == 0;
 }
 
@@ -119,6 +121,22 @@ void SocketStream::OnAllocate(uv_handle_t* handle, std::size_t, uv_buf_t* out) {
 
 void SocketStream::OnRead(uv_stream_t* handle, ssize_t size, const uv_buf_t*) {
   static_cast<Block*>(handle->data)->stream->HearRead(size);
+}
+
+void SocketStream::OnReadingOver() {
+  reading_ = false;
+  uv_os_fd_t fd = -1;
+  if (watches_resets_ && read_state_ != ReadState::kFailed &&
+      uv_fileno(reinterpret_cast<const uv_handle_t*>(&block_->tcp), &fd) == 0) {
+    unread_.List(Loop::Of(block_->tcp.loop).hangups(), fd);
+  }
+}
+
+void SocketStream::OnReset() {
+  read_state_ = ReadState::kFailed;
+  if (owner_ != nullptr) {
+    owner_->OnReadable();
+  }
 }
 
 ssize_t SocketStream::Peek() const {
@@ -158,7 +176,7 @@ void SocketStream::HearRead(ssize_t size) {
     // turn after a full read, when nobody had the chance to consume: that one is free.
     if (no_room_) {
       uv_read_stop(uv());
-      reading_ = false;
+      OnReadingOver();
     }
     no_room_ = true;
     return;
@@ -169,13 +187,13 @@ void SocketStream::HearRead(ssize_t size) {
   if (size == 0) {
     return;
   }
-  reading_ = false;
   uv_read_stop(uv());
   // libuv reports the end without asking when a hang-up comes with a read that was not full
   // (uv__stream_io), also if a reset was what hung up: octets and RST in one poll. A body that ends
   // with the connection would look whole.
   ssize_t rest = size == UV_EOF ? Peek() : size;
   read_state_ = rest >= 0 || rest == -EAGAIN ? ReadState::kEnded : ReadState::kFailed;
+  OnReadingOver();
   if (owner_ != nullptr) {
     owner_->OnReadable();
   }

@@ -26,6 +26,7 @@ class SocketStream final : public Stream {
   void Consume(std::size_t size) override;
   ReadState read_state() const override { return read_state_; }
   bool IsQuiet() const override;
+  void WatchResets() override { watches_resets_ = true; }
   WriteStatus Write(std::span<const uv_buf_t> buffers) override;
   std::size_t unwritten() const override;
   const std::optional<Error>& write_error() const override { return write_error_; }
@@ -52,6 +53,9 @@ class SocketStream final : public Stream {
   static void OnRead(uv_stream_t* handle, ssize_t size, const uv_buf_t* buffer);
   uv_stream_t* uv() { return reinterpret_cast<uv_stream_t*>(&block_->tcp); }
   void StartReading();
+  // Reading has stopped by itself.
+  void OnReadingOver();
+  void OnReset();
   void ReleaseBuffer();
   // recv(2) of one octet that leaves it there: its result, or the negative errno.
   ssize_t Peek() const;
@@ -59,6 +63,7 @@ class SocketStream final : public Stream {
 
   BufferPool& pool_;
   Block* block_;
+  WatchedSocket unread_{Bind<&SocketStream::OnReset>(this)};
   StreamOwner* owner_ = nullptr;
   char* buffer_ = nullptr;
   std::size_t begin_ = 0;
@@ -70,6 +75,7 @@ class SocketStream final : public Stream {
   bool reading_ = false;
   // A read found no room; the second one without anything consumed between stops reading.
   bool no_room_ = false;
+  bool watches_resets_ = false;
   bool write_pending_ = false;
   bool write_shut_ = false;
 };

@@ -47,6 +47,10 @@ class Stream {
   // Forgets the first `size` octets of readable().
   virtual void Consume(std::size_t size) = 0;
   virtual ReadState read_state() const = 0;
+  // From now on a reset is heard within two seconds also while nobody reads on, because the buffer
+  // is full or the peer has ended its side; what the kernel still had is lost then. For a peer
+  // whose octets are worth nothing once it has left.
+  virtual void WatchResets() = 0;
   // Nothing was read, and the kernel has nothing either: no octets, no end. A system call.
   virtual bool IsQuiet() const = 0;
 

@@ -49,9 +49,11 @@ void H1Connection<Role>::Abort(Error error) noexcept {
   }
   // A body that ends with the connection looks whole unless the end is a reset.
   bool looks_whole = framing_ == Framing::kRaw && !write_complete_;
-  // A peer that takes nothing would leave megabytes in the kernel for minutes after a clean close.
-  bool takes_nothing = error.kind() == ErrorKind::kWriteIdleTimeout ||
-                       error.kind() == ErrorKind::kUpstreamWriteTimeout;
+  // A peer that takes nothing would leave megabytes in the kernel for minutes after a clean close,
+  // and an origin that does not read would not hear of it before it does.
+  bool is_upstream = std::is_same_v<Role, ClientStream>;
+  bool takes_nothing =
+      error.kind() == ErrorKind::kWriteIdleTimeout || (is_upstream && stream_->unwritten() > 0);
   failure_ = std::move(error);
   phase_ = Phase::kFailed;
   stream_->Close(looks_whole || takes_nothing);
@@ -349,7 +351,9 @@ template class H1Connection<ClientStream>;
 // --- downstream
 
 H1ServerConnection::H1ServerConnection(std::unique_ptr<Stream> stream, const DecoderLimits& limits)
-    : H1Connection(std::move(stream), H1Decoder::ForRequests(limits)) {}
+    : H1Connection(std::move(stream), H1Decoder::ForRequests(limits)) {
+  stream_->WatchResets();
+}
 
 void H1ServerConnection::BeginRequest(RequestHead& head, const DecoderLimits& limits) {
   TG_CHECK(held_ == 0 || phase_ == Phase::kComplete);

@@ -1,5 +1,6 @@
 """Answers that begin before the request has ended, and closes that begin before the answer has arrived: neither is cut short."""
 
+import select
 import signal
 import threading
 
@@ -84,3 +85,37 @@ def test_a_stop_lets_a_slow_reader_finish(launch, origin):
         assert client.exactly(len(body)) == body
         client.expect_end()
     assert tidegate.wait_exit() == 0
+
+
+@pytest.mark.parametrize("how", ["pipelined", "half", "upload"])
+def test_a_client_that_resets_while_nobody_reads_it_frees_its_origin(launch, origin, how):
+    """Its octets fill our buffer, or it has ended its side: the socket is not read any more, and the reset comes all the same."""
+    gone = threading.Event()
+
+    def script(peer):
+        peer.request_head()
+        if how == "upload":
+            # Reads nothing of it: only the end of the connection counts, which a full receive queue hides from recv.
+            wait = select.poll()
+            wait.register(peer.sock, select.POLLRDHUP)
+            assert wait.poll(15_000)
+        else:
+            peer.expect_gone()
+        gone.set()
+    origin.forever(script)
+    tidegate = launch(basic(origin.address))
+    with tidegate.connect() as client:
+        if how == "upload":
+            client.send(request("POST", "/", "Content-Length: 100000000"))
+            client.sock.settimeout(0.3)
+            with pytest.raises(OSError):
+                while True:
+                    client.sock.send(b"y" * 65536)
+        else:
+            client.send(request())
+            origin.wait_requests(1)
+            client.half_close() if how == "half" else client.send(request("GET", "/again") * 3000)
+            assert not gone.wait(0.3)
+        client.reset()
+    assert gone.wait(10)
+    assert tidegate.logged(path="/")["reason"] == "client_closed"
