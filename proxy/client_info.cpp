@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <optional>
+#include <set>
 #include <vector>
 
 #include "common/check.h"
@@ -102,6 +104,13 @@ constexpr std::array<char, 512> kHexPairs = [] {
   return pairs;
 }();
 
+// There are as many as a configuration ever named.
+std::string_view Interned(std::string_view name) {
+  static std::set<std::string, std::less<>> names;
+  auto found = names.find(name);
+  return found != names.end() ? *found : *names.emplace(name).first;
+}
+
 void FillRandom(std::span<unsigned char> out) {
   std::size_t filled = 0;
   while (filled < out.size()) {
@@ -113,8 +122,16 @@ void FillRandom(std::span<unsigned char> out) {
 
 }  // namespace
 
-ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, const sockaddr* local,
-                          socklen_t local_length, const ListenerConfig& listener) {
+std::string PortOf(const sockaddr* local, socklen_t local_length) {
+  if (local->sa_family != AF_INET && local->sa_family != AF_INET6) {
+    return {};
+  }
+  std::string text = SockaddrToString(local, local_length);
+  return text.substr(text.rfind(':') + 1);
+}
+
+ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, std::string_view port,
+                          const ListenerConfig& listener) {
   ClientInfo client;
   client.has_ip = peer->sa_family == AF_INET || peer->sa_family == AF_INET6;
   if (client.has_ip) {
@@ -125,11 +142,8 @@ ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, const soc
     client.peer = "unix";
     client.ip = "unix";
   }
-  if (local->sa_family == AF_INET || local->sa_family == AF_INET6) {
-    std::string text = SockaddrToString(local, local_length);
-    client.port = text.substr(text.rfind(':') + 1);
-  }
-  client.listener = listener.name;
+  client.port = port;
+  client.listener = Interned(listener.name);
   client.trusted = IsTrusted(peer, listener.trusted_proxies);
   client.network = client.has_ip && !client.trusted ? NetworkOf(peer) : 0;
   return client;

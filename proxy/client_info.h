@@ -18,31 +18,56 @@
 
 namespace tidegate {
 
-// Computed once a connection. Must outlive the heads that RewriteRequest was given it for.
+// Text in place; what does not fit is cut.
+template <std::size_t kCapacity>
+class ShortText {
+ public:
+  ShortText() = default;
+  ShortText(std::string_view text)
+      : size_(static_cast<std::uint8_t>(text.copy(octets_.data(), kCapacity))) {}
+  ShortText(const std::string& text) : ShortText(std::string_view(text)) {}
+  ShortText(const char* text) : ShortText(std::string_view(text)) {}
+  operator std::string_view() const { return {octets_.data(), size_}; }
+  std::string_view view() const { return *this; }
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+
+ private:
+  static_assert(kCapacity < 256);
+  std::array<char, kCapacity> octets_{};
+  std::uint8_t size_ = 0;
+};
+
+// Computed once a connection. Must outlive the heads that RewriteRequest was given it for. All of
+// it is in place: a string of its own would keep a page of memory for each parked connection.
 struct ClientInfo {
   // The other end of the connection: "192.0.2.1:5123", "[2001:db8::1]:5123", "unix".
-  std::string peer;
+  ShortText<55> peer;
   // The same without port and brackets; "unix".
-  std::string ip;
+  ShortText<47> ip;
   // False for a unix socket: there is no address to tell anybody.
   bool has_ip = false;
+  // The peer is in the listener's trusted_proxies: it is believed what it says about its client.
+  bool trusted = false;
   // Whose connections are counted together (limits.max_connections_per_ip): the IPv4 address, or
   // the /64 of an IPv6 one, which is what one customer has. 0: not counted, a unix socket or a
   // trusted peer.
   std::uint64_t network = 0;
-  // The name of the listener.
-  std::string listener;
+  // The name of the listener; of those that MakeClientInfo gives, the text lives as long as the
+  // process.
+  std::string_view listener;
   // Our port, as X-Forwarded-Port says it; empty for a unix socket.
-  std::string port;
+  ShortText<7> port;
   // The scheme that the client used.
   std::string_view proto = "http";
-  // The peer is in the listener's trusted_proxies: it is believed what it says about its client.
-  bool trusted = false;
 };
 
-// `peer` and `local` as getpeername() and getsockname() gave them.
-ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, const sockaddr* local,
-                          socklen_t local_length, const ListenerConfig& listener);
+// `peer` as getpeername() gave it; `port` as PortOf() of what getsockname() gave for the accepting
+// socket.
+ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, std::string_view port,
+                          const ListenerConfig& listener);
+// "8080"; empty for a unix socket.
+std::string PortOf(const sockaddr* local, socklen_t local_length);
 
 // The client of this request: the peer, unless the peer is trusted and sent X-Forwarded-For. Then
 // the right-most address of it that is not trusted; the left-most if all are; what stands to the

@@ -206,7 +206,7 @@ void AddXForwarded(RequestHead& head, std::uint32_t seen, const ClientInfo& clie
 // them.
 void AddForwarded(RequestHead& head, std::uint32_t seen, const ClientInfo& client) {
   Arena& arena = head.arena;
-  bool ipv6 = client.ip.find(':') != std::string::npos;
+  bool ipv6 = client.ip.view().find(':') != std::string_view::npos;
   std::string_view text = arena.Copy("for=");
   text = arena.Extend(text, !client.has_ip ? "unknown" : ipv6 ? "\"[" : "");
   if (client.has_ip) {

@@ -115,6 +115,10 @@ AcceptingSocket::~AcceptingSocket() {
 
 void AcceptingSocket::SetListener(const ListenerConfig& listener) {
   listener_ = listener;
+  sockaddr_storage local{};
+  socklen_t length = sizeof(local);
+  ::getsockname(handle_->fd.get(), reinterpret_cast<sockaddr*>(&local), &length);
+  port_ = PortOf(reinterpret_cast<sockaddr*>(&local), length);
 }
 
 void AcceptingSocket::Update(bool wanted) {
@@ -162,12 +166,8 @@ void AcceptingSocket::AcceptAll() {
       }
     }
     last_accept_ = loop_.now();
-    sockaddr_storage local{};
-    socklen_t local_length = sizeof(local);
-    ::getsockname(fd, reinterpret_cast<sockaddr*>(&local), &local_length);
-    starter_.StartSession(
-        UniqueFd(fd), MakeClientInfo(reinterpret_cast<sockaddr*>(&peer), peer_length,
-                                     reinterpret_cast<sockaddr*>(&local), local_length, listener_));
+    starter_.StartSession(UniqueFd(fd), MakeClientInfo(reinterpret_cast<sockaddr*>(&peer),
+                                                       peer_length, port_, listener_));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include <uv.h>
@@ -94,6 +95,8 @@ class AcceptingSocket {
   unsigned slot_;
   // A copy: a reload replaces the configuration while a connection is being accepted.
   ListenerConfig listener_;
+  // As ClientInfo::port.
+  std::string port_;
   TimePoint last_accept_ = 0;
   bool wanted_ = false;
   bool polling_ = false;

@@ -19,7 +19,7 @@ constexpr std::size_t kMaxUnusedExchanges = 256;
 Session::Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo client)
     : services_(services),
       list_(list),
-      client_(std::move(client)),
+      client_(client),
       connection_(SocketStream::Adopt(services.loop, services.buffers, std::move(fd)),
                   services.snapshot->limits()),
       deadline_(services.loop.timers(), Bind<&Session::OnDeadline>(this)),

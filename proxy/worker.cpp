@@ -264,12 +264,11 @@ void Worker::StartSession(UniqueFd fd, ClientInfo client) {
     if (!said_refused_ || loop_.now() >= *said_refused_ + kSayRefusedEvery) {
       said_refused_ = loop_.now();
       LogWarn("refusing a connection of {}: it has its share of limits.max_connections_per_ip",
-              client.ip);
+              client.ip.view());
     }
     return;
   }
-  scope_.Start(RunSession(
-      std::make_unique<Session>(services_, sessions_, std::move(fd), std::move(client))));
+  scope_.Start(RunSession(std::make_unique<Session>(services_, sessions_, std::move(fd), client)));
   gate_.Count(sessions_.size());
   trim_.OnSession();
 }

@@ -108,7 +108,7 @@ class Rig {
                       .has_ip = true,
                       .listener = "default",
                       .port = "80"};
-    Session session(services_, list_, std::move(fd), std::move(client));
+    Session session(services_, list_, std::move(fd), client);
     co_await session.Run();
   }
 

@@ -124,7 +124,7 @@ class ProxyRig : public ::testing::Test {
                       .has_ip = true,
                       .listener = "default",
                       .port = "80"};
-    Session session(services, sessions, std::move(fd), std::move(client));
+    Session session(services, sessions, std::move(fd), client);
     co_await session.Run();
   }
 

@@ -53,7 +53,7 @@ ClientInfo Info(const sockaddr_storage& peer, const sockaddr_storage& local,
   listener.name = "web";
   listener.trusted_proxies = std::move(trusted);
   return MakeClientInfo(reinterpret_cast<const sockaddr*>(&peer), sizeof(peer),
-                        reinterpret_cast<const sockaddr*>(&local), sizeof(local), listener);
+                        PortOf(reinterpret_cast<const sockaddr*>(&local), sizeof(local)), listener);
 }
 
 TEST(ClientInfoTest, CountsAnIpv4AddressOrAnIpv6Network) {
@@ -72,10 +72,10 @@ TEST(ClientInfoTest, CountsAnIpv4AddressOrAnIpv6Network) {
 
 TEST(ClientInfoTest, DescribesAnIpv4Peer) {
   ClientInfo client = Info(Ip("192.0.2.1", 5123), Ip("192.0.2.9", 8080), {});
-  EXPECT_EQ(client.peer, "192.0.2.1:5123");
-  EXPECT_EQ(client.ip, "192.0.2.1");
+  EXPECT_EQ(client.peer.view(), "192.0.2.1:5123");
+  EXPECT_EQ(client.ip.view(), "192.0.2.1");
   EXPECT_TRUE(client.has_ip);
-  EXPECT_EQ(client.port, "8080");
+  EXPECT_EQ(client.port.view(), "8080");
   EXPECT_EQ(client.listener, "web");
   EXPECT_EQ(client.proto, "http");
   EXPECT_FALSE(client.trusted);
@@ -83,25 +83,44 @@ TEST(ClientInfoTest, DescribesAnIpv4Peer) {
 
 TEST(ClientInfoTest, DescribesAnIpv6Peer) {
   ClientInfo client = Info(Ip("2001:db8::1", 5123), Ip("::1", 80), {});
-  EXPECT_EQ(client.peer, "[2001:db8::1]:5123");
-  EXPECT_EQ(client.ip, "2001:db8::1");
-  EXPECT_EQ(client.port, "80");
+  EXPECT_EQ(client.peer.view(), "[2001:db8::1]:5123");
+  EXPECT_EQ(client.ip.view(), "2001:db8::1");
+  EXPECT_EQ(client.port.view(), "80");
+}
+
+TEST(ClientInfoTest, HasRoomForTheLongestAddress) {
+  ClientInfo client = Info(Ip("2001:db81:1111:2222:3333:4444:5555:6666", 65535),
+                           Ip("2001:db81:1111:2222:3333:4444:5555:6667", 65535), {});
+  EXPECT_EQ(client.peer.view(), "[2001:db81:1111:2222:3333:4444:5555:6666]:65535");
+  EXPECT_EQ(client.ip.view(), "2001:db81:1111:2222:3333:4444:5555:6666");
+  EXPECT_EQ(client.port.view(), "65535");
+}
+
+TEST(ClientInfoTest, TheNameOfTheListenerOutlivesTheListener) {
+  ClientInfo client;
+  {
+    ListenerConfig listener;
+    listener.name = "a name that is too long to be kept in place";
+    sockaddr_storage peer = Ip("192.0.2.1", 5123);
+    client = MakeClientInfo(reinterpret_cast<const sockaddr*>(&peer), sizeof(peer), "80", listener);
+  }
+  EXPECT_EQ(client.listener, "a name that is too long to be kept in place");
 }
 
 TEST(ClientInfoTest, ShowsAMappedPeerAsIpv4) {
   ClientInfo client =
       Info(Ip("::ffff:192.0.2.1", 5123), Ip("::ffff:127.0.0.1", 80), Networks({"192.0.2.0/24"}));
-  EXPECT_EQ(client.peer, "192.0.2.1:5123");
-  EXPECT_EQ(client.ip, "192.0.2.1");
+  EXPECT_EQ(client.peer.view(), "192.0.2.1:5123");
+  EXPECT_EQ(client.ip.view(), "192.0.2.1");
   EXPECT_TRUE(client.trusted);
 }
 
 TEST(ClientInfoTest, DescribesAUnixPeer) {
   ClientInfo client = Info(Unix(), Unix(), Networks({"unix"}));
-  EXPECT_EQ(client.peer, "unix");
-  EXPECT_EQ(client.ip, "unix");
+  EXPECT_EQ(client.peer.view(), "unix");
+  EXPECT_EQ(client.ip.view(), "unix");
   EXPECT_FALSE(client.has_ip);
-  EXPECT_EQ(client.port, "");
+  EXPECT_EQ(client.port.view(), "");
   EXPECT_TRUE(client.trusted);
   EXPECT_FALSE(Info(Unix(), Unix(), Networks({"10.0.0.0/8"})).trusted);
 }

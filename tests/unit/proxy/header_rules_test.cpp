@@ -219,7 +219,7 @@ TEST(HeaderRulesTest, HasNoAddressToTellOfAUnixPeer) {
   Script script({{"X-Forwarded-For", "198.51.100.1"}});
   script.client.ip = "unix";
   script.client.has_ip = false;
-  script.client.port.clear();
+  script.client.port = "";
   script.client.trusted = true;
   script.forwarded = {.x_forwarded = true, .rfc7239 = true, .via = false};
   EXPECT_EQ(script.Rewrite(),

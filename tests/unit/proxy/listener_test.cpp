@@ -13,7 +13,7 @@ class ListenerTest : public ProxyRig, public SessionStarter {
  protected:
   void StartSession(UniqueFd fd, ClientInfo client) override {
     accepted.push_back(std::move(fd));
-    clients.push_back(std::move(client));
+    clients.push_back(client);
     gate.Count(accepted.size());
   }
   void OnGate() {
@@ -49,7 +49,8 @@ TEST_F(ListenerTest, AcceptsAndSaysWhoCalls) {
   UniqueFd client = Dial();
   ASSERT_EQ(accepted.size(), 1U);
   EXPECT_EQ(clients[0].listener, "web");
-  EXPECT_EQ(clients[0].ip, "127.0.0.1");
+  EXPECT_EQ(clients[0].ip.view(), "127.0.0.1");
+  EXPECT_EQ("127.0.0.1:" + std::string(clients[0].port), origin_address);
   EXPECT_EQ(socket->slot(), 3U);
   EXPECT_GT(socket->last_accept(), 0U);
 }
