@@ -1,5 +1,6 @@
 #include "common/socket.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -75,6 +76,21 @@ void SocketStream::Close(bool reset) {
   write_pending_ = false;
   read_state_ = ReadState::kFailed;
   write_error_ = Error(ErrorKind::kCancelled, "closed here");
+}
+
+// libuv gives no descriptor back: it closes its own, and the duplicate is the connection.
+UniqueFd SocketStream::Detach() {
+  uv_os_fd_t fd = -1;
+  bool all_in_kernel = block_ != nullptr && begin_ == end_ && read_state_ == ReadState::kOpen &&
+                       !write_pending_ && !write_shut_ && !write_error_;
+  if (!all_in_kernel || uv_fileno(reinterpret_cast<const uv_handle_t*>(&block_->tcp), &fd) != 0) {
+    return {};
+  }
+  UniqueFd duplicate(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  if (duplicate) {
+    Close(false);
+  }
+  return duplicate;
 }
 
 void SocketStream::SetOwner(StreamOwner* owner) {

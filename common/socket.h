@@ -32,6 +32,7 @@ class SocketStream final : public Stream {
   const std::optional<Error>& write_error() const override { return write_error_; }
   void ShutdownWrite() override;
   void Close(bool reset) override;
+  UniqueFd Detach() override;
 
  private:
   friend class SocketConnector;

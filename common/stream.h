@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "common/error.h"
+#include "common/unique_fd.h"
 
 namespace tidegate {
 
@@ -70,6 +71,11 @@ class Stream {
   // stream may still be writing from it. With `reset` the peer cannot take what it got for the
   // whole (RFC 9112 section 8). Idempotent.
   virtual void Close(bool reset) = 0;
+  // Leaves the connection to the caller, as a descriptor, and closes this as Close does; the peer
+  // notices nothing. None, and nothing has changed, where something of it is not in the kernel
+  // (octets, an end, a failure, a pending write, a protocol of the stream's own) or the process has
+  // no descriptor left.
+  virtual UniqueFd Detach() { return {}; }
 };
 
 }  // namespace tidegate

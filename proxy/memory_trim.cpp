@@ -8,6 +8,8 @@ namespace tidegate {
 namespace {
 
 constexpr std::uint64_t kBurst = 1024;
+constexpr std::uint64_t kRest = 100;
+constexpr std::size_t kParkedASession = 4;
 constexpr Duration kTick = std::chrono::seconds(2);
 
 }  // namespace
@@ -18,11 +20,11 @@ MemoryTrim::MemoryTrim(Loop& loop, const Counters& counters, Callback release)
       tick_(loop.timers(), Bind<&MemoryTrim::OnTick>(this)) {}
 
 std::uint64_t MemoryTrim::Connections() const {
-  return counters_.Get(CounterId::kConnectionsActive) +
-         counters_.Get(CounterId::kUpstreamConnections);
+  return sessions_ + counters_.Get(CounterId::kUpstreamConnections);
 }
 
-void MemoryTrim::OnSession() {
+void MemoryTrim::Count(std::size_t sessions, std::size_t parked) {
+  sessions_ = sessions + parked / kParkedASession;
   peak_ = std::max(peak_, Connections());
   if (peak_ >= kBurst && !tick_.armed()) {
     tick_.Arm(kTick);
@@ -32,13 +34,16 @@ void MemoryTrim::OnSession() {
 void MemoryTrim::OnTick() {
   std::uint64_t connections = Connections();
   peak_ = std::max(peak_, connections);
-  if (connections <= peak_ / 2) {
+  // The burst was still going when the last trim came.
+  bool rest = connections + kRest <= trimmed_at_;
+  trimmed_at_ = 0;
+  if (connections <= peak_ / 2 || rest) {
     release_();
     ::malloc_trim(0);
-    peak_ = connections;
+    peak_ = trimmed_at_ = connections;
     ++trims_;
   }
-  if (peak_ >= kBurst) {
+  if (peak_ >= kBurst || trimmed_at_ >= kRest) {
     tick_.Arm(kTick);
   }
 }

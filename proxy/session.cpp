@@ -1,5 +1,6 @@
 #include "proxy/session.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/socket.h"
@@ -13,53 +14,74 @@ namespace {
 constexpr Duration kLingerTime = std::chrono::seconds(2);
 constexpr std::uint64_t kLingerOctets = 4 * 1024 * 1024;
 constexpr std::size_t kMaxUnusedExchanges = 256;
+// A client that goes on reading, or loads the rest of a page, has asked again by then.
+constexpr Duration kParkAfter = std::chrono::seconds(5);
 
 }  // namespace
 
+// The first request has the head timeout from the start; a kept connection may be quiet for longer.
 Session::Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo client)
-    : services_(services),
-      list_(list),
-      client_(client),
-      connection_(SocketStream::Adopt(services.loop, services.buffers, std::move(fd)),
-                  services.snapshot->limits()),
-      deadline_(services.loop.timers(), Bind<&Session::OnDeadline>(this)),
-      opened_(services.loop.now()) {
-  list_.Add(*this);
+    : Session(services, list,
+              IdleConnection{
+                  .fd = std::move(fd),
+                  .client = client,
+                  .id = list.next_id_++,
+                  .opened = services.loop.now(),
+                  .quiet_until = IdleConnection::After(
+                      services.loop.now(), services.snapshot->config().timeouts.request_head)}) {
   services_.counters.Add(CounterId::kConnectionsAccepted);
   services_.counters.Add(CounterId::kConnectionsActive);
 }
 
+Session::Session(Services& services, SessionList& list, IdleConnection connection)
+    : services_(services),
+      list_(list),
+      client_(connection.client),
+      connection_(SocketStream::Adopt(services.loop, services.buffers, std::move(connection.fd)),
+                  services.snapshot->limits()),
+      deadline_(services.loop.timers(), Bind<&Session::OnDeadline>(this)),
+      id_(connection.id),
+      opened_(connection.opened),
+      octets_in_(connection.octets_in),
+      octets_out_(connection.octets_out),
+      patience_(connection.Patience(services.loop.now())) {
+  list_.Add(*this);
+}
+
 Session::~Session() {
-  services_.counters.Subtract(CounterId::kConnectionsActive);
-  list_.Remove(*this);
+  if (state_ != State::kParked) {
+    services_.counters.Subtract(CounterId::kConnectionsActive);
+    list_.Remove(*this);
+  }
 }
 
 Task<void> Session::Run() {
   co_await ServeRequests();
-  if (!connection_.aborted()) {
+  if (state_ != State::kParked && !connection_.aborted()) {
     co_await Linger();
   }
 }
 
 Task<void> Session::ServeRequests() {
-  // The first request has the head timeout from the start; a kept connection may be quiet for
-  // longer.
-  Duration patience = services_.snapshot->config().timeouts.request_head;
   while (true) {
     state_ = State::kIdle;
     connection_.DropEmptyLines();
     if (!connection_.has_octets()) {
-      deadline_.Arm(patience);
+      deadline_.Arm(std::min(patience_, kParkAfter));
       do {
         co_await connection_.WaitForOctets();
       } while (connection_.DropEmptyLines());
     }
     if (!connection_.has_octets() || connection_.aborted()) {
+      // Quiet: it was the deadline that ended the wait.
+      if (connection_.quiet() && !Park()) {
+        continue;
+      }
       break;
     }
     std::shared_ptr<const Snapshot> snapshot = services_.snapshot;
     const TimeoutsConfig& timeouts = snapshot->config().timeouts;
-    patience = timeouts.keepalive;
+    patience_ = timeouts.keepalive;
     state_ = State::kRequest;
     exchange_ = list_.TakeExchange();
     connection_.BeginRequest(exchange_->request(), snapshot->limits());
@@ -89,6 +111,32 @@ Task<void> Session::ServeRequests() {
   }
 }
 
+// False: it stays a session and waits on for what is left of its patience. From a success on the
+// parking has the connection, and nobody finds this session any more.
+bool Session::Park() {
+  if (patience_ != kNever) {
+    patience_ -= kParkAfter;
+  }
+  UniqueFd fd;
+  if (!closing_) {
+    fd = connection_.stream().Detach();
+  }
+  if (!fd) {
+    return false;
+  }
+  state_ = State::kParked;
+  list_.Remove(*this);
+  list_.parking_.Park(
+      IdleConnection{.fd = std::move(fd),
+                     .client = client_,
+                     .id = id_,
+                     .opened = opened_,
+                     .octets_in = octets_in_,
+                     .octets_out = octets_out_,
+                     .quiet_until = IdleConnection::After(services_.loop.now(), patience_)});
+  return true;
+}
+
 // Our side is closed first; the client's octets are thrown away until it closes too.
 Task<void> Session::Linger() {
   state_ = State::kClosing;
@@ -111,8 +159,10 @@ Task<void> Session::Linger() {
 void Session::OnDeadline() {
   switch (state_) {
     case State::kIdle:
-      // What has come in the same turn is served.
-      if (!connection_.has_octets()) {
+      if (patience_ > kParkAfter) {
+        connection_.EndWait();
+      } else if (!connection_.has_octets()) {
+        // What has come in the same turn is served.
         connection_.InterruptRead(Error(ErrorKind::kKeepaliveTimeout));
       }
       break;
@@ -122,6 +172,7 @@ void Session::OnDeadline() {
       break;
     case State::kResponse:
     case State::kTunnel:
+    case State::kParked:
       break;
     case State::kClosing:
       connection_.Abort(Error(ErrorKind::kTimeout));
@@ -154,18 +205,19 @@ void Session::ForceEnd(Error why) {
     case State::kClosing:
       connection_.Abort(std::move(why));
       break;
+    case State::kParked:
+      break;
   }
 }
 
 void SessionList::Add(Session& session) {
-  session.id_ = next_id_++;
   session.closing_ = closing_;
   session.next_ = first_;
   if (first_ != nullptr) {
     first_->previous_ = &session;
   }
   first_ = &session;
-  ++size_;
+  ++session_count_;
 }
 
 void SessionList::Remove(Session& session) {
@@ -173,7 +225,7 @@ void SessionList::Remove(Session& session) {
   if (session.next_ != nullptr) {
     session.next_->previous_ = session.previous_;
   }
-  --size_;
+  --session_count_;
 }
 
 void SessionList::CloseAfterExchange() {
@@ -183,6 +235,7 @@ void SessionList::CloseAfterExchange() {
 
 void SessionList::CloseIdle() {
   closes_idle_ = true;
+  parking_.ResumeAll();
   ForEach([](Session& session) {
     if (session.state() == Session::State::kIdle) {
       session.ForceEnd(Error(ErrorKind::kShutdown));

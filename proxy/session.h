@@ -7,24 +7,27 @@
 #include "common/unique_fd.h"
 #include "proxy/exchange.h"
 #include "proxy/http/h1_connection.h"
+#include "proxy/parking.h"
 #include "proxy/services.h"
 
 namespace tidegate {
 
 class SessionList;
 
-// One downstream connection: one request after the other until one side has enough. Between
-// requests it holds no buffer and no exchange. Its own deadlines are the head of a request,
-// keep-alive, and the lingering close.
+// One downstream connection: one request after the other until one side has enough, or until it has
+// been quiet for 5 s and is parked. Between requests it holds no buffer and no exchange. Its own
+// deadlines are the head of a request, keep-alive, and the lingering close.
 class Session {
  public:
-  // `fd` is a connected, non-blocking socket. Part of `list` while it lives.
+  // A new connection: `fd` is a connected, non-blocking socket. Part of `list` while it lives.
   Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo client);
+  // Goes on with one that was parked.
+  Session(Services& services, SessionList& list, IdleConnection connection);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session();
 
-  // Serves the connection to its end; then the session may go.
+  // Serves the connection until it ends or is parked; then the session may go.
   Task<void> Run();
 
   // The answer to the next request, or to the running one if its head is not written yet, ends the
@@ -34,7 +37,8 @@ class Session {
   // soon after.
   void ForceEnd(Error why);
 
-  enum class State : std::uint8_t { kIdle, kRequest, kResponse, kTunnel, kClosing };
+  // kParked: no part of the list any more.
+  enum class State : std::uint8_t { kIdle, kRequest, kResponse, kTunnel, kClosing, kParked };
   State state() const;
   std::uint64_t id() const { return id_; }
   const ClientInfo& client() const { return client_; }
@@ -46,6 +50,7 @@ class Session {
   friend class SessionList;
   Task<void> ServeRequests();
   Task<void> Linger();
+  bool Park();
   void OnDeadline();
 
   Services& services_;
@@ -59,21 +64,30 @@ class Session {
   // Of the exchanges that ended.
   std::uint64_t octets_in_ = 0;
   std::uint64_t octets_out_ = 0;
+  // How long the connection may be quiet from the last arming of its deadline on.
+  Duration patience_;
   State state_ = State::kIdle;
   bool closing_ = false;
   Session* next_ = nullptr;
   Session* previous_ = nullptr;
 };
 
-// Every session of a worker, and the exchanges that they take turns in using.
+// Every downstream connection of a worker, as a session or parked, and the exchanges that the
+// sessions take turns in using.
 class SessionList {
  public:
-  explicit SessionList(Services& services) : services_(services) {}
+  // `resumer` outlives this.
+  SessionList(Services& services, SessionResumer& resumer)
+      : services_(services), parking_(services.loop, resumer) {}
   SessionList(const SessionList&) = delete;
   SessionList& operator=(const SessionList&) = delete;
   ~SessionList() { TG_CHECK(first_ == nullptr); }
 
-  std::size_t size() const { return size_; }
+  // Connections.
+  std::size_t size() const { return session_count_ + parking_.size(); }
+  // Those that are not parked.
+  std::size_t session_count() const { return session_count_; }
+  Parking& parking() { return parking_; }
   // `visit` must not end sessions itself; ForceEnd only posts.
   template <class Visit>
   void ForEach(Visit visit) {
@@ -81,7 +95,8 @@ class SessionList {
       visit(*each);
     }
   }
-  // From now on every session is told to end after its exchange, also those to come.
+  // From now on every session is told to end after its exchange, also those to come, and none is
+  // parked.
   void CloseAfterExchange();
   bool closing() const { return closing_; }
   // At a stop: from now on a connection that becomes idle is closed, whoever it was announced to.
@@ -100,8 +115,9 @@ class SessionList {
   void GiveExchange(std::unique_ptr<Exchange> exchange);
 
   Services& services_;
+  Parking parking_;
   Session* first_ = nullptr;
-  std::size_t size_ = 0;
+  std::size_t session_count_ = 0;
   std::uint64_t next_id_ = 1;
   std::vector<std::unique_ptr<Exchange>> unused_;
   bool closing_ = false;

@@ -38,6 +38,8 @@ std::string_view NameOf(Session::State state) {
       return "tunnel";
     case Session::State::kClosing:
       return "closing";
+    case Session::State::kParked:
+      break;
   }
   return "idle";
 }
@@ -48,7 +50,7 @@ Worker::Worker(Loop& loop, UniqueFd channel)
     : loop_(loop),
       resolver_(loop),
       services_{.loop = loop, .buffers = buffers_, .counters = counters_},
-      sessions_(services_),
+      sessions_(services_, *this),
       gate_(loop, Bind<&Worker::OnGate>(this)),
       trim_(loop, counters_, Bind<&Worker::ReleaseFreeLists>(this)),
       gate_open_due_(loop.timers(), Bind<&Worker::OnGateOpenForLong>(this)),
@@ -270,7 +272,12 @@ void Worker::StartSession(UniqueFd fd, ClientInfo client) {
   }
   scope_.Start(RunSession(std::make_unique<Session>(services_, sessions_, std::move(fd), client)));
   gate_.Count(sessions_.size());
-  trim_.OnSession();
+  trim_.Count(sessions_.session_count(), sessions_.parking().size());
+}
+
+void Worker::ResumeSession(IdleConnection connection) {
+  scope_.Start(RunSession(std::make_unique<Session>(services_, sessions_, std::move(connection))));
+  trim_.Count(sessions_.session_count(), sessions_.parking().size());
 }
 
 void Worker::ReleaseFreeLists() {
@@ -282,7 +289,12 @@ void Worker::ReleaseFreeLists() {
 Task<void> Worker::RunSession(std::unique_ptr<Session> session) {
   std::uint64_t network = session->client().network;
   co_await session->Run();
+  bool parked = session->state() == Session::State::kParked;
   session.reset();
+  trim_.Count(sessions_.session_count(), sessions_.parking().size());
+  if (parked) {
+    co_return;
+  }
   peers_.Leave(network);
   gate_.Count(sessions_.size());
   if (draining_) {
@@ -335,6 +347,7 @@ void Worker::Cut(Session& session) {
 }
 
 void Worker::OnDrainDeadline() {
+  sessions_.parking().ResumeAll();
   sessions_.ForEach([this](Session& session) {
     if (session.state() != Session::State::kTunnel) {
       Cut(session);
@@ -362,6 +375,8 @@ void Worker::ReportDraining() {
     progress.tunnels += session.state() == Session::State::kTunnel ? 1 : 0;
     oldest = std::min(oldest, session.opened());
   });
+  sessions_.parking().ForEach(
+      [&](const IdleConnection& idle) { oldest = std::min(oldest, idle.opened); });
   progress.oldest = Duration(loop_.now() - oldest);
   control_.ReportDraining(progress);
 }
@@ -401,6 +416,7 @@ Result<std::string> Worker::Query(std::string_view what, std::string_view argume
     std::uint64_t id = 0;
     std::from_chars(argument.data(), argument.data() + argument.size(), id);
     bool killed = false;
+    sessions_.parking().Resume(id);
     sessions_.ForEach([&](Session& session) {
       if (session.id() == id) {
         session.ForceEnd(Error(ErrorKind::kCancelled, "ended by the operator"));
@@ -414,18 +430,26 @@ Result<std::string> Worker::Query(std::string_view what, std::string_view argume
 
 std::string Worker::ConnectionsJson() {
   std::string out = "[";
-  sessions_.ForEach([&](Session& session) {
+  auto add = [&](std::uint64_t id, std::string_view state, const ClientInfo& client,
+                 TimePoint opened, std::uint64_t octets_in, std::uint64_t octets_out) {
     if (out.size() > 1) {
       out += ',';
     }
-    double age = static_cast<double>(loop_.now() - session.opened()) / 1000.0;
-    out += fmt::format("{{\"id\":{},\"state\":\"{}\",\"client\":", session.id(),
-                       NameOf(session.state()));
-    AppendJsonString(session.client().peer, out);
+    double age = static_cast<double>(loop_.now() - opened) / 1000.0;
+    out += fmt::format("{{\"id\":{},\"state\":\"{}\",\"client\":", id, state);
+    AppendJsonString(client.peer, out);
     out += ",\"listener\":";
-    AppendJsonString(session.client().listener, out);
-    out += fmt::format(",\"age_seconds\":{:.3f},\"bytes_in\":{},\"bytes_out\":{}}}", age,
-                       session.octets_in(), session.octets_out());
+    AppendJsonString(client.listener, out);
+    out += fmt::format(",\"age_seconds\":{:.3f},\"bytes_in\":{},\"bytes_out\":{}}}", age, octets_in,
+                       octets_out);
+  };
+  sessions_.ForEach([&](Session& session) {
+    add(session.id(), NameOf(session.state()), session.client(), session.opened(),
+        session.octets_in(), session.octets_out());
+  });
+  sessions_.parking().ForEach([&](const IdleConnection& idle) {
+    add(idle.id, NameOf(Session::State::kIdle), idle.client, idle.opened, idle.octets_in,
+        idle.octets_out);
   });
   return out + "]";
 }

@@ -27,7 +27,7 @@
 
 namespace tidegate {
 
-class Worker final : public WorkerHandler, public SessionStarter {
+class Worker final : public WorkerHandler, public SessionStarter, public SessionResumer {
  public:
   Worker(Loop& loop, UniqueFd channel);
   ~Worker();
@@ -70,6 +70,7 @@ class Worker final : public WorkerHandler, public SessionStarter {
   void OnAdopted() override;
 
   void StartSession(UniqueFd fd, ClientInfo client) override;
+  void ResumeSession(IdleConnection connection) override;
   Task<void> RunSession(std::unique_ptr<Session> session);
   void ReleaseFreeLists();
   void UpdateAccepting();

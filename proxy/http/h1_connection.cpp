@@ -154,8 +154,7 @@ bool H1Connection<Role>::Pump() {
 template <class Role>
 bool H1Connection<Role>::PollOctets() {
   waiting_for_ = WaitingFor::kOctets;
-  return !stream_->readable().empty() || stream_->read_state() != Stream::ReadState::kOpen ||
-         read_failure_.has_value() || failure_.has_value();
+  return !quiet();
 }
 
 template <class Role>

@@ -28,6 +28,11 @@ class H1Connection : public Role, protected StreamOwner {
   std::uint64_t octets_in() const override { return octets_in_; }
   std::uint64_t octets_out() const override { return octets_out_; }
   bool aborted() const { return failure_.has_value(); }
+  // There is nothing to read, and nothing has ended, been interrupted or aborted.
+  bool quiet() const {
+    return stream_->readable().empty() && stream_->read_state() == Stream::ReadState::kOpen &&
+           !read_failure_ && !failure_;
+  }
   Stream& stream() { return *stream_; }
 
  protected:
@@ -107,6 +112,8 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   // Waits, holding nothing, until there are octets of a request, the client has ended, or reading
   // was interrupted.
   OctetsAwaiter WaitForOctets() { return {*this}; }
+  // Ends that wait although the connection is quiet().
+  void EndWait() { reader_.Wake(); }
   // There is something to read.
   bool has_octets() const { return !stream_->readable().empty(); }
   // Empty lines are no request (RFC 9112 section 2.2). True if there were some and nothing else.

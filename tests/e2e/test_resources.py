@@ -121,8 +121,13 @@ def test_an_origin_that_does_not_read_a_long_upload(launch, origin):
         stop.set()
 
 
+# Between requests they are parked after 5 s, and what their sessions took goes back some seconds later.
+PARKED = 600
+
+
 @pytest.mark.parametrize("what,octets,each", [
-    ("connections that send nothing", b"", 3 * 1024),
+    ("connections that send nothing", b"", PARKED),
+    ("connections that were served and are kept", request(), PARKED),
     ("heads that do not go on", b"GET / HTTP/1.1\r\nHost: example.org\r\nX-Slow: ", 12 * 1024),
 ])
 def test_many_connections_that_hold_still(launch, origin, what, octets, each):
@@ -136,8 +141,13 @@ def test_many_connections_that_hold_still(launch, origin, what, octets, each):
             client = socket.create_connection((host, int(port)), timeout=15)
             if octets:
                 client.sendall(octets)
+            if octets.endswith(b"\r\n\r\n"):
+                assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
             clients.append(client)
         until(lambda: tidegate.counters()["connections_active"] >= MANY, f"{MANY} connections", 60)
+        if BOUNDED and each == PARKED:
+            until(lambda: memory(tidegate) - before <= MANY * each,
+                  lambda: f"{each} octets each or less, not {(memory(tidegate) - before) / MANY:.0f}", 30)
         grown = flat(f"{MANY:,} {what}", tidegate, before, MANY * each)
         report.add([f"  {grown / MANY:.0f} octets each"])
     finally:

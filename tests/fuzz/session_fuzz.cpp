@@ -38,9 +38,11 @@ struct OriginConnection {
   std::size_t answered = 0;
 };
 
-class Rig {
+class Rig : public SessionResumer {
  public:
-  Rig() : services_{.loop = loop_, .buffers = buffers_, .counters = counters_}, list_(services_) {
+  Rig()
+      : services_{.loop = loop_, .buffers = buffers_, .counters = counters_},
+        list_(services_, *this) {
     std::signal(SIGPIPE, SIG_IGN);
     const char* folder = std::getenv("TMPDIR");
     std::string path = std::string(folder == nullptr ? "/tmp" : folder) + "/tidegate-fuzz-" +
@@ -111,6 +113,12 @@ class Rig {
     Session session(services_, list_, std::move(fd), client);
     co_await session.Run();
   }
+
+  // Only a machine that stands still for seconds parks anything.
+  void ResumeSession(IdleConnection connection) override {
+    scope_.Start(RunResumed(std::make_unique<Session>(services_, list_, std::move(connection))));
+  }
+  Task<void> RunResumed(std::unique_ptr<Session> session) { co_await session->Run(); }
 
   static bool Push(const UniqueFd& client, std::string_view& sent, bool& ended) {
     if (!sent.empty()) {

@@ -22,10 +22,11 @@
 
 namespace tidegate {
 
-class ProxyRig : public ::testing::Test {
+class ProxyRig : public ::testing::Test, public SessionResumer {
  protected:
   ProxyRig()
-      : services{.loop = loop, .buffers = buffers, .counters = counters}, sessions(services) {
+      : services{.loop = loop, .buffers = buffers, .counters = counters},
+        sessions(services, *this) {
     std::signal(SIGPIPE, SIG_IGN);
     origin.Reset(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     sockaddr_in address{};
@@ -127,6 +128,10 @@ class ProxyRig : public ::testing::Test {
     Session session(services, sessions, std::move(fd), client);
     co_await session.Run();
   }
+  void ResumeSession(IdleConnection connection) override {
+    scope.Start(RunResumed(std::make_unique<Session>(services, sessions, std::move(connection))));
+  }
+  Task<void> RunResumed(std::unique_ptr<Session> session) { co_await session->Run(); }
 
   Loop loop;
   BufferPool buffers;

@@ -92,6 +92,40 @@ TEST_F(SocketStreamTest, TheEndIsSeenWhileNobodyAsks) {
   EXPECT_EQ(Readable(), "last words");
 }
 
+TEST_F(SocketStreamTest, DetachLeavesTheConnectionToADuplicate) {
+  TurnUntil([&] { return true; });
+  UniqueFd fd = stream->Detach();
+  ASSERT_TRUE(fd);
+  for (int i = 0; i < 10; ++i) {
+    loop.RunNoWait();
+  }
+  Send("hello");
+  char octets[8];
+  EXPECT_EQ(::read(fd.get(), octets, sizeof(octets)), 5);
+  EXPECT_EQ(::write(fd.get(), "back", 4), 4);
+  EXPECT_EQ(::read(peer.get(), octets, sizeof(octets)), 4);
+  EXPECT_FALSE(stream->Detach()) << "once";
+  stream.reset();
+  stream = SocketStream::Adopt(loop, pool, std::move(fd));
+  stream->SetOwner(&owner);
+  Send("again");
+  TurnUntil([&] { return Readable() == "again"; });
+}
+
+TEST_F(SocketStreamTest, DetachRefusesWhatIsNotInTheKernel) {
+  Send("octets");
+  TurnUntil([&] { return Readable() == "octets"; });
+  EXPECT_FALSE(stream->Detach());
+  stream->Consume(6);
+  std::string big(4 << 20, 'y');
+  uv_buf_t buffer = uv_buf_init(big.data(), static_cast<unsigned>(big.size()));
+  ASSERT_EQ(stream->Write({&buffer, 1}), Stream::WriteStatus::kPending);
+  EXPECT_FALSE(stream->Detach());
+  peer.Reset();
+  TurnUntil([&] { return stream->read_state() != Stream::ReadState::kOpen; });
+  EXPECT_FALSE(stream->Detach());
+}
+
 TEST_F(SocketStreamTest, AWriteThatDoesNotFitGoesOnAndTellsItsProgress) {
   std::string big(4 << 20, 'y');
   uv_buf_t buffer = uv_buf_init(big.data(), static_cast<unsigned>(big.size()));

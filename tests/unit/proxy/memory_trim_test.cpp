@@ -8,18 +8,21 @@ namespace {
 class MemoryTrimTest : public testing::Test {
  protected:
   void OnRelease() { ++released; }
-  // So many connections are open now, and a session began before one of them ended.
-  void Have(CounterId gauge, std::uint64_t connections) {
-    while (counters.Get(gauge) < connections) {
-      counters.Add(gauge);
-      trim.OnSession();
+  // So many upstream connections are open now, and a session began before one of them ended.
+  void HaveUpstream(std::uint64_t connections) {
+    std::uint64_t had = counters.Get(kGauge);
+    if (had < connections) {
+      counters.Add(kGauge, connections - had);
+      trim.Count(0, 0);
+    } else {
+      counters.Subtract(kGauge, had - connections);
     }
-    counters.Subtract(gauge, counters.Get(gauge) - connections);
   }
   void Pass(int milliseconds) {
     loop.timers().Advance(loop.now() + static_cast<TimePoint>(milliseconds));
   }
 
+  static constexpr CounterId kGauge = CounterId::kUpstreamConnections;
   Loop loop;
   Counters counters;
   int released = 0;
@@ -27,36 +30,55 @@ class MemoryTrimTest : public testing::Test {
 };
 
 TEST_F(MemoryTrimTest, FollowsABurstThatHasGone) {
-  Have(CounterId::kConnectionsActive, 2000);
+  trim.Count(2000, 0);
   Pass(5000);
   EXPECT_EQ(trim.trims(), 0U);
-  Have(CounterId::kConnectionsActive, 1001);
+  trim.Count(1001, 0);
   Pass(5000);
   EXPECT_EQ(trim.trims(), 0U) << "more than half is there";
-  Have(CounterId::kConnectionsActive, 1000);
+  trim.Count(1000, 0);
   Pass(2100);
   EXPECT_EQ(trim.trims(), 1U);
   EXPECT_EQ(released, 1);
-  Have(CounterId::kConnectionsActive, 0);
+  trim.Count(0, 0);
   Pass(5000);
-  EXPECT_EQ(trim.trims(), 1U) << "1,000 are no burst";
+  EXPECT_EQ(trim.trims(), 2U) << "the rest of it";
+  trim.Count(1000, 0);
+  Pass(60'000);
+  trim.Count(0, 0);
+  Pass(60'000);
+  EXPECT_EQ(trim.trims(), 2U) << "1,000 are no burst";
 }
 
 TEST_F(MemoryTrimTest, FollowsThePoolsAsWell) {
-  Have(CounterId::kUpstreamConnections, 3000);
-  Have(CounterId::kConnectionsActive, 3000);
-  Have(CounterId::kConnectionsActive, 0);
+  HaveUpstream(3000);
+  trim.Count(3000, 0);
+  trim.Count(0, 0);
   Pass(2100);
   EXPECT_EQ(trim.trims(), 1U);
   Pass(60'000);
-  Have(CounterId::kUpstreamConnections, 0);
+  HaveUpstream(0);
   Pass(2100);
   EXPECT_EQ(trim.trims(), 2U) << "no session has begun since";
 }
 
+TEST_F(MemoryTrimTest, FollowsAParkingAndTheEndOfTheParked) {
+  trim.Count(10'000, 0);
+  Pass(2100);
+  trim.Count(6000, 4000);
+  Pass(2100);
+  EXPECT_EQ(trim.trims(), 0U);
+  trim.Count(0, 10'000);
+  Pass(2100);
+  EXPECT_EQ(trim.trims(), 1U);
+  trim.Count(0, 4000);
+  Pass(2100);
+  EXPECT_EQ(trim.trims(), 2U);
+}
+
 TEST_F(MemoryTrimTest, DoesNothingForFew) {
-  Have(CounterId::kConnectionsActive, 1023);
-  Have(CounterId::kConnectionsActive, 0);
+  trim.Count(1023, 0);
+  trim.Count(0, 0);
   Pass(60'000);
   EXPECT_EQ(trim.trims(), 0U);
 }

@@ -1,5 +1,7 @@
 #include "proxy/session.h"
 
+#include <sys/resource.h>
+
 #include <string>
 
 #include "tests/support/proxy_rig.h"
@@ -17,6 +19,21 @@ class SessionTest : public ProxyRig {
     });
     services.snapshot.reset();
   }
+  void Pass(TimePoint milliseconds) {
+    loop.timers().Advance(loop.now() + milliseconds);
+    Turn();
+  }
+  bool Parked() { return sessions.size() == 1 && sessions.session_count() == 0; }
+  // A connection that was served and has been quiet for long.
+  UniqueFd ConnectAndPark() {
+    UniqueFd client = Connect();
+    Send(client, kRequest);
+    ReceiveUntil(client, "pong");
+    Pass(5100);
+    EXPECT_TRUE(Parked());
+    return client;
+  }
+  static constexpr std::string_view kRequest = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 };
 
 constexpr const char* kPing =
@@ -76,6 +93,147 @@ TEST_F(SessionTest, ADrainClosesAfterTheNextAnswerAndLeavesTheIdleAlone) {
   EXPECT_TRUE(Closed(client));
   client.Reset();
   TurnUntil([&] { return sessions.size() == 0; });
+}
+
+// Parking. A request line is answered 408 after request_head, a quiet connection is closed after
+// what is left of its patience.
+constexpr const char* kPatient =
+    R"({"listen": ":0", "routes": [{"path": "/", "respond": {"status": 200, "body": "pong"}}],
+        "timeouts": {"request_head": "20s", "keepalive": "60s"}})";
+
+TEST_F(SessionTest, AQuietConnectionIsParkedAndServedAgain) {
+  Configure(kPatient);
+  UniqueFd client = ConnectAndPark();
+  std::uint64_t id = 0;
+  std::uint64_t octets_in = 0;
+  sessions.parking().ForEach([&](const IdleConnection& idle) {
+    id = idle.id;
+    octets_in = idle.octets_in;
+  });
+  EXPECT_EQ(octets_in, kRequest.size());
+  Send(client, std::string(kRequest) + std::string(kRequest));
+  std::string answers = ReceiveUntil(client, "pong");
+  EXPECT_EQ(answers.find("pong"), answers.find("\r\n\r\n") + 4);
+  EXPECT_NE(answers.rfind("HTTP/1.1 200 OK"), 0U) << "two answers";
+  EXPECT_EQ(sessions.session_count(), 1U);
+  sessions.ForEach([&](Session& session) {
+    EXPECT_EQ(session.id(), id);
+    EXPECT_EQ(session.octets_in(), 3 * kRequest.size());
+  });
+  EXPECT_EQ(counters.Get(CounterId::kConnectionsAccepted), 1U);
+  EXPECT_EQ(counters.Get(CounterId::kConnectionsActive), 1U);
+  Pass(5100);
+  EXPECT_TRUE(Parked());
+}
+
+TEST_F(SessionTest, AParkedConnectionIsClosedWhenItsKeepaliveIsOver) {
+  Configure(kPatient);
+  UniqueFd client = ConnectAndPark();
+  Pass(54'000);
+  EXPECT_TRUE(Parked());
+  Pass(1000);
+  EXPECT_FALSE(Parked());
+  Pass(10);
+  char octet = 0;
+  EXPECT_EQ(::read(client.get(), &octet, 1), 0);
+}
+
+TEST_F(SessionTest, AConnectionThatSendsNothingHasTheHeadTimeoutAlsoIfItIsParked) {
+  Configure(kPatient);
+  UniqueFd client = Connect();
+  Pass(5100);
+  EXPECT_TRUE(Parked());
+  Pass(14'700);
+  EXPECT_TRUE(Parked());
+  Pass(300);
+  Pass(10);
+  char octet = 0;
+  EXPECT_EQ(::read(client.get(), &octet, 1), 0);
+}
+
+TEST_F(SessionTest, ARequestThatMeetsTheKeepaliveOfAParkedConnectionIsServed) {
+  Configure(kPatient);
+  UniqueFd client = ConnectAndPark();
+  ASSERT_EQ(::write(client.get(), kRequest.data(), kRequest.size()),
+            static_cast<ssize_t>(kRequest.size()));
+  loop.timers().Advance(loop.now() + 56'000);
+  EXPECT_TRUE(ReceiveUntil(client, "pong").starts_with("HTTP/1.1 200 OK"));
+}
+
+TEST_F(SessionTest, AConnectionWithAHeadThatIsNotWholeIsNotParked) {
+  Configure(kPatient);
+  UniqueFd client = Connect();
+  Send(client, "GET / HTTP/1.1\r\nHo");
+  Pass(5100);
+  EXPECT_EQ(sessions.session_count(), 1U);
+  Send(client, "st: x\r\n\r\n");
+  EXPECT_TRUE(ReceiveUntil(client, "pong").starts_with("HTTP/1.1 200 OK"));
+}
+
+TEST_F(SessionTest, ADrainLeavesTheParkedAloneAndParksNoMore) {
+  Configure(kPatient);
+  UniqueFd client = ConnectAndPark();
+  UniqueFd other = Connect();
+  sessions.CloseAfterExchange();
+  Pass(5100);
+  EXPECT_EQ(sessions.size(), 2U);
+  EXPECT_EQ(sessions.session_count(), 1U);
+  Send(client, kRequest);
+  EXPECT_NE(ReceiveUntil(client, "pong").find("Connection: close\r\n"), std::string::npos);
+  EXPECT_TRUE(Closed(client));
+  client.Reset();
+  TurnUntil([&] { return sessions.size() == 1; });
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(sessions.size(), 1U);
+    Pass(5100);
+  }
+  EXPECT_TRUE(Closed(other)) << "its patience is what it was";
+}
+
+TEST_F(SessionTest, AStopEndsTheParked) {
+  Configure(kPatient);
+  UniqueFd client = ConnectAndPark();
+  sessions.CloseAfterExchange();
+  sessions.CloseIdle();
+  Turn();
+  char octet = 0;
+  EXPECT_EQ(::read(client.get(), &octet, 1), 0);
+  client.Reset();
+  TurnUntil([&] { return sessions.size() == 0; });
+  EXPECT_EQ(counters.Get(CounterId::kConnectionsActive), 0U);
+}
+
+TEST_F(SessionTest, AClientThatLeavesWhileParkedLeavesNothing) {
+  Configure(kPatient);
+  UniqueFd client = ConnectAndPark();
+  client.Reset();
+  TurnUntil([&] { return sessions.size() == 0; });
+  EXPECT_EQ(counters.Get(CounterId::kConnectionsActive), 0U);
+}
+
+TEST_F(SessionTest, WithoutDescriptorsItIsNotParkedAndTriesAgain) {
+  Configure(kPatient);
+  UniqueFd client = Connect();
+  Send(client, kRequest);
+  ReceiveUntil(client, "pong");
+  rlimit before{};
+  getrlimit(RLIMIT_NOFILE, &before);
+  UniqueFd lowest(::dup(0));
+  rlimit tight{.rlim_cur = static_cast<rlim_t>(lowest.get()), .rlim_max = before.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &tight);
+  Pass(5100);
+  EXPECT_EQ(sessions.session_count(), 1U);
+  setrlimit(RLIMIT_NOFILE, &before);
+  Send(client, kRequest);
+  EXPECT_TRUE(ReceiveUntil(client, "pong").starts_with("HTTP/1.1 200 OK"));
+  setrlimit(RLIMIT_NOFILE, &tight);
+  Pass(5100);
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(sessions.session_count(), 1U);
+  Pass(5100);
+  EXPECT_TRUE(Parked());
+  Pass(50'000);
+  EXPECT_FALSE(Parked()) << "the tries are no more patience";
 }
 
 }  // namespace
