@@ -7,7 +7,7 @@
 namespace tidegate {
 namespace {
 
-constexpr std::uint64_t kBurst = 1024;
+constexpr std::uint64_t kBurst = 256;
 constexpr std::uint64_t kRest = 100;
 constexpr std::size_t kParkedASession = 4;
 constexpr Duration kTick = std::chrono::seconds(2);

@@ -20,10 +20,10 @@ class MemoryTrim {
   MemoryTrim(Loop& loop, const Counters& counters, Callback release);
 
   // There are `sessions` now, and `parked` connections; after every start, end and parking of one.
-  // When half of at least 1,024 sessions and upstream connections have gone, a trim follows within
+  // When half of at least 256 sessions and upstream connections have gone, a trim follows within
   // two seconds, and another if more of them have gone two seconds later; four parked ones count as
-  // one. It walks the whole heap: some milliseconds for 100
-  // MiB.
+  // one. It walks the whole heap: some milliseconds for 100 MiB. Of upstream connections alone
+  // those count that are there every two seconds, or when a session begins or ends.
   void Count(std::size_t sessions, std::size_t parked);
 
   // How often it was done.

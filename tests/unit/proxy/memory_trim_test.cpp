@@ -43,11 +43,11 @@ TEST_F(MemoryTrimTest, FollowsABurstThatHasGone) {
   trim.Count(0, 0);
   Pass(5000);
   EXPECT_EQ(trim.trims(), 2U) << "the rest of it";
-  trim.Count(1000, 0);
+  trim.Count(250, 0);
   Pass(60'000);
   trim.Count(0, 0);
   Pass(60'000);
-  EXPECT_EQ(trim.trims(), 2U) << "1,000 are no burst";
+  EXPECT_EQ(trim.trims(), 2U) << "250 are no burst";
 }
 
 TEST_F(MemoryTrimTest, FollowsThePoolsAsWell) {
@@ -60,6 +60,16 @@ TEST_F(MemoryTrimTest, FollowsThePoolsAsWell) {
   HaveUpstream(0);
   Pass(2100);
   EXPECT_EQ(trim.trims(), 2U) << "no session has begun since";
+}
+
+TEST_F(MemoryTrimTest, SeesUpstreamConnectionsThatOpenWhileNoSessionBegins) {
+  trim.Count(300, 0);
+  counters.Add(kGauge, 300);
+  Pass(2100);
+  trim.Count(299, 0);
+  counters.Subtract(kGauge, 300);
+  Pass(2100);
+  EXPECT_EQ(trim.trims(), 1U);
 }
 
 TEST_F(MemoryTrimTest, FollowsAParkingAndTheEndOfTheParked) {
@@ -77,7 +87,7 @@ TEST_F(MemoryTrimTest, FollowsAParkingAndTheEndOfTheParked) {
 }
 
 TEST_F(MemoryTrimTest, DoesNothingForFew) {
-  trim.Count(1023, 0);
+  trim.Count(255, 0);
   trim.Count(0, 0);
   Pass(60'000);
   EXPECT_EQ(trim.trims(), 0U);
