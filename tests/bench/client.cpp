@@ -143,10 +143,11 @@ class Client {
       }
     };
     begin();
-    while (running > 0 && WaitForAnswers([&](Connection&) {
-             --running;
-             begin();
-           })) {
+    auto ended = [&](Connection&) {
+      --running;
+      begin();
+    };
+    while (running > 0 && WaitForAnswers(ended)) {
     }
   }
 
@@ -166,10 +167,11 @@ class Client {
     for (Connection& connection : connections_) {
       next(connection);
     }
-    while (running > 0 && WaitForAnswers([&](Connection& connection) {
-             --running;
-             next(connection);
-           })) {
+    auto ended = [&](Connection& connection) {
+      --running;
+      next(connection);
+    };
+    while (running > 0 && WaitForAnswers(ended)) {
     }
     failed_ += running;
   }

@@ -5,6 +5,7 @@
 // One read and one write each way, one upstream connection for each client connection, one thread.
 // Whatever speaks HTTP between two sockets costs at least this. Prints the port that it listens on.
 
+#include <csignal>
 #include <memory>
 #include <string>
 #include <vector>
@@ -171,6 +172,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   bench::RaiseDescriptorLimit();
+  std::signal(SIGPIPE, SIG_IGN);
   bench::Relay relay(static_cast<std::uint16_t>(bench::Number(argv[1])), bench::Number(argv[2]));
   std::printf("%u\n", relay.port());
   std::fflush(stdout);
