@@ -6,12 +6,15 @@ import resource
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
 CORES = sorted(os.sched_getaffinity(0))
+
+
+class Fault(Exception):
+    """Something that was to be measured does not run; the others go on."""
 
 
 class Cores:
@@ -47,11 +50,13 @@ class Process:
 
     def __init__(self, name, command, directory, cores, reads_output=False):
         self.name = name
-        self.log = directory / f"{name}.log"
+        self.log = directory / (name.replace("/", "-") + ".log")
         with open(self.log, "ab") as log:
             self.popen = subprocess.Popen(
                 [str(word) for word in command], cwd=directory, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE if reads_output else log, stderr=log,
+                # Whatever it wants to remember stays in its folder.
+                env=os.environ | {"XDG_CONFIG_HOME": str(directory), "XDG_DATA_HOME": str(directory)},
                 preexec_fn=lambda: os.sched_setaffinity(0, cores))
 
     @property
@@ -60,7 +65,8 @@ class Process:
 
     def fail(self, what):
         self.stop()
-        sys.exit(f"{self.name} {what}\n{self.log.read_text(errors='replace')[-2000:]}")
+        said = self.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+        raise Fault(f"{self.name} {what}: {said[-1][-300:]}")
 
     def wait_for_port(self, port, seconds=15):
         end = time.monotonic() + seconds

@@ -1,0 +1,353 @@
+"""How each proxy is configured and started. All alike: keep-alive to the origin, no access log, the same number of workers,
+the same fields about the client (X-Forwarded-For, -Proto, -Host, -Port, X-Request-Id), time-outs that no case reaches."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+
+from processes import Process, descendants, free_port, resident_kib
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a case asks of a proxy beyond forwarding."""
+    workers: int = 1
+    tls: bool = False
+    http2: bool = False
+    tunnel: bool = False
+    routes: int = 1
+    endpoints: int = 1
+    descriptors: int = 20000
+
+
+@dataclasses.dataclass
+class Place:
+    """Where a proxy runs: a folder of its own, its cores, the origin's ports, and a certificate with its key."""
+    directory: object
+    cores: object
+    origin_ports: list
+    certificate: object = None
+    key: object = None
+
+
+class Running:
+    """A started proxy. `serving`: who holds the connections; a parent that serves nothing is not among them."""
+
+    def __init__(self, process, port, has_parent, commands=None, pinned=True):
+        self.process, self.port, self.has_parent, self.pinned = process, port, has_parent, pinned
+        self.commands = commands or {}
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def serving(self):
+        return descendants(self.pid) if self.has_parent else [self.pid]
+
+    def resident_kib(self):
+        return resident_kib(self.serving())
+
+    def pin(self, cores):
+        """One core for each serving process, or for each thread where there is only one process."""
+        serving = self.serving() if self.pinned else []
+        if len(serving) == 1 and len(cores) > 1:
+            serving = [int(task) for task in os.listdir(f"/proc/{serving[0]}/task")]
+        for index, pid in enumerate(serving):
+            os.sched_setaffinity(pid, {cores[index % len(cores)]})
+
+    def replace(self, how):
+        """Puts the configuration in force again; `how` is "reload" or "upgrade"."""
+        command = self.commands[how]
+        if isinstance(command, signal.Signals):
+            os.kill(self.pid, command)
+            return None
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def stop(self):
+        self.process.stop()
+
+
+class Tidegate:
+    kind = "tidegate"
+
+    def __init__(self, name, binaries):
+        self.name, self.binary = name, binaries / "tidegate"
+        schema = subprocess.run([self.binary, "schema"], capture_output=True, text=True, check=True).stdout
+        self.listener_keys = keys_below(json.loads(schema).get("properties", {}).get("listeners", {}))
+
+    def version(self):
+        return first_words([self.binary, "--version"])
+
+    def lacks(self, setup):
+        """What this build cannot do yet, or None. Asked of its schema, so that a case comes alive by itself."""
+        if setup.http2 and "protocols" not in self.listener_keys:
+            return "HTTP/2: not there yet"
+        if setup.tls and "tls" not in self.listener_keys:
+            return "TLS: not there yet"
+        return None
+
+    def start(self, setup, place):
+        port, name = free_port(), self.name.replace("/", "-")
+        listener = {"name": "bench", "bind": f"127.0.0.1:{port}"}
+        ports = place.origin_ports[:setup.endpoints]
+        half = setup.routes // 2
+        routes = [{"name": f"host{i}", "host": f"host{i}.example.org", "upstream": "origin"} for i in range(half)]
+        routes += [{"name": f"path{i}", "path": f"/path{i}/", "upstream": "origin"} for i in range(half, setup.routes - 1)]
+        config = {
+            "workers": setup.workers, "listeners": [listener], "forwarded": {"via": False},
+            "timeouts": {"keepalive": "10m", "upstream_idle": "10m"},
+            "upstreams": {"origin": {"endpoints": [f"127.0.0.1:{one}" for one in ports]}},
+            "routes": [*routes, {"name": "all", "upstream": "origin"}],
+            "upgrade": {"probation": "100ms"}, "logging": {"level": "error"},
+        }
+        if setup.tls:
+            listener |= {"tls": {}, "protocols": ["h2", "h1"] if setup.http2 else ["h1"]}
+            if "protocols" not in self.listener_keys:
+                del listener["protocols"]
+            config["certificates"] = [
+                {"hosts": ["localhost"], "cert": str(place.certificate), "key": {"file": str(place.key)}}]
+        (place.directory / f"{name}.json").write_text(json.dumps(config))
+        control = [str(self.binary), "--socket", str(place.directory / f"{name}.sock")]
+        process = Process(name, [*control, "-c", f"{name}.json", "run"], place.directory, place.cores.proxy)
+        process.wait_for_port(port)
+        return Running(process, port, True, {"reload": [*control, "reload", "--force"],
+                                             "upgrade": [*control, "upgrade", "--force", "--detach"]})
+
+
+NGINX = """
+daemon off; worker_processes {workers}; pid {name}.pid; error_log {name}.err;
+worker_rlimit_nofile {descriptors};
+events {{ worker_connections {connections}; }}
+http {{
+  access_log off; server_tokens off; tcp_nodelay on;
+  keepalive_requests 1000000000; keepalive_timeout 600s; client_max_body_size 0;
+  client_body_temp_path t; proxy_temp_path t; fastcgi_temp_path t; uwsgi_temp_path t; scgi_temp_path t;
+  proxy_request_buffering off; proxy_max_temp_file_size 0; client_body_buffer_size 64k;
+  proxy_buffer_size 16k; proxy_buffers 8 64k; proxy_busy_buffers_size 128k;
+  map $http_upgrade $connection_of {{ default upgrade; "" ""; }}
+  upstream origin {{ {servers} keepalive 512; keepalive_requests 1000000000; keepalive_timeout 600s; }}
+  server {{
+    listen 127.0.0.1:{port} {reuseport} backlog=4096{tls};
+    {certificate}
+    location / {{
+      proxy_pass http://origin; proxy_http_version 1.1;
+      {upgrade}
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $http_host; proxy_set_header X-Forwarded-Port $server_port;
+      proxy_set_header X-Request-Id $request_id;
+    }}
+  }}
+}}
+"""
+
+
+class Nginx:
+    kind, name, program = "peer", "nginx", "nginx"
+
+    def version(self):
+        return first_words([self.program, "-v"])
+
+    def lacks(self, _setup):
+        return None
+
+    def start(self, setup, place):
+        port = free_port()
+        (place.directory / "t").mkdir(exist_ok=True)
+        upgrade = 'proxy_set_header Connection "";'
+        if setup.tunnel:
+            upgrade = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_of;"
+        certificate = ""
+        if setup.tls:
+            certificate = (f"ssl_certificate {place.certificate}; ssl_certificate_key {place.key}; "
+                           "ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:10m;")
+        (place.directory / "nginx.conf").write_text(NGINX.format(
+            name=self.name, workers=setup.workers, descriptors=setup.descriptors, connections=setup.descriptors - 100,
+            servers=" ".join(f"server 127.0.0.1:{one};" for one in place.origin_ports[:setup.endpoints]), port=port,
+            reuseport="reuseport" if setup.workers > 1 else "", certificate=certificate, upgrade=upgrade,
+            tls=(" ssl" if setup.tls else "") + (" http2" if setup.http2 else "")))
+        command = [self.program, "-p", place.directory, "-c", "nginx.conf"]
+        process = Process(self.name, command, place.directory, place.cores.proxy)
+        process.wait_for_port(port)
+        return Running(process, port, True, {"reload": signal.SIGHUP, "upgrade": signal.SIGHUP})
+
+
+HAPROXY = """
+global
+  nbthread {workers}
+  maxconn {connections}
+  hard-stop-after 10s
+defaults
+  mode http
+  maxconn {connections}
+  timeout connect 3s
+  timeout client 600s
+  timeout server 600s
+  timeout tunnel 600s
+  timeout http-keep-alive 600s
+  option http-keep-alive
+  option forwardfor
+  {splice}
+  http-reuse always
+frontend f
+  bind 127.0.0.1:{port} backlog 4096{tls}
+  unique-id-format %[uuid()]
+  unique-id-header X-Request-Id
+  http-request set-header X-Forwarded-Proto {scheme}
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+  http-request set-header X-Forwarded-Port %[dst_port]
+  default_backend b
+backend b
+{servers}
+"""
+
+
+class Haproxy:
+    kind, program = "peer", "haproxy"
+
+    def __init__(self, splice=False):
+        self.splice = splice
+        # With splice it stands beside the others: it is not on unless somebody asks for it.
+        self.name, self.kind = ("haproxy/splice", "beside") if splice else ("haproxy", "peer")
+
+    def version(self):
+        return first_words([self.program, "-v"])
+
+    def lacks(self, _setup):
+        return None
+
+    def start(self, setup, place):
+        port, name = free_port(), self.name.replace("/", "-")
+        tls = ""
+        if setup.tls:
+            both = place.directory / "both.pem"
+            both.write_text(place.certificate.read_text() + place.key.read_text())
+            tls = f" ssl crt {both} ssl-min-ver TLSv1.2 alpn {'h2,' if setup.http2 else ''}http/1.1"
+        (place.directory / f"{name}.cfg").write_text(HAPROXY.format(
+            # A spliced transfer has a pipe besides its sockets.
+            workers=setup.workers, connections=(setup.descriptors - 200) // (4 if self.splice else 2), port=port, tls=tls,
+            scheme="https" if setup.tls else "http",
+            splice="option splice-request\n  option splice-response" if self.splice else "",
+            servers="\n".join(f"  server o{one} 127.0.0.1:{one} pool-max-conn 512"
+                              for one in place.origin_ports[:setup.endpoints])))
+        # Master and worker, as a service runs: a reload needs the master.
+        process = Process(name, [self.program, "-W", "-db", "-f", f"{name}.cfg"], place.directory, place.cores.proxy)
+        process.wait_for_port(port)
+        return Running(process, port, True, {"reload": signal.SIGUSR2, "upgrade": signal.SIGUSR2})
+
+
+CADDY = """
+{{
+  admin 127.0.0.1:{admin}
+  auto_https off
+}}
+{scheme}://127.0.0.1:{port}, {scheme}://localhost:{port} {{
+  bind 127.0.0.1
+  {tls}
+  reverse_proxy {servers} {{
+    header_up X-Request-Id {{http.request.uuid}}
+    header_up X-Forwarded-Port {port}
+    transport http {{
+      keepalive 600s
+      keepalive_idle_conns_per_host 512
+    }}
+  }}
+}}
+"""
+
+
+class Caddy:
+    kind, name, program = "peer", "caddy", "caddy"
+
+    def version(self):
+        return first_words([self.program, "version"])
+
+    def lacks(self, _setup):
+        return None
+
+    def start(self, setup, place):
+        port, admin = free_port(), free_port()
+        (place.directory / "Caddyfile").write_text(CADDY.format(
+            admin=admin, port=port, scheme="https" if setup.tls else "http",
+            tls=f"tls {place.certificate} {place.key}" if setup.tls else "",
+            servers=" ".join(f"127.0.0.1:{one}" for one in place.origin_ports[:setup.endpoints])))
+        config = ["--config", str(place.directory / "Caddyfile"), "--adapter", "caddyfile"]
+        process = Process(self.name, [self.program, "run", *config], place.directory, place.cores.proxy)
+        process.wait_for_port(port)
+        reload = [self.program, "reload", *config, "--force", "--address", f"127.0.0.1:{admin}"]
+        # Its scheduler moves its work between threads: it has the cores of the case as a whole.
+        return Running(process, port, False, {"reload": reload, "upgrade": reload}, pinned=False)
+
+
+class Nghttpx:
+    """Only where HTTP/2 is measured."""
+    kind, name, program = "peer", "nghttpx", "nghttpx"
+
+    def version(self):
+        return first_words([self.program, "--version"])
+
+    def lacks(self, setup):
+        return None if setup.http2 else "only for HTTP/2"
+
+    def start(self, setup, place):
+        port = free_port()
+        process = Process(self.name, [
+            self.program, f"--frontend=127.0.0.1,{port}", *[f"--backend=127.0.0.1,{one}" for one in place.origin_ports[:1]],
+            f"--workers={setup.workers}", "--no-via", "--add-x-forwarded-for", "--accesslog-file=/dev/null", "--no-ocsp",
+            "--backend-keep-alive-timeout=600s", place.key, place.certificate], place.directory, place.cores.proxy)
+        process.wait_for_port(port)
+        return Running(process, port, True)
+
+
+class Relay:
+    """The floor: octets without HTTP."""
+    kind = "floor"
+
+    def __init__(self, program, read_kib, name=None):
+        self.program, self.read_kib, self.name = program, read_kib, name or "relay"
+
+    def version(self):
+        return None
+
+    def lacks(self, setup):
+        return "speaks no HTTP" if setup.tls or setup.workers > 1 or setup.endpoints > 1 else None
+
+    def start(self, setup, place):
+        process = Process(self.name, [self.program, place.origin_ports[0], self.read_kib * 1024], place.directory,
+                          place.cores.proxy, reads_output=True)
+        port = int(process.popen.stdout.readline())
+        return Running(process, port, False)
+
+
+def start_origin(program, cores, directory, listeners=1):
+    """(process, its ports)"""
+    process = Process("origin", [program, listeners], directory, cores.load[-1:], reads_output=True)
+    return process, [int(word) for word in process.popen.stdout.readline().split()]
+
+
+def peers_installed():
+    return [peer for peer in (Nginx(), Haproxy(), Caddy(), Nghttpx()) if shutil.which(peer.program)]
+
+
+def keys_below(schema):
+    """The names of all properties in a part of a JSON schema."""
+    found = set()
+    if isinstance(schema, dict):
+        found |= set(schema.get("properties", {}))
+        for value in schema.values():
+            found |= keys_below(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            found |= keys_below(value)
+    return found
+
+
+def first_words(command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    text = (done.stdout or done.stderr).strip().splitlines() or ["?"]
+    found = re.search(r"\d+\.\d+[\w.]*", text[0])
+    return found.group(0) if found else text[0]
