@@ -93,7 +93,7 @@ Result<> Exchange::Prepare() {
     return Fail(std::move(hop).error());
   }
   answer_options_ = *hop == HopDecision::kAnswer;
-  if (request_.body == BodyKind::kChunked || request_.content_length > 0) {
+  if (HasRequestBody()) {
     request_.upgrade = {};
   }
   RewriteRequest(request_, *route_, snapshot_->config().forwarded, *client_, log_.record().id);
@@ -180,9 +180,16 @@ Task<void> Exchange::SendBody() {
       body_deadline_.Disarm();
       Duration waited(services_.loop.now() - std::exchange(body_awaited_, 0));
       if (!read) {
-        // Who has its answer may stop sending (RFC 9112 section 9.5).
-        if (!upload_stopped_ && !final_head_read_) {
+        if (upload_stopped_) {
+          break;
+        }
+        // Who hears an early answer may stop sending (RFC 9112 section 9.5).
+        if (!final_head_read_) {
           FailWith(std::move(read).error());
+        } else if (downstream_->client_reset()) {
+          OnClientGone();
+        } else {
+          LoseUpload(std::move(read).error());
         }
         break;
       }
@@ -283,8 +290,10 @@ Task<void> Exchange::RelayAnswer() {
   BodyChunk chunk{{}, AnswerHasNoBody()};
   while (true) {
     if (!chunk.last && (head_written || upstream_->HasBodyNow())) {
-      answer_deadline_.Arm(timeouts_->upstream_response);
+      answer_deadline_.Arm(AnswerPatience());
+      answer_awaited_ = true;
       auto read = co_await upstream_->ReadBody();
+      answer_awaited_ = false;
       answer_deadline_.Disarm();
       if (!read) {
         FailWith(std::move(read).error());
@@ -382,7 +391,8 @@ void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& dow
   upstream_ = nullptr;
   failure_.reset();
   state_ = State::kRunning;
-  upload_running_ = upload_stopped_ = answer_options_ = false;
+  upload_running_ = upload_stopped_ = answer_awaited_ = answer_options_ = false;
+  upload_failure_.reset();
   body_invited_ = !request_.expects_continue || !HasRequestBody();
   allow_.clear();
   lease_request_ = {};
@@ -510,7 +520,24 @@ void Exchange::OnClientGone() {
   downstream_->Abort(*failure_);
 }
 
+void Exchange::LoseUpload(Error why) {
+  upload_failure_ = std::move(why);
+  if (answer_awaited_) {
+    answer_deadline_.Arm(AnswerPatience());
+  }
+}
+
+// An endpoint that waits for what will not come may take no longer than the client might have.
+Duration Exchange::AnswerPatience() const {
+  return upload_failure_ ? std::min(timeouts_->upstream_response, timeouts_->body_idle)
+                         : timeouts_->upstream_response;
+}
+
 void Exchange::OnAnswerTimeout() {
+  if (upload_failure_) {
+    FailWith(*upload_failure_);
+    return;
+  }
   FailWith(Error(ErrorKind::kUpstreamResponseTimeout,
                  downstream_->head_sent() ? "the endpoint stopped in the middle of the answer"
                                           : "no answer within upstream_response"));
@@ -524,12 +551,14 @@ void Exchange::InviteBody() {
 }
 
 void Exchange::OnBodyTimeout() {
-  if (final_head_read_) {
-    return;
-  }
   bool slow = body_pace_.Patience(body_octets_) < timeouts_->body_idle;
-  FailWith(slow ? Error(ErrorKind::kBodyTooSlow, "the body came slower than body_min_rate")
-                : Error(ErrorKind::kBodyIdleTimeout, "nothing of the body within body_idle"));
+  Error why = slow ? Error(ErrorKind::kBodyTooSlow, "the body came slower than body_min_rate")
+                   : Error(ErrorKind::kBodyIdleTimeout, "nothing of the body within body_idle");
+  if (final_head_read_) {
+    LoseUpload(std::move(why));
+  } else {
+    FailWith(std::move(why));
+  }
 }
 
 void Exchange::OnWriteTimeout() {
@@ -550,10 +579,12 @@ void Exchange::OnUploadTimeout() {
     upload_deadline_.Arm(timeouts_->write_idle);
     return;
   }
+  Error why(ErrorKind::kUpstreamWriteTimeout, "the endpoint took nothing within write_idle");
   if (final_head_read_) {
-    return;
+    LoseUpload(std::move(why));
+  } else {
+    FailWith(std::move(why));
   }
-  FailWith(Error(ErrorKind::kUpstreamWriteTimeout, "the endpoint took nothing within write_idle"));
 }
 
 }  // namespace tidegate

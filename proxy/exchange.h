@@ -69,8 +69,15 @@ class Exchange {
   // Octets of the request body that are there already are read and forgotten, so that the
   // connection can be kept.
   void DiscardBodyAtHand();
-  bool HasRequestBody() const { return request_.body != BodyKind::kNone; }
+  bool HasRequestBody() const {
+    return request_.body == BodyKind::kChunked || request_.content_length > 0;
+  }
   bool AnswerHasNoBody() const;
+
+  // The rest of the upload will not come, or nobody takes it, after the answer has begun.
+  void LoseUpload(Error why);
+  // How long the endpoint may take for the next piece of the answer.
+  Duration AnswerPatience() const;
 
   void OnAnswerTimeout();
   void OnBodyTimeout();
@@ -107,6 +114,10 @@ class Exchange {
   State state_ = State::kIdle;
   bool upload_running_ = false;
   bool upload_stopped_ = false;
+  // RelayAnswer waits for the endpoint.
+  bool answer_awaited_ = false;
+  // Why the upload was lost after the answer had begun: the reason if the answer does not end.
+  std::optional<Error> upload_failure_;
   // The last octet of the request body was taken from the client.
   bool body_read_ = false;
   // Of the running attempt: nothing is left to wait for but the body of the answer.

@@ -85,8 +85,8 @@ std::string_view Trimmed(std::string_view text) {
   return text;
 }
 
-// RFC 9110 section 7.8: names with or without a version, all of them tokens; and none is HTTP/2,
-// which would be requests that no rule has seen.
+// RFC 9110 section 7.8: names with or without a version, all of them tokens; and none is h2c, which
+// would be requests that no rule has seen.
 bool MayUpgradeTo(std::string_view protocols) {
   while (!protocols.empty()) {
     std::size_t comma = protocols.find(',');

@@ -103,6 +103,7 @@ Task<void> Session::ServeRequests() {
     octets_out_ += connection_.octets_out();
     connection_.EndRequest();
     list_.GiveExchange(std::move(exchange_));
+    connection_.DropEmptyLines();
     // The head of this answer may have gone before the stop began.
     bool unwanted = list_.closes_idle_ && !connection_.has_octets();
     if (!reusable || unwanted) {

@@ -14,6 +14,16 @@ constexpr bool HasNoBody(int status, Method method) {
   return method == Method::kHead || status < 200 || status == 204 || status == 304;
 }
 
+// CRLFs and nothing else, or nothing at all.
+bool IsEmptyLines(std::span<const char> octets) {
+  constexpr std::string_view kEmptyLine = "\r\n";
+  std::string_view rest(octets.data(), octets.size());
+  while (rest.starts_with(kEmptyLine)) {
+    rest.remove_prefix(kEmptyLine.size());
+  }
+  return rest.empty();
+}
+
 }  // namespace
 
 template <class Role>
@@ -366,19 +376,16 @@ void H1ServerConnection::BeginRequest(RequestHead& head, const DecoderLimits& li
     phase_ = Phase::kHead;
   }
   decoder_.SetLimits(limits);
-  decoder_.BeginRequest(head);
+  decoder_.BeginRequest(head, std::exchange(empty_lines_, 0));
 }
 
 bool H1ServerConnection::DropEmptyLines() {
-  constexpr std::string_view kEmptyLine = "\r\n";
   std::span<const char> octets = stream_->readable();
-  std::string_view rest(octets.data(), octets.size());
-  while (rest.starts_with(kEmptyLine)) {
-    rest.remove_prefix(kEmptyLine.size());
-  }
-  if (octets.empty() || !rest.empty()) {
+  std::size_t lines = empty_lines_ + octets.size() / 2;
+  if (octets.empty() || !IsEmptyLines(octets) || lines > H1Decoder::kMaxEmptyLines) {
     return false;
   }
+  empty_lines_ = static_cast<unsigned>(lines);
   stream_->Consume(octets.size());
   return true;
 }
@@ -450,7 +457,7 @@ Stream::WriteStatus H1ServerConnection::StartHead(ResponseHead& head, std::span<
   if (head.body == BodyKind::kUntilClose && !bodiless) {
     close_after_ = true;
   }
-  bool quiet = phase_ == Phase::kComplete && stream_->readable().size() == held_;
+  bool quiet = phase_ == Phase::kComplete && IsEmptyLines(stream_->readable().subspan(held_));
   // What was interrupted cannot be read on, so nothing can follow this answer.
   close_after_ = close_after_ || read_failure_.has_value() || (close_when_quiet_ && quiet);
   ConnectionOption option = ConnectionOption::kNone;

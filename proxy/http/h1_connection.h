@@ -116,7 +116,8 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   void EndWait() { reader_.Wake(); }
   // There is something to read.
   bool has_octets() const { return !stream_->readable().empty(); }
-  // Empty lines are no request (RFC 9112 section 2.2). True if there were some and nothing else.
+  // Empty lines are no request (RFC 9112 section 2.2). True if there were some and nothing else;
+  // more than the decoder allows are left to it.
   bool DropEmptyLines();
   // Then: a new request into `head`, which must outlive the exchange. `limits` are those in force
   // now.
@@ -155,6 +156,8 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   void OnReadable() override;
 
   RequestHead* request_ = nullptr;
+  // Dropped since the last request.
+  unsigned empty_lines_ = 0;
   Callback on_gone_;
   bool head_sent_ = false;
   bool close_after_ = false;

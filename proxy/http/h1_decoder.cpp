@@ -11,8 +11,6 @@
 namespace tidegate {
 namespace {
 
-// Before a request line (RFC 9112 section 2.2).
-constexpr int kMaxEmptyLines = 4;
 // The longest method that is served has 11.
 constexpr std::size_t kMaxMethodBytes = 32;
 constexpr std::size_t kMaxChunkSizeDigits = 16;
@@ -334,10 +332,11 @@ void H1Decoder::SetLimits(const DecoderLimits& limits) {
   state_->limits = limits;
 }
 
-void H1Decoder::BeginRequest(RequestHead& head) {
+void H1Decoder::BeginRequest(RequestHead& head, unsigned empty_lines) {
   TG_CHECK(state_->is_request());
   head.Clear();
   state_->Begin(head, State::Phase::kStart);
+  state_->empty_line_octets = static_cast<std::uint8_t>(2 * empty_lines);
 }
 
 void H1Decoder::BeginResponse(ResponseHead& head, Method request_method) {

@@ -48,8 +48,11 @@ class H1Decoder {
   // Between messages: what holds from the next one on (a reload may have changed it).
   void SetLimits(const DecoderLimits& limits);
 
+  // Empty lines before a request line (RFC 9112 section 2.2); one more is a bad request.
+  static constexpr unsigned kMaxEmptyLines = 4;
   // Starts a message. `head` is cleared, is filled by Decode, and must outlive the message.
-  void BeginRequest(RequestHead& head);
+  // `empty_lines` have come already and were not given to Decode; at most kMaxEmptyLines.
+  void BeginRequest(RequestHead& head, unsigned empty_lines = 0);
   // `request_method` decides whether a body follows (HEAD, RFC 9112 section 6.3).
   void BeginResponse(ResponseHead& head, Method request_method);
 

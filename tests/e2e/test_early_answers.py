@@ -8,7 +8,7 @@ import pytest
 
 from support.client import request
 from support.daemon import basic
-from support.wait import stays
+from support.wait import stays, until
 
 SHORT = {"body_idle": "300ms", "write_idle": "300ms", "keepalive": "300ms", "upstream_response": "5s"}
 
@@ -119,3 +119,49 @@ def test_a_client_that_resets_while_nobody_reads_it_frees_its_origin(launch, ori
         client.reset()
     assert gone.wait(10)
     assert tidegate.logged(path="/")["reason"] == "client_closed"
+
+
+@pytest.mark.parametrize("how", ["reset", "half", "stalled"])
+def test_an_early_answer_that_waits_for_a_lost_upload_ends(launch, origin, how):
+    """Without upstream_response nobody else would end it."""
+    def script(peer):
+        peer.request_head()
+        peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+        peer.expect_gone()
+        gone.set()
+    gone = threading.Event()
+    origin.next(script)
+    tidegate = launch(basic(origin.address, timeouts={"upstream_response": "off", "body_idle": "300ms"}))
+    with tidegate.connect() as client:
+        client.send(request("POST", "/", "Transfer-Encoding: chunked"), b"5\r\nhello\r\n")
+        assert client.response_head("POST").status == 200
+        assert client.exactly(3) == b"abc"
+        if how == "reset":
+            client.reset()
+        elif how == "half":
+            client.half_close()
+        assert gone.wait(10)
+        if how != "reset":
+            client.expect_gone()
+    assert tidegate.logged(path="/")["reason"] == ("body_idle_timeout" if how == "stalled" else "client_closed")
+
+
+def test_an_empty_line_does_not_hold_up_a_stop(launch, origin):
+    """RFC 9112 section 2.2: it is no request, so the connection is idle and is told of the close."""
+    def script(peer):
+        peer.request()
+        assert go.wait(10)
+        peer.answer()
+        peer.expect_gone()
+    go = threading.Event()
+    origin.next(script)
+    tidegate = launch(basic(origin.address, shutdown={"timeout": "60s"}))
+    with tidegate.connect() as client:
+        client.send(request(), b"\r\n")
+        origin.wait_requests(1)
+        tidegate.signal(signal.SIGTERM)
+        until(lambda: "stopping" in tidegate.stderr, "the stop")
+        go.set()
+        assert client.response().get("connection") == "close"
+        client.expect_end()
+    assert tidegate.wait_exit() == 0

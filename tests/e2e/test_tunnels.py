@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import tempfile
 import threading
 
 import websockets
@@ -221,3 +222,30 @@ def test_many_websockets_at_once(launch):
                     assert await connection.recv() == f"{number}.{turn}"
         await asyncio.gather(*[one(number) for number in range(40)])
     run_websocket(lambda address: launch(basic(address, workers=2)), talk)
+
+
+def test_an_upgrade_with_an_empty_body_waits_for_its_head_to_be_sent(launch, make_origin, tmp_path):
+    """A 101 that comes while the head of the request is still being written must not meet that write."""
+    folder = tempfile.mkdtemp(prefix="tg-")
+    os.chmod(folder, 0o755)
+    go = threading.Event()
+
+    def script(peer):
+        peer.exactly(10)
+        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n")
+        go.wait(10)
+        peer.head()
+        peer.send(b"hello")
+    origin = make_origin(path=f"{folder}/o.sock")
+    origin.next(script)
+    tidegate = launch(basic(origin.address, limits={"max_header_bytes": "1MiB", "max_headers": 200}))
+    filler = [f"X-{number}: {'f' * 9000}" for number in range(100)]
+    with tidegate.connect() as client:
+        client.send(request("POST", "/", "Connection: upgrade", "Upgrade: raw", "Content-Length: 0", *filler), b"early")
+        assert client.silent(0.3)
+        go.set()
+        assert client.response_head("POST").status == 101
+        assert client.exactly(5) == b"hello"
+    assert not tidegate.faults()
+    os.unlink(f"{folder}/o.sock")
+    os.rmdir(folder)

@@ -38,7 +38,7 @@ struct OriginConnection {
   std::size_t answered = 0;
 };
 
-class Rig : public SessionResumer {
+class Rig final : public SessionResumer {
  public:
   Rig()
       : services_{.loop = loop_, .buffers = buffers_, .counters = counters_},

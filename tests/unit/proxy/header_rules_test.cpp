@@ -306,7 +306,8 @@ TEST(HeaderRulesTest, KeepsAnUpgradeUnlessItIsH2cOrOfHttp10) {
   script.Rewrite();
   EXPECT_EQ(script.head.upgrade, "websocket");
 
-  for (const char* refused : {"foo, H2C", "h2c/1", "\"h2c\"", "foo, a b", "foo/", "/1", "foo/1/2"}) {
+  for (const char* refused :
+       {"foo, H2C", "h2c/1", "\"h2c\"", "foo, a b", "foo/", "/1", "foo/1/2"}) {
     Script script_of_refused;
     script_of_refused.head.upgrade = refused;
     script_of_refused.Rewrite();
