@@ -10,7 +10,7 @@ import pytest
 from support import processes
 from support.client import request
 from support.daemon import basic
-from support.wait import PATIENCE, SMALL, until
+from support.wait import PATIENCE, SMALL, stays, until
 from support.wire import Ended
 
 PARK_AFTER = 5
@@ -240,7 +240,7 @@ def test_without_a_descriptor_nothing_is_parked_and_all_are_served(launch, origi
     free = next(number for number in range(len(held) + 1) if number not in held)
     before = resource.prlimit(worker, resource.RLIMIT_NOFILE)
     resource.prlimit(worker, resource.RLIMIT_NOFILE, (free, before[1]))
-    time.sleep(PARK_AFTER + 1)
+    stays(lambda: parked(tidegate) == 0, "a connection was parked", PARK_AFTER + 1)
     assert parked(tidegate) == 0
     assert [client.get("/").status for client in clients] == [200] * 10
     resource.prlimit(worker, resource.RLIMIT_NOFILE, before)
