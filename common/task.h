@@ -3,8 +3,9 @@
 // The coroutine kernel. Invariants, each with a test that bears its number
 // (tests/unit/common/task_test.cpp):
 //
-//   1. A coroutine is resumed from one place only: ReadyQueue::Drain. Awaiters and finished tasks
-//   only post.
+//   1. What waits is resumed from one place only: ReadyQueue::Drain. Awaiters and callbacks only
+//   post. A task that is awaited runs at once in the place of its parent, and at its end its parent
+//   goes on in its place (symmetric transfer): between the two there is no queue and no stack.
 //   2. A started, unfinished frame is never destroyed.
 //   3. Children never outlive their TaskScope.
 //   4. Posting is in order: first posted, first resumed.
@@ -47,16 +48,16 @@ class PromiseBase {
   struct FinalAwaiter {
     bool await_ready() const noexcept { return false; }
     template <class Promise>
-    void await_suspend(std::coroutine_handle<Promise> self) const noexcept {
+    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> self) const noexcept {
       PromiseBase& promise = self.promise();
       promise.finished_ = true;
-      if (promise.scope_ != nullptr) {
-        TaskScope* scope = promise.scope_;
-        self.destroy();
-        ChildDone(*scope);
-      } else {
-        ReadyQueue::Post(promise.continuation_);
+      if (promise.scope_ == nullptr) {
+        return promise.continuation_;
       }
+      TaskScope* scope = promise.scope_;
+      self.destroy();
+      ChildDone(*scope);
+      return std::noop_coroutine();
     }
     void await_resume() const noexcept {}
   };
@@ -116,10 +117,10 @@ class [[nodiscard]] Task {
   }
 
   bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> parent) noexcept {
+  std::coroutine_handle<> await_suspend(std::coroutine_handle<> parent) noexcept {
     handle_.promise().continuation_ = parent;
     handle_.promise().started_ = true;
-    ReadyQueue::Post(handle_);
+    return handle_;
   }
   T await_resume() { return handle_.promise().Take(); }
 
