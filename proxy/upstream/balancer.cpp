@@ -5,60 +5,55 @@
 namespace tidegate {
 namespace {
 
-// True if `candidate` is to be taken instead of `best`, which stands before it in round robin
-// order.
-using Better = bool (*)(const EndpointLoad& candidate, const EndpointLoad& best);
-
-bool NeverBetter(const EndpointLoad&, const EndpointLoad&) {
-  return false;
-}
-
-bool HasFewerInFlight(const EndpointLoad& candidate, const EndpointLoad& best) {
-  return candidate.in_flight < best.in_flight;
-}
-
 struct PolicyRow {
   Balance policy;
-  Better better;
+  // Of what counts nothing else: the first in round robin order is the best.
+  bool counts_in_flight;
 };
 constexpr std::array kPolicies = {
-    PolicyRow{Balance::kRoundRobin, &NeverBetter},
-    PolicyRow{Balance::kLeastConnections, &HasFewerInFlight},
+    PolicyRow{Balance::kRoundRobin, false},
+    PolicyRow{Balance::kLeastConnections, true},
 };
 
-Better BetterFor(Balance policy) {
+bool CountsInFlight(Balance policy) {
   for (const PolicyRow& row : kPolicies) {
     if (row.policy == policy) {
-      return row.better;
+      return row.counts_in_flight;
     }
   }
-  return &NeverBetter;
+  return false;
 }
 
 }  // namespace
 
-std::optional<std::size_t> PickEndpoint(Balance policy, std::span<const EndpointLoad> endpoints,
+std::optional<std::size_t> PickEndpoint(Balance policy, const EndpointLoads& endpoints,
                                         std::size_t& next) {
-  if (endpoints.empty()) {
+  const std::size_t size = endpoints.size();
+  if (size == 0) {
     return std::nullopt;
   }
-  Better better = BetterFor(policy);
+  const bool counts = CountsInFlight(policy);
   std::optional<std::size_t> best;
-  std::size_t index = next < endpoints.size() ? next : next % endpoints.size();
-  for (std::size_t step = 0; step < endpoints.size(); ++step) {
-    const EndpointLoad& candidate = endpoints[index];
+  EndpointLoad load_of_best;
+  std::size_t index = next < size ? next : next % size;
+  for (std::size_t step = 0; step < size; ++step) {
+    const EndpointLoad candidate = endpoints.At(index);
     if (candidate.usable) {
-      bool first = !best.has_value();
-      bool fresher = !first && endpoints[*best].tried && !candidate.tried;
-      bool staler = !first && candidate.tried && !endpoints[*best].tried;
-      if (first || fresher || (!staler && better(candidate, endpoints[*best]))) {
+      const bool fresher = load_of_best.tried && !candidate.tried;
+      const bool as_fresh = load_of_best.tried == candidate.tried;
+      const bool freer = counts && candidate.in_flight < load_of_best.in_flight;
+      if (!best || fresher || (as_fresh && freer)) {
         best = index;
+        load_of_best = candidate;
+      }
+      if (!load_of_best.tried && (!counts || load_of_best.in_flight == 0)) {
+        break;
       }
     }
-    index = index + 1 == endpoints.size() ? 0 : index + 1;
+    index = index + 1 == size ? 0 : index + 1;
   }
   if (best) {
-    next = *best + 1 == endpoints.size() ? 0 : *best + 1;
+    next = *best + 1 == size ? 0 : *best + 1;
   }
   return best;
 }

@@ -17,7 +17,6 @@ Upstream::Upstream(Loop& loop, BufferPool& buffers, Resolver& resolver, Counters
   for (const EndpointConfig& endpoint : config_.endpoints) {
     pools_.push_back(std::make_unique<Pool>(loop, buffers, resolver, counters, endpoint));
   }
-  loads_.resize(pools_.size());
 }
 
 void Upstream::Configure(const DecoderLimits& limits, Duration idle, unsigned workers) {
@@ -34,25 +33,35 @@ bool Upstream::HasRoom() const {
                      [](const auto& pool) { return pool->has_room(); });
 }
 
-std::optional<std::size_t> Upstream::Pick(const LeaseRequest& request) {
-  for (std::size_t i = 0; i < pools_.size(); ++i) {
-    Pool& pool = *pools_[i];
+// What the balancer is told of the pools.
+class Upstream::Loads final : public EndpointLoads {
+ public:
+  Loads(const Upstream& upstream, const LeaseRequest& request, bool with_address)
+      : upstream_(upstream), tried_(request.tried), with_address_(with_address) {}
+
+  std::size_t size() const override { return upstream_.pools_.size(); }
+  EndpointLoad At(std::size_t index) const override {
+    Pool& pool = *upstream_.pools_[index];
     Endpoint& endpoint = pool.endpoint();
-    bool known = !endpoint.Addresses().empty() || endpoint.resolving();
-    loads_[i] = {.in_flight = pool.in_use(), .usable = pool.has_room() && known, .tried = false};
+    return {.in_flight = pool.in_use(),
+            .usable = pool.has_room() &&
+                      (!with_address_ || !endpoint.Addresses().empty() || endpoint.resolving()),
+            .tried = std::ranges::find(tried_, index) != tried_.end()};
   }
-  for (std::size_t tried : request.tried) {
-    loads_[tried].tried = true;
-  }
-  auto picked = PickEndpoint(config_.balance, loads_, next_);
+
+ private:
+  const Upstream& upstream_;
+  const std::vector<std::size_t>& tried_;
+  bool with_address_;
+};
+
+std::optional<std::size_t> Upstream::Pick(const LeaseRequest& request) {
+  auto picked = PickEndpoint(config_.balance, Loads(*this, request, true), next_);
   if (picked) {
     return picked;
   }
   // None has an address: whoever is asked will say which name does not resolve.
-  for (std::size_t i = 0; i < pools_.size(); ++i) {
-    loads_[i].usable = pools_[i]->has_room();
-  }
-  return PickEndpoint(config_.balance, loads_, next_);
+  return PickEndpoint(config_.balance, Loads(*this, request, false), next_);
 }
 
 std::vector<EndpointStatus> Upstream::Status() const {

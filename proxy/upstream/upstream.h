@@ -104,6 +104,7 @@ class Upstream {
 
  private:
   friend class Lease;
+  class Loads;
   void GiveBack(std::size_t endpoint, std::unique_ptr<PooledConnection> connection);
   bool HasRoom() const;
   std::optional<std::size_t> Pick(const LeaseRequest& request);
@@ -114,8 +115,6 @@ class Upstream {
   std::vector<std::unique_ptr<Pool>> pools_;
   WaitList queue_;
   std::size_t next_ = 0;
-  // Filled by each Pick; kept for its capacity.
-  std::vector<EndpointLoad> loads_;
 };
 
 }  // namespace tidegate

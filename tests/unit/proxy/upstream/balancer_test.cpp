@@ -22,6 +22,20 @@ EndpointLoad TriedBusy(std::size_t in_flight) {
   return {.in_flight = in_flight, .usable = true, .tried = true};
 }
 
+class Listed final : public EndpointLoads {
+ public:
+  explicit Listed(const std::vector<EndpointLoad>& loads) : loads_(loads) {}
+  std::size_t size() const override { return loads_.size(); }
+  EndpointLoad At(std::size_t index) const override {
+    ++looked_at;
+    return loads_[index];
+  }
+  mutable std::size_t looked_at = 0;
+
+ private:
+  const std::vector<EndpointLoad>& loads_;
+};
+
 struct Row {
   std::string_view what;
   Balance policy;
@@ -55,7 +69,7 @@ TEST(BalancerTest, FollowsTheTable) {
            {"least, all tried", kLeast, {TriedBusy(4), TriedBusy(2)}, 0, 1, 0},
        }) {
     std::size_t next = row.next;
-    auto picked = PickEndpoint(row.policy, row.endpoints, next);
+    auto picked = PickEndpoint(row.policy, Listed(row.endpoints), next);
     EXPECT_EQ(picked ? static_cast<int>(*picked) : -1, row.picked) << row.what;
     EXPECT_EQ(next, row.next_after) << row.what;
   }
@@ -67,12 +81,24 @@ TEST(BalancerTest, SpreadsIdleEndpointsEvenlyUnderBothPolicies) {
     std::vector<int> counts(3);
     std::size_t next = 0;
     for (int i = 0; i < 300; ++i) {
-      auto picked = PickEndpoint(policy, endpoints, next);
+      auto picked = PickEndpoint(policy, Listed(endpoints), next);
       ASSERT_TRUE(picked);
       ++counts[*picked];
     }
     EXPECT_EQ(counts, (std::vector<int>{100, 100, 100}));
   }
+}
+
+TEST(BalancerTest, LooksNoFurtherThanTheFirstThatIsFree) {
+  std::vector<EndpointLoad> endpoints(1000, Busy(1));
+  endpoints[12] = Busy(0);
+  Listed listed(endpoints);
+  std::size_t next = 10;
+  EXPECT_EQ(PickEndpoint(kLeast, listed, next), 12U);
+  EXPECT_EQ(listed.looked_at, 3U);
+  listed.looked_at = 0;
+  EXPECT_EQ(PickEndpoint(kRobin, listed, next), 13U);
+  EXPECT_EQ(listed.looked_at, 1U);
 }
 
 }  // namespace
