@@ -12,8 +12,6 @@ struct KnownField {
   FieldId id;
 };
 
-// In the order of their lengths, so that a name is compared with the three at most that are as
-// long.
 constexpr std::array kKnownFields = {
     KnownField{"te", FieldId::kTe},
     KnownField{"via", FieldId::kVia},
@@ -37,22 +35,28 @@ constexpr std::array kKnownFields = {
     KnownField{"x-forwarded-proto", FieldId::kXForwardedProto},
     KnownField{"proxy-authenticate", FieldId::kProxyAuthenticate},
 };
-constexpr std::size_t kLongestName = kKnownFields.back().name.size();
 
-// kFirstOfLength[n] is the first row whose name has n octets or more.
-constexpr auto kFirstOfLength = [] {
-  std::array<std::uint8_t, kLongestName + 2> first{};
-  for (std::size_t length = 0; length < first.size(); ++length) {
-    std::size_t row = 0;
-    while (row < kKnownFields.size() && kKnownFields[row].name.size() < length) {
-      ++row;
-    }
-    first[length] = static_cast<std::uint8_t>(row);
+// Every known name has a slot of its own, by its first octet and its last but one: a name is
+// compared with one row at most.
+constexpr std::size_t kSlots = 64;
+constexpr std::size_t SlotOf(std::string_view name) {
+  // Upper-case letters are lower-case ones without this bit. What becomes equal by it is told apart
+  // by the comparison.
+  constexpr unsigned kCaseBit = 0x20;
+  const unsigned first = static_cast<unsigned char>(name.front()) | kCaseBit;
+  const unsigned last_but_one = static_cast<unsigned char>(name[name.size() - 2]) | kCaseBit;
+  return (2 * first + last_but_one) % kSlots;
+}
+constexpr std::uint8_t kNoRow = 0xff;
+constexpr auto kRowOfSlot = [] {
+  std::array<std::uint8_t, kSlots> rows{};
+  rows.fill(kNoRow);
+  for (std::size_t row = 0; row < kKnownFields.size(); ++row) {
+    rows[SlotOf(kKnownFields[row].name)] = static_cast<std::uint8_t>(row);
   }
-  return first;
+  return rows;
 }();
-static_assert(std::ranges::is_sorted(kKnownFields, {},
-                                     [](const KnownField& row) { return row.name.size(); }));
+static_assert(std::ranges::count(kRowOfSlot, kNoRow) == kSlots - kKnownFields.size());
 
 // Whether the octets of a word at `text` are those at `known`, which are lower-case letters and
 // hyphens. These have the bit 0x20; upper-case letters are lower-case ones without it.
@@ -99,18 +103,15 @@ bool IsKnownNameUnderscored(std::string_view text, std::string_view known) {
 
 template <bool (*IsSame)(std::string_view, std::string_view)>
 FieldId Lookup(std::string_view name) {
-  if (name.empty() || name.size() > kLongestName) {
+  if (name.size() < 2) {
     return FieldId::kOther;
   }
-  const char first = ToLower(name[0]);
-  for (std::size_t row = kFirstOfLength[name.size()]; row < kFirstOfLength[name.size() + 1];
-       ++row) {
-    const KnownField& known = kKnownFields[row];
-    if (known.name[0] == first && IsSame(name, known.name)) {
-      return known.id;
-    }
+  const std::uint8_t row = kRowOfSlot[SlotOf(name)];
+  if (row == kNoRow) {
+    return FieldId::kOther;
   }
-  return FieldId::kOther;
+  const KnownField& known = kKnownFields[row];
+  return known.name.size() == name.size() && IsSame(name, known.name) ? known.id : FieldId::kOther;
 }
 
 std::string_view TrimWhiteSpace(std::string_view text) {
