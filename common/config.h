@@ -111,6 +111,7 @@ struct HeaderEdits {
   HeaderList set;
   HeaderList add;
   std::vector<std::string> remove;
+  bool empty() const { return set.empty() && add.empty() && remove.empty(); }
   bool operator==(const HeaderEdits&) const = default;
 };
 

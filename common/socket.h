@@ -22,14 +22,11 @@ class SocketStream final : public Stream {
 
   ~SocketStream() override;
   void SetOwner(StreamOwner* owner) override;
-  std::span<char> readable() override { return {buffer_ + begin_, end_ - begin_}; }
   void Consume(std::size_t size) override;
-  ReadState read_state() const override { return read_state_; }
   bool IsQuiet() const override;
   void WatchResets() override { watches_resets_ = true; }
   WriteStatus Write(std::span<const uv_buf_t> buffers) override;
   std::size_t unwritten() const override;
-  const std::optional<Error>& write_error() const override { return write_error_; }
   void ShutdownWrite() override;
   void Close(bool reset) override;
   UniqueFd Detach() override;
@@ -66,11 +63,6 @@ class SocketStream final : public Stream {
   Block* block_;
   WatchedSocket unread_{Bind<&SocketStream::OnReset>(this)};
   StreamOwner* owner_ = nullptr;
-  char* buffer_ = nullptr;
-  std::size_t begin_ = 0;
-  std::size_t end_ = 0;
-  std::optional<Error> write_error_;
-  ReadState read_state_ = ReadState::kOpen;
   BufferSize held_size_ = BufferSize::kSmall;
   BufferSize next_size_ = BufferSize::kSmall;
   bool reading_ = false;

@@ -44,10 +44,10 @@ class Stream {
   virtual void SetOwner(StreamOwner* owner) = 0;
 
   // What was read and not consumed. Stays where it is until consumed.
-  virtual std::span<char> readable() = 0;
+  std::span<char> readable() { return {buffer_ + begin_, end_ - begin_}; }
   // Forgets the first `size` octets of readable().
   virtual void Consume(std::size_t size) = 0;
-  virtual ReadState read_state() const = 0;
+  ReadState read_state() const { return read_state_; }
   // From now on a reset is heard within two seconds also while nobody reads on, because the buffer
   // is full or the peer has ended its side; what the kernel still had is lost then. For a peer
   // whose octets are worth nothing once it has left.
@@ -63,7 +63,7 @@ class Stream {
   // Octets of the pending write that the kernel has not taken: a deadline tells progress by it.
   virtual std::size_t unwritten() const = 0;
   // kReset, kClosed (the peer does not read any more) or kSystem; empty while writing works.
-  virtual const std::optional<Error>& write_error() const = 0;
+  const std::optional<Error>& write_error() const { return write_error_; }
 
   // Ends our side after what was written; reading goes on. No write may be pending. Idempotent.
   virtual void ShutdownWrite() = 0;
@@ -76,6 +76,14 @@ class Stream {
   // (octets, an end, a failure, a pending write, a protocol of the stream's own) or the process has
   // no descriptor left.
   virtual UniqueFd Detach() { return {}; }
+
+ protected:
+  // What is asked for several times a request stands here, where asking is a load.
+  char* buffer_ = nullptr;
+  std::size_t begin_ = 0;
+  std::size_t end_ = 0;
+  std::optional<Error> write_error_;
+  ReadState read_state_ = ReadState::kOpen;
 };
 
 }  // namespace tidegate

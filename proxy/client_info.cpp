@@ -149,6 +149,27 @@ ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, std::stri
   return client;
 }
 
+ServedClient::ServedClient(const ClientInfo& client) : ClientInfo(client) {
+  if (has_ip) {
+    Add(FieldId::kXForwardedFor, "X-Forwarded-For", ip);
+  }
+  Add(FieldId::kXForwardedProto, "X-Forwarded-Proto", proto);
+  if (!port.empty()) {
+    Add(FieldId::kXForwardedPort, "X-Forwarded-Port", port);
+  }
+}
+
+void ServedClient::Add(FieldId id, std::string_view name, std::string_view value) {
+  char* line = text_.data() + size_;
+  char* end = line;
+  for (std::string_view part : {name, std::string_view(": "), value, std::string_view("\r\n")}) {
+    TG_CHECK(part.size() <= static_cast<std::size_t>(text_.data() + kMaxText - end));
+    end = std::ranges::copy(part, end).out;
+  }
+  size_ = static_cast<std::size_t>(end - text_.data());
+  fields_[count_++] = Field::OfLine(id, {line, end}, name.size());
+}
+
 std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
                             std::span<const Network> trusted_proxies) {
   std::string_view best = client.ip;
@@ -192,20 +213,26 @@ std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
       listener == config.listeners.end() ? config.trusted_proxies : listener->trusted_proxies);
 }
 
-std::string_view RequestIds::Next(Arena& arena) {
+Field RequestIds::Next(Arena& arena) {
   if (used_ == random_.size()) {
     FillRandom(random_);
     used_ = 0;
   }
-  char* out = arena.Allocate(2 * kIdBytes);
+  constexpr std::string_view kStart = "X-Request-Id: ";
+  constexpr std::string_view kLineEnd = "\r\n";
+  constexpr std::size_t kSize = kStart.size() + 2 * kIdBytes + kLineEnd.size();
+  char* line = arena.Allocate(kSize);
+  std::memcpy(line, kStart.data(), kStart.size());
+  char* out = line + kStart.size();
   for (std::size_t i = 0; i < kIdBytes; ++i) {
     std::memcpy(out + 2 * i, &kHexPairs[std::size_t{2} * random_[used_ + i]], 2);
   }
+  std::memcpy(out + 2 * kIdBytes, kLineEnd.data(), kLineEnd.size());
   used_ += kIdBytes;
-  return {out, 2 * kIdBytes};
+  return Field::OfLine(FieldId::kXRequestId, {line, kSize}, kStart.size() - 2);
 }
 
-std::string_view ChooseRequestId(RequestHead& head, const ClientInfo& client, RequestIds& ids) {
+Field ChooseRequestId(RequestHead& head, const ClientInfo& client, RequestIds& ids) {
   if (client.trusted) {
     const Field* found = nullptr;
     std::size_t count = 0;
@@ -216,7 +243,7 @@ std::string_view ChooseRequestId(RequestHead& head, const ClientInfo& client, Re
       }
     }
     if (count == 1 && IsSaneId(found->value)) {
-      return found->value;
+      return {"X-Request-Id", found->value, FieldId::kXRequestId};
     }
   }
   return ids.Next(head.arena);

@@ -62,6 +62,28 @@ struct ClientInfo {
   std::string_view proto = "http";
 };
 
+// A client while its connection is served. What every request says about it is at hand, as lines
+// that follow each other.
+class ServedClient : public ClientInfo {
+ public:
+  explicit ServedClient(const ClientInfo& client);
+  ServedClient(const ServedClient&) = delete;
+  ServedClient& operator=(const ServedClient&) = delete;
+
+  // X-Forwarded-For (none for a unix socket), -Proto and -Port (none for a unix socket) of a peer
+  // that is not trusted. Views into this object.
+  std::span<const Field> x_forwarded() const { return {fields_.data(), count_}; }
+
+ private:
+  void Add(FieldId id, std::string_view name, std::string_view value);
+
+  static constexpr std::size_t kMaxText = 128;
+  std::array<char, kMaxText> text_;
+  std::size_t size_ = 0;
+  std::array<Field, 3> fields_;
+  std::size_t count_ = 0;
+};
+
 // `peer` as getpeername() gave it; `port` as PortOf() of what getsockname() gave for the accepting
 // socket.
 ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, std::string_view port,
@@ -82,8 +104,8 @@ std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
 // Makes 128-bit random numbers in hex. The kernel is asked once for many.
 class RequestIds {
  public:
-  // 32 hex digits, in `arena`.
-  std::string_view Next(Arena& arena);
+  // X-Request-Id with 32 hex digits, a line in `arena`.
+  Field Next(Arena& arena);
 
  private:
   static constexpr std::size_t kIdBytes = 16;
@@ -93,6 +115,6 @@ class RequestIds {
 
 // The X-Request-Id of a request: that of a trusted peer if it is one field of 1 to 128 letters,
 // digits and "-_.:/+=@~", a new one otherwise. In `head`'s arena. `head` as received.
-std::string_view ChooseRequestId(RequestHead& head, const ClientInfo& client, RequestIds& ids);
+Field ChooseRequestId(RequestHead& head, const ClientInfo& client, RequestIds& ids);
 
 }  // namespace tidegate

@@ -17,6 +17,7 @@
 #include <utility>
 #include <variant>
 
+#include "common/timed_wait.h"
 #include "proxy/error_page.h"
 #include "proxy/retry.h"
 
@@ -36,12 +37,12 @@ Exchange::Exchange(Services& services)
       log_(services),
       answer_deadline_(services.loop.timers(), Bind<&Exchange::OnAnswerTimeout>(this)),
       body_deadline_(services.loop.timers(), Bind<&Exchange::OnBodyTimeout>(this)),
-      write_deadline_(services.loop.timers(), Bind<&Exchange::OnWriteTimeout>(this)),
-      upload_deadline_(services.loop.timers(), Bind<&Exchange::OnUploadTimeout>(this)),
+      write_watch_(services.loop.timers(), Bind<&Exchange::OnWriteTimeout>(this)),
+      upload_watch_(services.loop.timers(), Bind<&Exchange::OnUploadTimeout>(this)),
       tunnel_deadline_(services.loop.timers(), Bind<&Exchange::OnTunnelTimeout>(this)) {}
 
 Task<void> Exchange::Run(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
-                         const ClientInfo& client) {
+                         const ServedClient& client) {
   Begin(std::move(snapshot), downstream, client);
   Result<> prepared = Prepare();
   if (!prepared) {
@@ -58,7 +59,7 @@ Task<void> Exchange::Run(std::shared_ptr<const Snapshot> snapshot, ServerStream&
 }
 
 Task<void> Exchange::Reject(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
-                            const ClientInfo& client, Error why) {
+                            const ServedClient& client, Error why) {
   Begin(std::move(snapshot), downstream, client);
   FailWith(std::move(why));
   co_await AnswerFailure();
@@ -96,7 +97,7 @@ Result<> Exchange::Prepare() {
   if (HasRequestBody()) {
     request_.upgrade = {};
   }
-  RewriteRequest(request_, *route_, snapshot_->config().forwarded, *client_, log_.record().id);
+  RewriteRequest(request_, *route_, snapshot_->config().forwarded, *client_, log_.request_id());
   return {};
 }
 
@@ -140,21 +141,36 @@ Task<void> Exchange::Attempt() {
     scope.Start(SendBody());
   } else {
     auto sending = upstream_->WriteHead(request_, {}, true);
-    upload_mark_ = upstream_->unwritten();
-    upload_deadline_.Arm(timeouts_->write_idle);
-    auto sent = co_await sending;
-    upload_deadline_.Disarm();
+    auto sent = co_await upload_watch_.Wait(sending, timeouts_->write_idle);
     if (!sent) {
       FailWith(std::move(sent).error());
     }
   }
   if (!failure_) {
-    co_await ReadFinalHead();
+    if (!HasRequestBody()) {
+      answer_deadline_.Arm(timeouts_->upstream_response);
+    }
+    auto head = co_await upstream_->ReadHead();
+    if (!head) {
+      FailWith(std::move(head).error());
+    } else if (response_.IsInterim()) {
+      co_await PassInterimHeads();
+    }
+    OnFinalHead();
   }
   if (!failure_ && response_.status == 101) {
     co_await RunTunnel(scope);
   } else if (!failure_) {
-    co_await RelayAnswer();
+    BodyChunk first = FirstOfAnswer();
+    if (!failure_) {
+      auto writing = downstream_->WriteHead(response_, first.data, first.last);
+      auto written = co_await write_watch_.Wait(writing, timeouts_->write_idle);
+      if (!written) {
+        FailWith(std::move(written).error());
+      } else if (!first.last) {
+        co_await RelayBody();
+      }
+    }
   }
   if (upload_running_) {
     StopUpload();
@@ -217,10 +233,7 @@ Task<void> Exchange::SendBody() {
     auto writing = head_sent ? upstream_->WriteBody(chunk.data, chunk.last, &request_.trailers)
                              : upstream_->WriteHead(request_, chunk.data, chunk.last);
     head_sent = true;
-    upload_mark_ = upstream_->unwritten();
-    upload_deadline_.Arm(timeouts_->write_idle);
-    auto written = co_await writing;
-    upload_deadline_.Disarm();
+    auto written = co_await upload_watch_.Wait(writing, timeouts_->write_idle);
     if (!written) {
       // The endpoint stopped reading. It may have said why before it did: the reading side will
       // see.
@@ -236,29 +249,15 @@ Task<void> Exchange::SendBody() {
   }
 }
 
-// Reads heads until the final one; passes the interim ones on (RFC 9110 section 15.2).
-Task<void> Exchange::ReadFinalHead() {
-  if (!HasRequestBody()) {
-    answer_deadline_.Arm(timeouts_->upstream_response);
-  }
-  while (true) {
-    auto head = co_await upstream_->ReadHead();
-    if (!head) {
-      FailWith(std::move(head).error());
-      break;
-    }
-    if (!response_.IsInterim()) {
-      break;
-    }
+// An interim head is passed on (RFC 9110 section 15.2), then the next one is read.
+Task<void> Exchange::PassInterimHeads() {
+  while (!failure_ && response_.IsInterim()) {
     RewriteResponse(response_, *route_, snapshot_->config().forwarded, {});
     auto passing = downstream_->WriteInterim(response_);
-    write_mark_ = downstream_->unwritten();
-    write_deadline_.Arm(timeouts_->write_idle);
-    auto passed = co_await passing;
-    write_deadline_.Disarm();
+    auto passed = co_await write_watch_.Wait(passing, timeouts_->write_idle);
     if (!passed) {
       FailWith(std::move(passed).error());
-      break;
+      co_return;
     }
     if (request_.minor_version > 0) {
       services_.counters.Add(CounterId::kResponses1xx);
@@ -270,11 +269,18 @@ Task<void> Exchange::ReadFinalHead() {
         body_deadline_.Arm(body_pace_.Patience(body_octets_));
       }
     }
+    auto head = co_await upstream_->ReadHead();
+    if (!head) {
+      FailWith(std::move(head).error());
+    }
   }
+}
+
+void Exchange::OnFinalHead() {
   final_head_read_ = true;
   answer_deadline_.Disarm();
   if (failure_) {
-    co_return;
+    return;
   }
   log_.AnswerCame(response_.status);
   if (response_.status == 101) {
@@ -282,48 +288,49 @@ Task<void> Exchange::ReadFinalHead() {
   }
 }
 
-// The final answer downwards. The head waits for no body, but takes what is there along in the same
-// write.
-Task<void> Exchange::RelayAnswer() {
+// The head of the final answer waits for no body, but takes what is there along in the same write:
+// all of it, if it is small.
+BodyChunk Exchange::FirstOfAnswer() {
   RewriteResponse(response_, *route_, snapshot_->config().forwarded, Date());
-  bool head_written = false;
   BodyChunk chunk{{}, AnswerHasNoBody()};
-  while (true) {
-    if (!chunk.last && (head_written || upstream_->HasBodyNow())) {
-      answer_deadline_.Arm(AnswerPatience());
-      answer_awaited_ = true;
-      auto read = co_await upstream_->ReadBody();
-      answer_awaited_ = false;
-      answer_deadline_.Disarm();
-      if (!read) {
-        FailWith(std::move(read).error());
-        co_return;
-      }
-      chunk = *read;
-      if (chunk.last) {
-        StripTrailers(response_.trailers);
-      }
+  if (!chunk.last && upstream_->HasBodyNow()) {
+    auto read = upstream_->ReadBodyNow();
+    if (!read) {
+      FailWith(std::move(read).error());
+      return chunk;
     }
-    if (!head_written) {
-      log_.record().status = response_.status;
-      if (chunk.last && !downstream_->request_complete()) {
-        // The answer is whole before the request is: what the client still sends goes nowhere.
-        downstream_->CloseAfter();
-      }
+    chunk = *read;
+  }
+  log_.record().status = response_.status;
+  if (chunk.last) {
+    StripTrailers(response_.trailers);
+    if (!downstream_->request_complete()) {
+      // The answer is whole before the request is: what the client still sends goes nowhere.
+      downstream_->CloseAfter();
     }
-    auto writing = head_written
-                       ? downstream_->WriteBody(chunk.data, chunk.last, &response_.trailers)
-                       : downstream_->WriteHead(response_, chunk.data, chunk.last);
-    head_written = true;
-    write_mark_ = downstream_->unwritten();
-    write_deadline_.Arm(timeouts_->write_idle);
-    auto written = co_await writing;
-    write_deadline_.Disarm();
-    if (!written) {
-      FailWith(std::move(written).error());
+  }
+  return chunk;
+}
+
+// What of the body was not written with the head.
+Task<void> Exchange::RelayBody() {
+  BodyChunk chunk;
+  while (!chunk.last) {
+    answer_awaited_ = true;
+    auto read = co_await TimedWait(answer_deadline_, AnswerPatience(), upstream_->ReadBody());
+    answer_awaited_ = false;
+    if (!read) {
+      FailWith(std::move(read).error());
       co_return;
     }
+    chunk = *read;
     if (chunk.last) {
+      StripTrailers(response_.trailers);
+    }
+    auto writing = downstream_->WriteBody(chunk.data, chunk.last, &response_.trailers);
+    auto written = co_await write_watch_.Wait(writing, timeouts_->write_idle);
+    if (!written) {
+      FailWith(std::move(written).error());
       co_return;
     }
   }
@@ -369,10 +376,7 @@ Task<void> Exchange::WriteAnswer(const std::string& body) {
   std::span<const char> octets(body);
   auto writing =
       downstream_->WriteHead(response_, AnswerHasNoBody() ? octets.first(0) : octets, true);
-  write_mark_ = downstream_->unwritten();
-  write_deadline_.Arm(timeouts_->write_idle);
-  auto written = co_await writing;
-  write_deadline_.Disarm();
+  auto written = co_await write_watch_.Wait(writing, timeouts_->write_idle);
   if (!written) {
     FailWith(written.error());
     downstream_->Abort(std::move(written).error());
@@ -382,7 +386,7 @@ Task<void> Exchange::WriteAnswer(const std::string& body) {
 // --- below the story
 
 void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
-                     const ClientInfo& client) {
+                     const ServedClient& client) {
   snapshot_ = std::move(snapshot);
   downstream_ = &downstream;
   client_ = &client;
@@ -411,8 +415,7 @@ void Exchange::Finish() {
                            .failure = failure_ ? &*failure_ : nullptr});
   // Each wait has disarmed its own; one that was armed for a wait that then did not come must not
   // meet the next exchange.
-  for (Deadline* deadline : {&answer_deadline_, &body_deadline_, &write_deadline_,
-                             &upload_deadline_, &tunnel_deadline_}) {
+  for (Deadline* deadline : {&answer_deadline_, &body_deadline_, &tunnel_deadline_}) {
     deadline->Disarm();
   }
   downstream_->WatchGone({});
@@ -562,23 +565,11 @@ void Exchange::OnBodyTimeout() {
 }
 
 void Exchange::OnWriteTimeout() {
-  std::size_t unwritten = downstream_->unwritten();
-  if (unwritten < write_mark_) {
-    write_mark_ = unwritten;
-    write_deadline_.Arm(timeouts_->write_idle);
-    return;
-  }
   FailWith(Error(ErrorKind::kWriteIdleTimeout, "the client took nothing within write_idle"));
   downstream_->Abort(*failure_);
 }
 
 void Exchange::OnUploadTimeout() {
-  std::size_t unwritten = upstream_->unwritten();
-  if (unwritten < upload_mark_) {
-    upload_mark_ = unwritten;
-    upload_deadline_.Arm(timeouts_->write_idle);
-    return;
-  }
   Error why(ErrorKind::kUpstreamWriteTimeout, "the endpoint took nothing within write_idle");
   if (final_head_read_) {
     LoseUpload(std::move(why));

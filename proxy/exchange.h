@@ -12,6 +12,7 @@
 #include "proxy/exchange_log.h"
 #include "proxy/http/stream.h"
 #include "proxy/services.h"
+#include "proxy/write_watch.h"
 
 namespace tidegate {
 
@@ -28,11 +29,11 @@ class Exchange {
   // Serves the request that was read. `snapshot` is kept until the end; the others outlive the
   // task. After it the downstream has got an answer, or was aborted; never neither.
   Task<void> Run(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
-                 const ClientInfo& client);
+                 const ServedClient& client);
   // Answers a request that could not be read: `why` is of the client's side. What was read of it is
   // in request().
   Task<void> Reject(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
-                    const ClientInfo& client, Error why);
+                    const ServedClient& client, Error why);
 
   // Ends what is running, with `why` as the reason: a deadline of a drain, the operator. The task
   // ends soon after.
@@ -43,13 +44,15 @@ class Exchange {
 
  private:
   void Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
-             const ClientInfo& client);
+             const ServedClient& client);
   Result<> Prepare();
   Task<void> Forward();
   Task<void> Attempt();
   Task<void> SendBody();
-  Task<void> ReadFinalHead();
-  Task<void> RelayAnswer();
+  Task<void> PassInterimHeads();
+  void OnFinalHead();
+  BodyChunk FirstOfAnswer();
+  Task<void> RelayBody();
   void JudgeUpgrade();
   Task<void> RunTunnel(TaskScope& scope);
   Task<void> RelayTunnel(MessageStream& from, MessageStream& to);
@@ -92,7 +95,7 @@ class Exchange {
   ResponseHead response_;
   std::shared_ptr<const Snapshot> snapshot_;
   ServerStream* downstream_ = nullptr;
-  const ClientInfo* client_ = nullptr;
+  const ServedClient* client_ = nullptr;
   const RouteConfig* route_ = nullptr;
   const TimeoutsConfig* timeouts_ = nullptr;
   ClientStream* upstream_ = nullptr;  // of the running attempt
@@ -103,18 +106,14 @@ class Exchange {
   // One for each phase that waits. Armed while its operation is pending only.
   Deadline answer_deadline_;  // head and body of the answer: from the endpoint
   Deadline body_deadline_;    // body of the request: from the client
-  Deadline write_deadline_;   // answer: to the client
-  Deadline upload_deadline_;  // request: to the endpoint
+  WriteWatch write_watch_;    // answer: to the client
+  WriteWatch upload_watch_;   // request: to the endpoint
   Deadline tunnel_deadline_;
-  // What was unwritten when write_deadline_, upload_deadline_ were armed: a smaller figure later is
-  // progress.
-  std::size_t write_mark_ = 0;
-  std::size_t upload_mark_ = 0;
 
   State state_ = State::kIdle;
   bool upload_running_ = false;
   bool upload_stopped_ = false;
-  // RelayAnswer waits for the endpoint.
+  // RelayBody waits for the endpoint.
   bool answer_awaited_ = false;
   // Why the upload was lost after the answer had begun: the reason if the answer does not end.
   std::optional<Error> upload_failure_;

@@ -18,7 +18,8 @@ void ExchangeLog::Begin(const Snapshot& snapshot, RequestHead& request, const Cl
   record_ = {};
   record_.request_headers = std::move(headers);
   started_ = services_.loop.now();
-  record_.id = ChooseRequestId(request, client, services_.request_ids);
+  request_id_ = ChooseRequestId(request, client, services_.request_ids);
+  record_.id = request_id_.value;
   record_.target = request.target;
   AccessFormatter* formatter = snapshot.access_formatter();
   if (formatter == nullptr || services_.access_log == nullptr) {

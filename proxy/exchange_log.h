@@ -37,12 +37,15 @@ class ExchangeLog {
   void Finish(const Snapshot& snapshot, const Outcome& outcome);
 
   AccessRecord& record() { return record_; }
+  // X-Request-Id as the endpoint gets it.
+  const Field& request_id() const { return request_id_; }
 
  private:
   void Fill(const Snapshot& snapshot, const Outcome& outcome);
 
   Services& services_;
   AccessRecord record_;
+  Field request_id_;
   TimePoint started_ = 0;
 };
 

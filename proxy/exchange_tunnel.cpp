@@ -22,10 +22,7 @@ Task<void> Exchange::RunTunnel(TaskScope& scope) {
   log_.record().status = 101;
   const std::span<const char> no_body;
   auto writing = downstream_->WriteHead(response_, no_body, true);
-  write_mark_ = downstream_->unwritten();
-  write_deadline_.Arm(timeouts_->write_idle);
-  auto written = co_await writing;
-  write_deadline_.Disarm();
+  auto written = co_await write_watch_.Wait(writing, timeouts_->write_idle);
   if (!written) {
     FailWith(std::move(written).error());
     co_return;

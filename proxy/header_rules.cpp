@@ -153,27 +153,27 @@ std::uint32_t Strip(Fields& fields, std::uint32_t dropped, DropOther drop_other)
   return seen;
 }
 
-// Adds `element` to the list that the fields of `id` make up: one field with all of it remains.
-// Origins that look only at the first or at the last field see the whole. `seen`: Strip's result.
-void AppendToList(Head& head, std::uint32_t seen, FieldId id, std::string_view name,
-                  std::string_view element) {
-  if (!IsIn(seen, id)) [[likely]] {
-    head.fields.Add(Field{name, element, id});
+// Adds the value of `element` to the list that the fields of its name make up: one field with all
+// of it remains. Origins that look only at the first or at the last field see the whole. `seen`:
+// Strip's result.
+void AppendToList(Head& head, std::uint32_t seen, const Field& element) {
+  if (!IsIn(seen, element.id)) [[likely]] {
+    head.fields.Add(element);
     return;
   }
   std::string_view joined;
   for (const Field& field : head.fields) {
-    if (field.id == id && !field.value.empty()) {
+    if (field.id == element.id && !field.value.empty()) {
       joined = joined.empty() ? head.arena.Copy(field.value)
                               : head.arena.Extend(head.arena.Extend(joined, ", "), field.value);
     }
   }
-  if (!element.empty()) {
-    joined = joined.empty() ? head.arena.Copy(element)
-                            : head.arena.Extend(head.arena.Extend(joined, ", "), element);
+  if (!element.value.empty()) {
+    joined = joined.empty() ? head.arena.Copy(element.value)
+                            : head.arena.Extend(head.arena.Extend(joined, ", "), element.value);
   }
-  head.fields.Remove(id);
-  head.fields.Add(Field{name, joined, id});
+  head.fields.Remove(element.id);
+  head.fields.Add(Field{element.name, joined, element.id});
 }
 
 void AddIfMissing(Fields& fields, FieldId id, std::string_view name, std::string_view value) {
@@ -182,20 +182,19 @@ void AddIfMissing(Fields& fields, FieldId id, std::string_view name, std::string
   }
 }
 
-void AddXForwarded(RequestHead& head, std::uint32_t seen, const ClientInfo& client) {
-  if (client.has_ip) {
-    AppendToList(head, seen, FieldId::kXForwardedFor, "X-Forwarded-For", client.ip);
-  }
+void AddXForwarded(RequestHead& head, std::uint32_t seen, const ServedClient& client) {
   if (!client.trusted) [[likely]] {
     // Strip has made room: there are none.
-    head.fields.Add(Field{"X-Forwarded-Proto", client.proto, FieldId::kXForwardedProto});
+    for (const Field& field : client.x_forwarded()) {
+      head.fields.Add(field);
+    }
     if (!head.authority.empty()) {
       head.fields.Add(Field{"X-Forwarded-Host", head.authority, FieldId::kXForwardedHost});
     }
-    if (!client.port.empty()) {
-      head.fields.Add(Field{"X-Forwarded-Port", client.port, FieldId::kXForwardedPort});
-    }
     return;
+  }
+  if (client.has_ip) {
+    AppendToList(head, seen, {"X-Forwarded-For", client.ip, FieldId::kXForwardedFor});
   }
   AddIfMissing(head.fields, FieldId::kXForwardedProto, "X-Forwarded-Proto", client.proto);
   AddIfMissing(head.fields, FieldId::kXForwardedHost, "X-Forwarded-Host", head.authority);
@@ -221,12 +220,13 @@ void AddForwarded(RequestHead& head, std::uint32_t seen, const ClientInfo& clien
   }
   text = arena.Extend(text, ";proto=");
   text = arena.Extend(text, client.proto);
-  AppendToList(head, seen, FieldId::kForwarded, "Forwarded", text);
+  AppendToList(head, seen, {"Forwarded", text, FieldId::kForwarded});
 }
 
 void AddVia(Head& head, std::uint32_t seen) {
-  AppendToList(head, seen, FieldId::kVia, "Via",
-               head.minor_version == 0 ? "1.0 tidegate" : "1.1 tidegate");
+  static constexpr Field kOfHttp10 = Field::OfLine(FieldId::kVia, "Via: 1.0 tidegate\r\n", 3);
+  static constexpr Field kOfHttp11 = Field::OfLine(FieldId::kVia, "Via: 1.1 tidegate\r\n", 3);
+  AppendToList(head, seen, head.minor_version == 0 ? kOfHttp10 : kOfHttp11);
 }
 
 // True if the edit of a field of this name changes `fields`; framing is not the route's.
@@ -236,6 +236,9 @@ bool MayEdit(std::string_view name) {
 }
 
 void Edit(Fields& fields, const HeaderEdits& edits) {
+  if (edits.empty()) [[likely]] {
+    return;
+  }
   for (const std::string& name : edits.remove) {
     if (MayEdit(name)) {
       fields.Remove(name);
@@ -280,7 +283,7 @@ void StripPrefix(RequestHead& head, std::string_view prefix) {
 }  // namespace
 
 void RewriteRequest(RequestHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
-                    const ClientInfo& client, std::string_view request_id) {
+                    const ServedClient& client, const Field& request_id) {
   std::uint32_t dropped = kHopByHop | Bit(FieldId::kXRequestId);
   if (!client.trusted) {
     dropped |= kForwardedFields;
@@ -303,7 +306,7 @@ void RewriteRequest(RequestHead& head, const RouteConfig& route, const Forwarded
   if (forwarded.via) {
     AddVia(head, seen);
   }
-  head.fields.Add(Field{"X-Request-Id", request_id, FieldId::kXRequestId});
+  head.fields.Add(request_id);
 
   Edit(head.fields, route.headers.request);
   EditHost(head, route.headers.request);
@@ -326,6 +329,9 @@ void RewriteResponse(ResponseHead& head, const RouteConfig& route, const Forward
 }
 
 void StripTrailers(Fields& trailers) {
+  if (trailers.empty()) [[likely]] {
+    return;
+  }
   Strip(trailers, kHopByHop | kNeverNominated,
         [](std::string_view name) { return LikenessOf(name) != Likeness::kNothing; });
 }
@@ -369,7 +375,8 @@ Result<HopDecision> CountHop(RequestHead& head, const RouteConfig& route) {
   }
   std::array<char, 12> buffer;
   auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), left - 1).ptr;
-  counter->value = head.arena.Copy({buffer.data(), static_cast<std::size_t>(end - buffer.data())});
+  counter->SetValue(
+      head.arena.Copy({buffer.data(), static_cast<std::size_t>(end - buffer.data())}));
   return HopDecision::kForward;
 }
 

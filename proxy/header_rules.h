@@ -13,7 +13,7 @@
 //      names that an origin could mistake for them or for X-Request-Id are dropped
 //      (X_Forwarded_For, X-Forwarded_For: CGI turns both '-' and '_' into '_'), and so is Proxy
 //      (CVE-2016-5385).
-//   4. Text that is added lives in the head's arena, in the ClientInfo or in the configuration.
+//   4. Text that is added lives in the head's arena, in the ServedClient or in the configuration.
 
 #include <cstdint>
 #include <string>
@@ -39,7 +39,7 @@ namespace tidegate {
 // (RFC 9110 section 7.8: we may ignore it). `route` and `forwarded` must outlive the use of `head`.
 // head.target may become another view; the old one stays valid.
 void RewriteRequest(RequestHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
-                    const ClientInfo& client, std::string_view request_id);
+                    const ServedClient& client, const Field& request_id);
 
 // Turns the response as received into the one for the client: Via, `date` if there is none, the
 // route's edits. An interim response gets Via only. `date` is copied.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "common/socket.h"
+#include "common/timed_wait.h"
 
 namespace tidegate {
 namespace {
@@ -86,9 +87,7 @@ Task<void> Session::ServeRequests() {
     exchange_ = list_.TakeExchange();
     connection_.BeginRequest(exchange_->request(), snapshot->limits());
     // For the whole head: single octets do not move it (RFC 9112 section 9.5 leaves it to us).
-    deadline_.Arm(timeouts.request_head);
-    auto head = co_await connection_.ReadHead();
-    deadline_.Disarm();
+    auto head = co_await TimedWait(deadline_, timeouts.request_head, connection_.ReadHead());
     if (closing_) {
       connection_.CloseWhenQuiet();
     }

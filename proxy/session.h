@@ -55,7 +55,7 @@ class Session {
 
   Services& services_;
   SessionList& list_;
-  ClientInfo client_;
+  ServedClient client_;
   H1ServerConnection connection_;
   Deadline deadline_;
   std::unique_ptr<Exchange> exchange_;

@@ -98,6 +98,21 @@ struct Field {
   std::string_view name;   // as received
   std::string_view value;  // without surrounding white space
   FieldId id = FieldId::kOther;
+  // Name and value stand in one text as `line()` has it: it can be written as it is. The text has
+  // no octet below 0x20 but tabs and its end.
+  bool is_line = false;
+
+  // Of "Name: value\r\n", whose name has `name_size` octets.
+  static constexpr Field OfLine(FieldId id, std::string_view line, std::size_t name_size) {
+    return {line.substr(0, name_size), line.substr(name_size + 2, line.size() - name_size - 4), id,
+            true};
+  }
+  // "Name: value\r\n", if is_line.
+  std::string_view line() const { return {name.data(), name.size() + value.size() + 4}; }
+  void SetValue(std::string_view new_value) {
+    value = new_value;
+    is_line = false;
+  }
 };
 
 // Header or trailer fields in order, duplicates kept (Set-Cookie is never joined). Names and values
@@ -108,7 +123,11 @@ class Fields {
   void Add(std::string_view name, std::string_view value) {
     items_.push_back({name, value, FieldIdOf(name)});
   }
-  void Add(Field field) { items_.push_back(field); }
+  void Add(const Field& field) { items_.push_back(field); }
+  // Valid until the next Add or Remove.
+  Field& Emplace(std::string_view name, std::string_view value, FieldId id) {
+    return items_.emplace_back(name, value, id);
+  }
 
   // The first one, or null.
   const Field* Find(FieldId id) const;

@@ -505,10 +505,19 @@ Stream::WriteStatus H1ClientConnection::StartHead(const RequestHead& head,
       head, head.upgrade.empty() ? ConnectionOption::kNone : ConnectionOption::kUpgrade, out_);
   BeginWrite(head.body, head.content_length, false);
   std::size_t split = Frame(data, last, &head.trailers);
-  return Send(split, data);
+  Stream::WriteStatus status = Send(split, data);
+  if (reader_.waiting()) {
+    // What came before the request was left alone.
+    OnReadable();
+  }
+  return status;
 }
 
 bool H1ClientConnection::PollHead() {
+  if (phase_ == Phase::kBetween) {
+    waiting_for_ = WaitingFor::kHead;
+    return failure_ || read_failure_;
+  }
   // The interim head has been dealt with by now: the next one may overwrite it.
   if (phase_ == Phase::kComplete && !head_ready_ && response_->IsInterim()) {
     chunk_ready_ = false;

@@ -19,6 +19,9 @@ constexpr std::size_t kMaxChunkSizeDigits = 16;
 // (the rule of Go's net/http).
 constexpr std::uint64_t kChunkAllowance = 16;
 constexpr std::uint64_t kMaxChunkExcess = 16 * 1024;
+// How much of the input is copied at once where a head or trailers are read: most heads are
+// shorter, and of a body that follows at most this much is copied for nothing.
+constexpr std::size_t kMaxHeadSlice = 1024;
 
 // A limit may be kUnlimited.
 constexpr std::uint64_t Sum(std::uint64_t offset, std::uint64_t limit) {
@@ -48,7 +51,6 @@ void H1Decoder::State::Begin(Head& new_head, Phase first_phase) {
   version_seen = false;
   target_complete = false;
   protocol_octet = '\0';
-  field_kept = false;
 }
 
 Result<H1Decoder::Step> H1Decoder::State::Decode(std::span<char> input) {
@@ -79,12 +81,16 @@ Result<H1Decoder::Step> H1Decoder::State::Decode(std::span<char> input) {
       Refuse({ErrorKind::kBadRequest, "carriage return without line feed"});
       return Fail(FaultAsError());
     }
-    std::size_t consumed = 0;
     if (HasSpaceBeforeTarget(input.subspan(at, size))) {
       Refuse({ErrorKind::kBadRequest, "more than one space after the method"});
       return Fail(FaultAsError());
     }
-    if (!Execute(input.data() + at, size, consumed)) {
+    std::string_view octets(input.data() + at, size);
+    if (phase == Phase::kHead || phase == Phase::kTrailers) {
+      octets = head->arena.Copy(octets.substr(0, kMaxHeadSlice));
+    }
+    std::size_t consumed = 0;
+    if (!Execute(octets, input.data() + at, consumed)) {
       return Fail(FaultAsError());
     }
     at += consumed;
@@ -97,6 +103,14 @@ Result<H1Decoder::Step> H1Decoder::State::Decode(std::span<char> input) {
 // tells an unknown method (501) from no method at all (400), and bounds the empty lines, which
 // llhttp skips for ever.
 bool H1Decoder::State::ReadMethod(std::span<char> input, std::size_t& at) {
+  constexpr std::string_view kUsual = "GET ";
+  const bool at_line_start = phase == Phase::kStart && empty_line_octets % 2 == 0;
+  if (at_line_start && std::string_view(input.data(), input.size()).starts_with(kUsual)) {
+    request().method = Method::kGet;
+    request().method_name = kUsual.substr(0, 3);
+    phase = Phase::kHead;
+    return true;
+  }
   if (phase == Phase::kStart && !SkipEmptyLines(input, at)) {
     return false;
   }
@@ -134,7 +148,7 @@ bool H1Decoder::State::ReadMethod(std::span<char> input, std::size_t& at) {
   // The octets of the earlier pieces are gone from the input.
   at += piece.size();
   std::size_t consumed = 0;
-  return Execute(request().method_name.data(), request().method_name.size(), consumed);
+  return Execute(request().method_name, nullptr, consumed);
 }
 
 // llhttp skips any number of spaces. Not seen in OnUrl: what it is called for depends on what comes
@@ -189,8 +203,12 @@ bool H1Decoder::State::SkipEmptyLines(std::span<char> input, std::size_t& at) {
   return true;
 }
 
-bool H1Decoder::State::Execute(const char* data, std::size_t size, std::size_t& consumed) {
+bool H1Decoder::State::Execute(std::string_view octets, char* body_data, std::size_t& consumed) {
+  const char* data = octets.data();
+  const std::size_t size = octets.size();
   slice = data;
+  slice_end = data + size;
+  slice_in_input = body_data;
   const llhttp_errno_t error = llhttp_execute(&parser, data, size);
   if (fault) {
     phase = Phase::kFailed;
@@ -211,9 +229,6 @@ bool H1Decoder::State::Execute(const char* data, std::size_t size, std::size_t& 
   offset += consumed;
   if (phase == Phase::kDone) {
     return true;
-  }
-  if (!name.empty() && !field_kept) {
-    KeepField();
   }
   if (offset > PhaseLimit()) {
     // The phase began within the slice.

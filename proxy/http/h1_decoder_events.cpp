@@ -2,6 +2,7 @@
 // cut: it is applied where something is complete, not where a piece of it is seen.
 
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "proxy/http/h1_decoder_state.h"
@@ -50,7 +51,7 @@ constinit const llhttp_settings_t H1Decoder::State::kForResponses = {
 };
 
 int H1Decoder::State::OnUrl(std::string_view piece) {
-  request().target = head->arena.Extend(request().target, piece);
+  Join(request().target, piece);
   piece_end = OffsetOf(piece.data()) + piece.size();
   if (request().target.size() > limits.max_url_bytes) {
     Refuse({ErrorKind::kUrlTooLong, "request target is too long"});
@@ -102,68 +103,65 @@ int H1Decoder::State::OnVersionComplete() {
 }
 
 int H1Decoder::State::OnStatus(std::string_view piece) {
-  response().reason = head->arena.Extend(response().reason, piece);
+  Join(response().reason, piece);
   return HPE_OK;
 }
 
 int H1Decoder::State::OnFieldName(std::string_view piece) {
-  if (field_kept) [[unlikely]] {
-    ExtendKept(name, piece);
-  } else {
-    name = piece;
-  }
+  Join(name, piece);
   return HPE_OK;
 }
 
 int H1Decoder::State::OnFieldValue(std::string_view piece) {
-  if (field_kept) [[unlikely]] {
-    ExtendKept(value, piece);
-  } else {
-    value = piece;
-  }
+  Join(value, piece);
   return HPE_OK;
 }
 
-// Rare, and not inlined: what is called for every field stays small.
-[[gnu::noinline]] void H1Decoder::State::ExtendKept(std::string_view& kept,
-                                                    std::string_view piece) {
-  kept = head->arena.Extend(kept, piece);
-}
-
-void H1Decoder::State::KeepField() {
-  name = head->arena.Copy(name);
-  value = head->arena.Copy(value);
-  field_kept = true;
+void H1Decoder::State::Join(std::string_view& text, std::string_view piece) {
+  if (text.empty()) [[likely]] {
+    text = piece;
+  } else if (text.data() + text.size() == piece.data()) {
+    text = {text.data(), text.size() + piece.size()};
+  } else {
+    text = head->arena.Extend(text, piece);
+  }
 }
 
 int H1Decoder::State::OnFieldComplete() {
-  Field field{std::exchange(name, {}), TrimEnd(std::exchange(value, {}))};
-  field.id = FieldIdOf(field.name);
-  const bool is_kept = std::exchange(field_kept, false);
   const bool in_trailers = phase == Phase::kTrailers;
   Fields& fields = in_trailers ? head->trailers : head->fields;
-  if (fields.size() == limits.max_fields) {
+  if (fields.size() == limits.max_fields) [[unlikely]] {
     Refuse({ErrorKind::kTooManyFields, "too many fields"});
     return HPE_USER;
   }
-  if ((in_trailers && IsForbiddenInTrailers(field.id)) ||
-      (is_request() && field.id == FieldId::kOther && PassesForKnownField(field.name))) {
+  const FieldId id = FieldIdOf(name);
+  if ((in_trailers && IsForbiddenInTrailers(id)) ||
+      (id == FieldId::kOther && is_request() && PassesForKnownField(name))) [[unlikely]] {
+    DropField();
     return HPE_OK;
   }
-  if (!is_kept) {
-    CopyToArena(field);
-  }
-  fields.Add(field);
+  Field& field = fields.Emplace(name, TrimEnd(value), id);
+  field.is_line = IsLine(field);
+  DropField();
   return HPE_OK;
 }
 
-// Name and value at once, with what stands between them: half the work of two copies.
-void H1Decoder::State::CopyToArena(Field& field) {
-  const std::string_view last = field.value.empty() ? field.name : field.value;
-  const std::string_view line =
-      head->arena.Copy(std::string_view(field.name.data(), last.data() + last.size()));
-  field.name = line.substr(0, field.name.size());
-  field.value = line.substr(line.size() - field.value.size());
+void H1Decoder::State::DropField() {
+  name = {};
+  value = {};
+}
+
+// In the slice stands what Field::line() promises. Of a line that began in an earlier slice nothing
+// is known.
+bool H1Decoder::State::IsLine(const Field& field) const {
+  const char* after_name = field.name.data() + field.name.size();
+  const char* after_value = field.value.data() + field.value.size();
+  const auto is_in_slice = [this](const char* octet) {
+    return !std::less<>()(octet, slice) && std::less<>()(octet, slice_end);
+  };
+  return is_in_slice(field.name.data()) && is_in_slice(after_value + 1) &&
+         field.value.data() == after_name + 2 && after_name[0] == ':' && after_name[1] == ' ' &&
+         after_value[0] == '\r' && after_value[1] == '\n';
 }
 
 int H1Decoder::State::OnHeadersComplete() {
@@ -222,8 +220,7 @@ bool H1Decoder::State::LlhttpAgrees() const {
 
 int H1Decoder::State::OnBody(std::string_view piece) {
   piece_end = OffsetOf(piece.data()) + piece.size();
-  // The octets are those that Decode was given to write to.
-  char* data = const_cast<char*>(piece.data());
+  char* data = slice_in_input + (piece.data() - slice);
   if (step->body.empty()) {
     step->body = std::span(data, piece.size());
     return HPE_OK;

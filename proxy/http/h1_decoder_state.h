@@ -44,8 +44,9 @@ struct H1Decoder::State {
   bool SkipEmptyLines(std::span<char> input, std::size_t& at);
   std::size_t UpToStrayReturn(std::span<const char> octets);
   bool HasSpaceBeforeTarget(std::span<const char> octets) const;
-  // Gives `size` octets to llhttp; `consumed` is less where it was stopped on purpose.
-  bool Execute(const char* data, std::size_t size, std::size_t& consumed);
+  // Gives octets to llhttp; `consumed` is less where it was stopped on purpose. Fields, target and
+  // reason phrase become views into them, body a view into the same octets at `body_data`.
+  bool Execute(std::string_view octets, char* body_data, std::size_t& consumed);
   bool EnterNextSection();
   bool EndChunkLine();
   // How far the message may reach before the current phase is over.
@@ -71,9 +72,10 @@ struct H1Decoder::State {
   int OnMessageComplete();
 
   bool LlhttpAgrees() const;
-  void KeepField();
-  void ExtendKept(std::string_view& kept, std::string_view piece);
-  void CopyToArena(Field& field);
+  void DropField();
+  // `text`, in the arena like `piece`, with `piece` after it.
+  void Join(std::string_view& text, std::string_view piece);
+  bool IsLine(const Field& field) const;
 
   template <auto Member>
   static int OnSpan(llhttp_t* parser, const char* at, std::size_t size) {
@@ -99,16 +101,17 @@ struct H1Decoder::State {
   Head* head = nullptr;
   // Of the running Decode.
   Step* step = nullptr;
-  // What llhttp is reading, and how many octets of this message came before.
+  // What llhttp is reading, the same octets in the input, and how many of this message came before.
   const char* slice = nullptr;
+  const char* slice_end = nullptr;
+  char* slice_in_input = nullptr;
   std::uint64_t offset = 0;
   // Where the head, the chunk line or the trailer section began.
   std::uint64_t section_start = 0;
   // Where the request target, later the last piece of body, ended.
   std::uint64_t piece_end = 0;
   std::uint64_t chunk_excess = 0;
-  // The field line that is being read. Within the slice, until the slice ends before the line does:
-  // then it is kept in the head's arena.
+  // The field line that is being read, in the head's arena.
   std::string_view name;
   std::string_view value;
   std::optional<Fault> fault;
@@ -123,7 +126,6 @@ struct H1Decoder::State {
   bool target_complete = false;
   // First octet of the protocol's name, where the slice ended between it and the version.
   char protocol_octet = '\0';
-  bool field_kept = false;
 };
 
 }  // namespace tidegate

@@ -63,9 +63,21 @@ class Cursor {
     } while (number != 0);
     Put(std::string_view(digits.data() + first, digits.size() - first));
   }
+  // Three digits.
+  void PutStatus(int status) {
+    *position_++ = static_cast<char>('0' + status / 100 % 10);
+    *position_++ = static_cast<char>('0' + status / 10 % 10);
+    *position_++ = static_cast<char>('0' + status % 10);
+  }
   void PutField(std::string_view name, std::string_view value) {
     PutChecked(name);
     Put(": ");
+    PutChecked(value);
+    Put(kLineEnd);
+  }
+  // `start` is static text of ours: "Host: ".
+  void PutOurField(std::string_view start, std::string_view value) {
+    Put(start);
     PutChecked(value);
     Put(kLineEnd);
   }
@@ -152,7 +164,7 @@ void PutConnection(ConnectionOption option, std::string_view upgrade, Cursor& cu
       return;
     case ConnectionOption::kUpgrade:
       cursor.Put("Connection: upgrade\r\n");
-      cursor.PutField("Upgrade", upgrade);
+      cursor.PutOurField("Upgrade: ", upgrade);
       return;
   }
 }
@@ -171,13 +183,29 @@ void PutFraming(const Head& head, Cursor& cursor) {
   }
 }
 
-// All but those in the set `left_out`.
+// All but those in the set `left_out`. Lines that follow each other in memory, which is how most of
+// them were received, go in one copy.
 void PutFields(const Head& head, std::uint64_t left_out, Cursor& cursor) {
+  // Not null: memcpy takes no null, of no octets either.
+  constexpr std::string_view kNone = "";
+  std::string_view lines = kNone;
   for (const Field& field : head.fields) {
-    if ((left_out >> static_cast<unsigned>(field.id) & 1) == 0) {
+    if ((left_out >> static_cast<unsigned>(field.id) & 1) != 0) {
+      continue;
+    }
+    if (field.is_line && field.name.data() == lines.data() + lines.size()) {
+      lines = {lines.data(), lines.size() + field.line().size()};
+      continue;
+    }
+    cursor.Put(lines);
+    if (field.is_line) {
+      lines = field.line();
+    } else {
+      lines = kNone;
       cursor.PutField(field.name, field.value);
     }
   }
+  cursor.Put(lines);
 }
 
 struct Phrase {
@@ -259,7 +287,7 @@ void EncodeRequestHead(const RequestHead& head, ConnectionOption option, std::st
     cursor.Put(" ");
     cursor.PutChecked(head.target);
     cursor.Put(" HTTP/1.1\r\n");
-    cursor.PutField("Host", head.authority);
+    cursor.PutOurField("Host: ", head.authority);
     PutFields(head, kOurFields, cursor);
     PutFraming(head, cursor);
     PutConnection(option, head.upgrade, cursor);
@@ -273,7 +301,7 @@ void EncodeResponseHead(const ResponseHead& head, ConnectionOption option, std::
   Append(out, size, [&](Cursor& cursor) {
     cursor.Put(kVersion);
     cursor.Put(" ");
-    cursor.PutNumber(static_cast<std::uint64_t>(head.status));
+    cursor.PutStatus(head.status);
     cursor.Put(" ");
     cursor.PutChecked(head.reason);
     cursor.Put(kLineEnd);

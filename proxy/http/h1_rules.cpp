@@ -332,7 +332,7 @@ std::optional<Fault> JudgeHost(const Controls& controls, RequestHead& head) {
   if (head.authority.empty()) {
     head.authority = controls.host->value;
   } else {
-    controls.host->value = head.authority;
+    controls.host->SetValue(head.authority);
   }
   return std::nullopt;
 }

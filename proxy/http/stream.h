@@ -163,7 +163,8 @@ class ClientStream : public MessageStream {
   WriteAwaiter WriteHead(const RequestHead& head, std::span<const char> data, bool last) {
     return {*this, StartHead(head, data, last)};
   }
-  // The next head of the answer, in response(): an interim one may come before the final one.
+  // The next head of the answer, in response(): an interim one may come before the final one. May
+  // be called before WriteHead, and waits for that too.
   HeadAwaiter ReadHead() { return {*this}; }
   virtual ResponseHead& response() = 0;
   // An octet of an answer has come: nothing may be sent twice any more.

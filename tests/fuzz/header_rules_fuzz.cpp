@@ -28,6 +28,7 @@ void Rewrite(std::string_view input, const ForwardedConfig& forwarded, bool trus
   client.has_ip = true;
   client.port = "8080";
   client.trusted = trusted;
+  const ServedClient served(client);
   const RouteConfig route;
   H1Decoder decoder = H1Decoder::ForRequests({});
   RequestHead head;
@@ -38,7 +39,7 @@ void Rewrite(std::string_view input, const ForwardedConfig& forwarded, bool trus
     if (!h1_fuzz::DecodeOne(decoder, left, head, body) || !CountHop(head, route)) {
       return;
     }
-    RewriteRequest(head, route, forwarded, client, "id0");
+    RewriteRequest(head, route, forwarded, served, {"X-Request-Id", "id0", FieldId::kXRequestId});
     StripTrailers(head.trailers);
     for (std::string_view ours :
          {"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "X-Forwarded-Port"}) {

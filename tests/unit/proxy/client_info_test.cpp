@@ -193,7 +193,9 @@ TEST(ClientInfoTest, MakesRequestIdsOf128RandomBits) {
   Arena arena;
   std::set<std::string> seen;
   for (int i = 0; i < 1000; ++i) {
-    std::string id(ids.Next(arena));
+    Field field = ids.Next(arena);
+    EXPECT_EQ(field.line(), "X-Request-Id: " + std::string(field.value) + "\r\n");
+    std::string id(field.value);
     EXPECT_EQ(id.size(), 32u);
     EXPECT_EQ(id.find_first_not_of("0123456789abcdef"), std::string::npos);
     seen.insert(id);
@@ -209,7 +211,7 @@ std::string ChosenId(std::initializer_list<std::string_view> sent, bool trusted)
   ClientInfo client;
   client.trusted = trusted;
   RequestIds ids;
-  return std::string(ChooseRequestId(head, client, ids));
+  return std::string(ChooseRequestId(head, client, ids).value);
 }
 
 TEST(ClientInfoTest, TakesTheRequestIdOfATrustedPeerOnly) {

@@ -1,6 +1,7 @@
 #include "proxy/header_rules.h"
 
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,12 +24,16 @@ List ListOf(const Fields& fields) {
   return list;
 }
 
+constexpr Field kRequestId{"X-Request-Id", "id0", FieldId::kXRequestId};
+
 // One request on its way; what a test does not say is the plainest there is.
 struct Script {
   RequestHead head;
   RouteConfig route;
   ForwardedConfig forwarded = {.x_forwarded = false, .rfc7239 = false, .via = false};
   ClientInfo client;
+  // What the rewritten head looks into.
+  std::optional<ServedClient> served;
 
   explicit Script(std::initializer_list<NamedValue> fields = {}) {
     head.method = Method::kGet;
@@ -46,7 +51,7 @@ struct Script {
 
   // The fields that come out, without the X-Request-Id at their end.
   List Rewrite() {
-    RewriteRequest(head, route, forwarded, client, "id0");
+    RewriteRequest(head, route, forwarded, served.emplace(client), kRequestId);
     List list = ListOf(head.fields);
     EXPECT_FALSE(list.empty());
     EXPECT_EQ(list.back(), (std::pair<std::string, std::string>("X-Request-Id", "id0")));
@@ -147,8 +152,8 @@ TEST(HeaderRulesTest, Rule3ReplacesWhatAnUntrustedPeerSays) {
             (List{{"Accept", "*/*"},
                   {"X-Forwarded-For", "192.0.2.1"},
                   {"X-Forwarded-Proto", "http"},
-                  {"X-Forwarded-Host", "example.org:8080"},
                   {"X-Forwarded-Port", "8080"},
+                  {"X-Forwarded-Host", "example.org:8080"},
                   {"Forwarded", "for=192.0.2.1;host=\"example.org:8080\";proto=http"},
                   {"Via", "1.1 tidegate"}}));
 }
@@ -252,7 +257,8 @@ TEST(HeaderRulesTest, AppliesTheEditsLastAndInOrder) {
       .add = {{"X-Two", "added"}, {"Host", "second"}},
       .remove = {"X-ONE", "Host", "X-Absent"}};
   script.head.fields.Add("Host", "example.org");
-  RewriteRequest(script.head, script.route, script.forwarded, script.client, "id0");
+  RewriteRequest(script.head, script.route, script.forwarded, script.served.emplace(script.client),
+                 kRequestId);
   EXPECT_EQ(ListOf(script.head.fields), (List{{"Accept", "a"},
                                               {"Host", "example.org"},
                                               {"X-Request-Id", "id0"},
@@ -265,7 +271,8 @@ TEST(HeaderRulesTest, SetsHostAndAuthorityTogether) {
   Script script({{"Host", "example.org:8080"}});
   script.forwarded.x_forwarded = true;
   script.route.headers.request.set = {{"host", "app.internal"}};
-  RewriteRequest(script.head, script.route, script.forwarded, script.client, "id0");
+  RewriteRequest(script.head, script.route, script.forwarded, script.served.emplace(script.client),
+                 kRequestId);
   EXPECT_EQ(script.head.authority, "app.internal");
   ASSERT_NE(script.head.fields.Find(FieldId::kHost), nullptr);
   EXPECT_EQ(script.head.fields.Find(FieldId::kHost)->value, "app.internal");

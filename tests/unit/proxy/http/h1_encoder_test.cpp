@@ -49,6 +49,23 @@ TEST(RequestHeads, BeginWithHost) {
   EXPECT_EQ(Encoded(head), "GET /a?b HTTP/1.1\r\nHost: h:80\r\nA: 1\r\nb: \r\nA: 2\r\n\r\n");
 }
 
+TEST(RequestHeads, CopyLinesThatFollowEachOther) {
+  const std::string text = "A: 1\r\nTE: x\r\nB: 2\r\nC: 3\r\n";
+  const std::string_view lines = text;
+  Get head;
+  head.fields.Add(Field::OfLine(FieldId::kOther, lines.substr(0, 6), 1));
+  head.fields.Add(Field::OfLine(FieldId::kTe, lines.substr(6, 7), 2));
+  head.fields.Add(Field::OfLine(FieldId::kOther, lines.substr(13, 6), 1));
+  head.fields.Add(Field::OfLine(FieldId::kOther, lines.substr(19, 6), 1));
+  head.fields.Add("D", "4");
+  head.fields.Add(Field::OfLine(FieldId::kOther, lines.substr(0, 6), 1));
+  EXPECT_EQ(Encoded(head),
+            "GET /a?b HTTP/1.1\r\nHost: h:80\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nA: 1\r\n\r\n");
+  head.fields.items()[2].SetValue("5");
+  EXPECT_EQ(Encoded(head),
+            "GET /a?b HTTP/1.1\r\nHost: h:80\r\nA: 1\r\nB: 5\r\nC: 3\r\nD: 4\r\nA: 1\r\n\r\n");
+}
+
 TEST(RequestHeads, SpeakOurVersion) {
   Get head;
   head.minor_version = 0;
