@@ -23,6 +23,7 @@ set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O1 -gline-tables-only")
 option(TIDEGATE_ASAN "AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
 option(TIDEGATE_TSAN "ThreadSanitizer" OFF)
 option(TIDEGATE_FUZZ "libFuzzer targets" OFF)
+option(TIDEGATE_TRAIN "A worker that writes a profile when it ends, for ./dev train" OFF)
 
 add_library(tidegate_options INTERFACE)
 target_compile_definitions(tidegate_options INTERFACE TIDEGATE_VERSION="${PROJECT_VERSION}" _GNU_SOURCE)
@@ -50,3 +51,35 @@ endif()
 if(TIDEGATE_FUZZ)
   target_compile_options(tidegate_options INTERFACE -fsanitize=fuzzer-no-link)
 endif()
+
+# A Release build by Clang is optimised by a profile of the worker under load, proxy/worker.profdata, that ./dev train writes.
+# It is data: a function that it does not know, or that has changed since, is compiled as without it, and without a word.
+# A tree without the file is built without it. Older Clangs cannot read what Clang 19 has written.
+add_library(tidegate_profile INTERFACE)
+set(tidegate_profile_file)
+if(CMAKE_BUILD_TYPE STREQUAL "Release" AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang"
+   AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 19 AND NOT TIDEGATE_ASAN AND NOT TIDEGATE_TSAN AND NOT TIDEGATE_FUZZ)
+  # A glob, so that CMake runs again when the file comes or goes.
+  file(GLOB tidegate_profile_file CONFIGURE_DEPENDS "${CMAKE_SOURCE_DIR}/proxy/worker.profdata")
+  if(TIDEGATE_TRAIN)
+    set(tidegate_profile_file)
+    target_compile_options(tidegate_profile INTERFACE -fprofile-generate)
+    target_link_options(tidegate_profile INTERFACE -fprofile-generate)
+  elseif(tidegate_profile_file)
+    target_compile_options(tidegate_profile INTERFACE "-fprofile-use=${tidegate_profile_file}"
+      -Wno-profile-instr-unprofiled -Wno-profile-instr-out-of-date -Wno-backend-plugin)
+  endif()
+  # What is local to a file is known in the profile by the file's name; with its folder it would fit this clone only.
+  if(TIDEGATE_TRAIN OR tidegate_profile_file)
+    target_compile_options(tidegate_profile INTERFACE "SHELL:-mllvm -static-func-full-module-prefix=false")
+  endif()
+elseif(TIDEGATE_TRAIN)
+  message(FATAL_ERROR "TIDEGATE_TRAIN needs a Release build by Clang 19 or newer, without sanitizers.")
+endif()
+
+# The sources of `target` are compiled with the profile, and again when it changes.
+function(tidegate_profiled target)
+  target_link_libraries(${target} PRIVATE tidegate_profile)
+  get_target_property(sources ${target} SOURCES)
+  set_source_files_properties(${sources} PROPERTIES OBJECT_DEPENDS "${tidegate_profile_file}")
+endfunction()
