@@ -15,13 +15,13 @@ from processes import CORES, Fault, Process, free_port
 # Requests of the first run, and how many more the second has.
 FIRST, MORE = 500, 4000
 
-WRAPPER = """#!/bin/sh
+VALGRIND = """#!/bin/sh
 exec valgrind --tool=callgrind --callgrind-out-file={out}/profile.%p --log-file={out}/log.%p {worker} "$@"
 """
 
 
-def make_programs(binaries, directory):
-    """A folder with the built supervisor, and beside it a worker that is run by valgrind."""
+def make_programs(binaries, directory, wrapper=VALGRIND):
+    """(the built supervisor in a folder where the worker beside it is run by a script, the folder for what that writes)"""
     programs, out = directory / "bin", directory / "out"
     programs.mkdir()
     out.mkdir()
@@ -31,9 +31,9 @@ def make_programs(binaries, directory):
     for source, target in ((binaries / "tidegate", tidegate), (binaries / "tidegate-worker", worker)):
         subprocess.run(["llvm-strip-19", "--strip-debug", "-o", target, source], check=True)
         target.chmod(0o755)
-    wrapper = programs / "tidegate-worker"
-    wrapper.write_text(WRAPPER.format(out=out, worker=worker))
-    wrapper.chmod(0o755)
+    script = programs / "tidegate-worker"
+    script.write_text(wrapper.format(out=out, worker=worker))
+    script.chmod(0o755)
     return tidegate, out
 
 

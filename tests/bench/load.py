@@ -44,12 +44,20 @@ def last_object(done):
 
 # --- shots
 
-def wrk(path="/64", connections=64, tls=False, words=(), least_seconds=1):
+def wrk(path="/64", connections=64, tls=False, words=(), fields=(), least_seconds=1):
     def shoot(running, context):
         address = f"https://localhost:{running.port}{path}" if tls else f"http://127.0.0.1:{running.port}{path}"
         seconds = context.seconds if context.quick else max(least_seconds, context.seconds)
-        return last_object(run_loader(context, ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", HERE / "report.lua",
-                                                address, "--", *words]))
+        return last_object(run_loader(context, ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *[f"-H{field}" for field in fields],
+                                                "-s", HERE / "report.lua", address, "--", *words]))
+    return shoot
+
+
+def requests(count, path="/64", connections=64, how="keep"):
+    """Exactly `count`, after one on each connection. `how` as bench_client has it."""
+    def shoot(running, context):
+        return last_object(run_loader(context, [context.programs / "bench_client", "requests", running.port, connections,
+                                                count, path, how], input="\n"))
     return shoot
 
 

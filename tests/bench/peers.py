@@ -22,6 +22,7 @@ class Setup:
     routes: int = 1
     endpoints: int = 1
     descriptors: int = 20000
+    access_log: bool = False  # of Tidegate only: no case compares it
 
 
 @dataclasses.dataclass
@@ -104,6 +105,8 @@ class Tidegate:
             "routes": [*routes, {"name": "all", "upstream": "origin"}],
             "upgrade": {"probation": "100ms"}, "logging": {"level": "error"},
         }
+        if setup.access_log:
+            config["logging"]["access"] = {"path": str(place.directory / f"{name}.access.log")}
         if setup.tls:
             listener |= {"tls": {}, "protocols": ["h2", "h1"] if setup.http2 else ["h1"]}
             if "protocols" not in self.listener_keys:
