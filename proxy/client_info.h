@@ -70,6 +70,7 @@ class ServedClient : public ClientInfo {
   ServedClient(const ServedClient&) = delete;
   ServedClient& operator=(const ServedClient&) = delete;
 
+  const ClientInfo& info() const { return *this; }
   // X-Forwarded-For (none for a unix socket), -Proto and -Port (none for a unix socket) of a peer
   // that is not trusted. Views into this object.
   std::span<const Field> x_forwarded() const { return {fields_.data(), count_}; }

@@ -128,7 +128,7 @@ bool Session::Park() {
   list_.Remove(*this);
   list_.parking_.Park(
       IdleConnection{.fd = std::move(fd),
-                     .client = client_,
+                     .client = client_.info(),
                      .id = id_,
                      .opened = opened_,
                      .octets_in = octets_in_,

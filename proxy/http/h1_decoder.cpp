@@ -206,8 +206,7 @@ bool H1Decoder::State::SkipEmptyLines(std::span<char> input, std::size_t& at) {
 bool H1Decoder::State::Execute(std::string_view octets, char* body_data, std::size_t& consumed) {
   const char* data = octets.data();
   const std::size_t size = octets.size();
-  slice = data;
-  slice_end = data + size;
+  slice = octets;
   slice_in_input = body_data;
   const llhttp_errno_t error = llhttp_execute(&parser, data, size);
   if (fault) {

@@ -75,6 +75,7 @@ struct H1Decoder::State {
   void DropField();
   // `text`, in the arena like `piece`, with `piece` after it.
   void Join(std::string_view& text, std::string_view piece);
+  void Extend(std::string_view& text, std::string_view piece);
   bool IsLine(const Field& field) const;
 
   template <auto Member>
@@ -93,7 +94,7 @@ struct H1Decoder::State {
   bool is_request() const { return type == HTTP_REQUEST; }
   // Of `at`, which llhttp names, within the message.
   std::uint64_t OffsetOf(const char* at) const {
-    return offset + static_cast<std::uint64_t>(at - slice);
+    return offset + static_cast<std::uint64_t>(at - slice.data());
   }
 
   llhttp_t parser{};
@@ -102,8 +103,7 @@ struct H1Decoder::State {
   // Of the running Decode.
   Step* step = nullptr;
   // What llhttp is reading, the same octets in the input, and how many of this message came before.
-  const char* slice = nullptr;
-  const char* slice_end = nullptr;
+  std::string_view slice;
   char* slice_in_input = nullptr;
   std::uint64_t offset = 0;
   // Where the head, the chunk line or the trailer section began.
