@@ -4,6 +4,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -59,6 +61,11 @@ std::unique_ptr<SocketStream> SocketStream::Adopt(Loop& loop, BufferPool& pool, 
   return std::unique_ptr<SocketStream>(new SocketStream(pool, OpenBlock(loop, fd.Release())));
 }
 
+SocketStream::SocketStream(BufferPool& pool, Block* block) : pool_(pool), block_(block) {
+  block->stream = this;
+  TG_CHECK(uv_fileno(reinterpret_cast<const uv_handle_t*>(&block->tcp), &fd_) == 0);
+}
+
 SocketStream::~SocketStream() {
   ReleaseBuffer();
   if (block_ != nullptr) {
@@ -72,6 +79,7 @@ void SocketStream::Close(bool reset) {
   }
   unread_.TakeOff();
   CloseBlock(std::exchange(block_, nullptr), reset);
+  fd_ = -1;
   reading_ = false;
   write_pending_ = false;
   read_state_ = ReadState::kFailed;
@@ -80,13 +88,12 @@ void SocketStream::Close(bool reset) {
 
 // libuv gives no descriptor back: it closes its own, and the duplicate is the connection.
 UniqueFd SocketStream::Detach() {
-  uv_os_fd_t fd = -1;
   bool all_in_kernel = block_ != nullptr && begin_ == end_ && read_state_ == ReadState::kOpen &&
                        !write_pending_ && !write_shut_ && !write_error_;
-  if (!all_in_kernel || uv_fileno(reinterpret_cast<const uv_handle_t*>(&block_->tcp), &fd) != 0) {
+  if (!all_in_kernel) {
     return {};
   }
-  UniqueFd duplicate(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  UniqueFd duplicate(::fcntl(fd_, F_DUPFD_CLOEXEC, 0));
   if (duplicate) {
     Close(false);
   }
@@ -141,10 +148,8 @@ void SocketStream::OnRead(uv_stream_t* handle, ssize_t size, const uv_buf_t*) {
 
 void SocketStream::OnReadingOver() {
   reading_ = false;
-  uv_os_fd_t fd = -1;
-  if (watches_resets_ && read_state_ != ReadState::kFailed &&
-      uv_fileno(reinterpret_cast<const uv_handle_t*>(&block_->tcp), &fd) == 0) {
-    unread_.List(Loop::Of(block_->tcp.loop).hangups(), fd);
+  if (watches_resets_ && read_state_ != ReadState::kFailed) {
+    unread_.List(Loop::Of(block_->tcp.loop).hangups(), fd_);
   }
 }
 
@@ -156,12 +161,8 @@ void SocketStream::OnReset() {
 }
 
 ssize_t SocketStream::Peek() const {
-  uv_os_fd_t fd = -1;
   char octet = 0;
-  if (uv_fileno(reinterpret_cast<const uv_handle_t*>(&block_->tcp), &fd) != 0) {
-    return -EBADF;
-  }
-  ssize_t size = ::recv(fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT);
+  ssize_t size = ::recv(fd_, &octet, 1, MSG_PEEK | MSG_DONTWAIT);
   return size < 0 ? -errno : size;
 }
 
@@ -215,14 +216,27 @@ void SocketStream::HearRead(ssize_t size) {
   }
 }
 
+// What uv_try_write does when nothing is queued, which is so here, for a fifth of its instructions.
+ssize_t SocketStream::WriteNow(std::span<const uv_buf_t> buffers) const {
+  // libuv documents that the one can be cast to the other.
+  static_assert(sizeof(uv_buf_t) == sizeof(iovec));
+  ssize_t written = 0;
+  do {
+    written = buffers.size() == 1 ? ::write(fd_, buffers[0].base, buffers[0].len)
+                                  : ::writev(fd_, reinterpret_cast<const iovec*>(buffers.data()),
+                                             static_cast<int>(buffers.size()));
+  } while (written < 0 && errno == EINTR);
+  return written < 0 ? -errno : written;
+}
+
 Stream::WriteStatus SocketStream::Write(std::span<const uv_buf_t> buffers) {
   TG_CHECK(!write_pending_ && buffers.size() <= kMaxBuffers);
   if (write_error_) {
     return WriteStatus::kFailed;
   }
-  int written = uv_try_write(uv(), buffers.data(), static_cast<unsigned>(buffers.size()));
+  ssize_t written = WriteNow(buffers);
   if (written < 0 && written != UV_EAGAIN) {
-    write_error_ = ErrorOfUv(written, "write");
+    write_error_ = ErrorOfUv(static_cast<int>(written), "write");
     return WriteStatus::kFailed;
   }
   auto done = static_cast<std::size_t>(written < 0 ? 0 : written);

@@ -42,9 +42,7 @@ class SocketStream final : public Stream {
     SocketStream* stream;
   };
 
-  SocketStream(BufferPool& pool, Block* block) : pool_(pool), block_(block) {
-    block->stream = this;
-  }
+  SocketStream(BufferPool& pool, Block* block);
   static Block* OpenBlock(Loop& loop, int fd);
   static void CloseBlock(Block* block, bool reset);
   static void OnAllocate(uv_handle_t* handle, std::size_t, uv_buf_t* out);
@@ -57,10 +55,14 @@ class SocketStream final : public Stream {
   void ReleaseBuffer();
   // recv(2) of one octet that leaves it there: its result, or the negative errno.
   ssize_t Peek() const;
+  // The number of octets that the kernel has taken, or the negative errno.
+  ssize_t WriteNow(std::span<const uv_buf_t> buffers) const;
   void HearRead(ssize_t size);
 
   BufferPool& pool_;
   Block* block_;
+  // Of block_; -1 once that is closed.
+  uv_os_fd_t fd_ = -1;
   WatchedSocket unread_{Bind<&SocketStream::OnReset>(this)};
   StreamOwner* owner_ = nullptr;
   BufferSize held_size_ = BufferSize::kSmall;
