@@ -181,9 +181,12 @@ void Router::PathTable::Finish() {
 // that one and its parents are all candidates.
 template <class Visit>
 void Router::PathTable::Walk(std::string_view path, Visit visit) const {
-  auto after = std::upper_bound(
-      prefixes_.begin(), prefixes_.end(), path,
-      [](std::string_view text, const Prefix& prefix) { return text < prefix.text; });
+  auto after = prefixes_.end();
+  if (prefixes_.size() > 1) {
+    after = std::upper_bound(
+        prefixes_.begin(), prefixes_.end(), path,
+        [](std::string_view text, const Prefix& prefix) { return text < prefix.text; });
+  }
   if (after == prefixes_.begin()) {
     return;
   }

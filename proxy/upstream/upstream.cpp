@@ -56,6 +56,12 @@ class Upstream::Loads final : public EndpointLoads {
 };
 
 std::optional<std::size_t> Upstream::Pick(const LeaseRequest& request) {
+  if (pools_.size() == 1) {
+    Pool& only = *pools_.front();
+    // Its name is kept fresh; if it has no address, it will say why.
+    only.endpoint().Addresses();
+    return only.has_room() ? std::optional<std::size_t>(0) : std::nullopt;
+  }
   auto picked = PickEndpoint(config_.balance, Loads(*this, request, true), next_);
   if (picked) {
     return picked;
