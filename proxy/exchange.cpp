@@ -1,9 +1,9 @@
 // THE STORY of one request and its answer:
 //
-//   Run      prepare (route, limits, header rules), then forward or answer ourselves, then log and
-//   count Forward  for each attempt: take a lease, make the attempt, decide whether to try again
+//   Run      prepare (route, limits, header rules), then answer ourselves, or forward: for each
+//            attempt take a lease, make the attempt, decide whether to try again; log and count
 //   Attempt  send the request, read the final head, relay the answer; upload and answer run beside
-//   each other
+//            each other
 //
 //   1. Every exchange ends with an answer that is complete, or with a connection that visibly
 //   broke.
@@ -47,10 +47,29 @@ Task<void> Exchange::Run(std::shared_ptr<const Snapshot> snapshot, ServerStream&
   Result<> prepared = Prepare();
   if (!prepared) {
     FailWith(std::move(prepared).error());
-  } else if (std::holds_alternative<ForwardAction>(route_->action) && !answer_options_) {
-    co_await Forward();
-  } else {
+  } else if (!std::holds_alternative<ForwardAction>(route_->action) || answer_options_) {
     co_await AnswerLocally();
+  } else {
+    Upstream& upstream = snapshot_->UpstreamOf(*route_);
+    lease_request_.connect_timeout = timeouts_->upstream_connect;
+    do {
+      ++log_.record().attempts;
+      lease_ = upstream.TryAcquire(lease_request_);
+      if (!lease_) {
+        auto acquired = co_await upstream.Acquire(lease_request_);
+        if (acquired) {
+          lease_ = std::move(*acquired);
+        } else {
+          FailWith(std::move(acquired).error());
+        }
+      }
+      // The client may have gone while we waited for the lease.
+      if (lease_ && !failure_) {
+        co_await Attempt();
+        upstream_ = nullptr;
+      }
+    } while (failure_ && BeginRetry());
+    lease_.GiveBack();
   }
   if (failure_) {
     co_await AnswerFailure();
@@ -99,35 +118,6 @@ Result<> Exchange::Prepare() {
   }
   RewriteRequest(request_, *route_, snapshot_->config().forwarded, *client_, log_.request_id());
   return {};
-}
-
-Task<void> Exchange::Forward() {
-  Upstream& upstream = snapshot_->UpstreamOf(*route_);
-  lease_request_.connect_timeout = timeouts_->upstream_connect;
-  while (true) {
-    ++log_.record().attempts;
-    lease_ = upstream.TryAcquire(lease_request_);
-    if (!lease_) {
-      auto acquired = co_await upstream.Acquire(lease_request_);
-      if (acquired) {
-        lease_ = std::move(*acquired);
-      } else {
-        FailWith(std::move(acquired).error());
-      }
-    }
-    // The client may have gone while we waited for the lease.
-    if (lease_ && !failure_) {
-      co_await Attempt();
-      upstream_ = nullptr;
-    }
-    if (!failure_ || !MayRetry(log_.record().attempts)) {
-      break;
-    }
-    failure_.reset();
-    lease_.GiveBack();
-    services_.counters.Add(CounterId::kRetries);
-  }
-  lease_.GiveBack();
 }
 
 Task<void> Exchange::Attempt() {
@@ -291,7 +281,9 @@ void Exchange::OnFinalHead() {
 // The head of the final answer waits for no body, but takes what is there along in the same write:
 // all of it, if it is small.
 BodyChunk Exchange::FirstOfAnswer() {
-  RewriteResponse(response_, *route_, snapshot_->config().forwarded, Date());
+  // The time is asked for only if it is needed: nearly every origin says its own.
+  bool dated = response_.fields.Has(FieldId::kDate);
+  RewriteResponse(response_, *route_, snapshot_->config().forwarded, dated ? "" : Date());
   BodyChunk chunk{{}, AnswerHasNoBody()};
   if (!chunk.last && upstream_->HasBodyNow()) {
     auto read = upstream_->ReadBodyNow();
@@ -426,6 +418,16 @@ void Exchange::Finish() {
 
 std::string_view Exchange::Date() {
   return services_.date.At(std::chrono::floor<std::chrono::seconds>(WallClock()).count());
+}
+
+bool Exchange::BeginRetry() {
+  if (!MayRetry(log_.record().attempts)) {
+    return false;
+  }
+  failure_.reset();
+  lease_.GiveBack();
+  services_.counters.Add(CounterId::kRetries);
+  return true;
 }
 
 bool Exchange::MayRetry(std::uint64_t attempts_made) {

@@ -46,7 +46,6 @@ class Exchange {
   void Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
              const ServedClient& client);
   Result<> Prepare();
-  Task<void> Forward();
   Task<void> Attempt();
   Task<void> SendBody();
   Task<void> PassInterimHeads();
@@ -63,6 +62,8 @@ class Exchange {
   void Finish();
   std::string_view Date();
 
+  // After a failure: false if it stays.
+  bool BeginRetry();
   bool MayRetry(std::uint64_t attempts_made);
   // Records the first failure and stops everything else of the attempt.
   void FailWith(Error error);

@@ -322,7 +322,7 @@ void RewriteResponse(ResponseHead& head, const RouteConfig& route, const Forward
   if (head.IsInterim()) {
     return;
   }
-  if (!IsIn(seen, FieldId::kDate)) {
+  if (!IsIn(seen, FieldId::kDate) && !date.empty()) {
     head.fields.Add(Field{"Date", head.arena.Copy(date), FieldId::kDate});
   }
   Edit(head.fields, route.headers.response);

@@ -41,8 +41,8 @@ namespace tidegate {
 void RewriteRequest(RequestHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
                     const ServedClient& client, const Field& request_id);
 
-// Turns the response as received into the one for the client: Via, `date` if there is none, the
-// route's edits. An interim response gets Via only. `date` is copied.
+// Turns the response as received into the one for the client: Via, `date` if there is none (empty:
+// nothing), the route's edits. An interim response gets Via only. `date` is copied.
 void RewriteResponse(ResponseHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
                      std::string_view date);
 
