@@ -214,22 +214,26 @@ std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
 }
 
 Field RequestIds::Next(Arena& arena) {
-  if (used_ == random_.size()) {
-    FillRandom(random_);
-    used_ = 0;
+  if (used_ == kBatch) {
+    MakeBatch();
   }
-  constexpr std::string_view kStart = "X-Request-Id: ";
-  constexpr std::string_view kLineEnd = "\r\n";
-  constexpr std::size_t kSize = kStart.size() + 2 * kIdBytes + kLineEnd.size();
-  char* line = arena.Allocate(kSize);
-  std::memcpy(line, kStart.data(), kStart.size());
-  char* out = line + kStart.size();
-  for (std::size_t i = 0; i < kIdBytes; ++i) {
-    std::memcpy(out + 2 * i, &kHexPairs[std::size_t{2} * random_[used_ + i]], 2);
+  const Line& line = lines_[used_++];
+  char* copy = arena.Allocate(line.size());
+  std::memcpy(copy, line.data(), line.size());
+  return Field::OfLine(FieldId::kXRequestId, {copy, line.size()}, kStart.find(':'));
+}
+
+void RequestIds::MakeBatch() {
+  std::array<unsigned char, kIdBytes * kBatch> random;
+  FillRandom(random);
+  for (std::size_t i = 0; i < kBatch; ++i) {
+    char* out = std::ranges::copy(kStart, lines_[i].data()).out;
+    for (unsigned char octet : std::span(random).subspan(i * kIdBytes, kIdBytes)) {
+      out = std::ranges::copy_n(&kHexPairs[std::size_t{2} * octet], 2, out).out;
+    }
+    std::ranges::copy(kLineEnd, out);
   }
-  std::memcpy(out + 2 * kIdBytes, kLineEnd.data(), kLineEnd.size());
-  used_ += kIdBytes;
-  return Field::OfLine(FieldId::kXRequestId, {line, kSize}, kStart.size() - 2);
+  used_ = 0;
 }
 
 Field ChooseRequestId(RequestHead& head, const ClientInfo& client, RequestIds& ids) {

@@ -102,7 +102,7 @@ std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
 std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
                             const Config& config);
 
-// Makes 128-bit random numbers in hex. The kernel is asked once for many.
+// Makes 128-bit random numbers in hex: many at once, so that the kernel is asked rarely.
 class RequestIds {
  public:
   // X-Request-Id with 32 hex digits, a line in `arena`.
@@ -110,8 +110,14 @@ class RequestIds {
 
  private:
   static constexpr std::size_t kIdBytes = 16;
-  std::array<unsigned char, 256> random_;
-  std::size_t used_ = sizeof(random_);
+  static constexpr std::size_t kBatch = 64;
+  static constexpr std::string_view kStart = "X-Request-Id: ";
+  static constexpr std::string_view kLineEnd = "\r\n";
+  using Line = std::array<char, kStart.size() + 2 * kIdBytes + kLineEnd.size()>;
+  void MakeBatch();
+
+  std::array<Line, kBatch> lines_;
+  std::size_t used_ = kBatch;
 };
 
 // The X-Request-Id of a request: that of a trusted peer if it is one field of 1 to 128 letters,

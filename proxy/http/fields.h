@@ -124,10 +124,6 @@ class Fields {
     items_.push_back({name, value, FieldIdOf(name)});
   }
   void Add(const Field& field) { items_.push_back(field); }
-  // Valid until the next Add or Remove.
-  Field& Emplace(std::string_view name, std::string_view value, FieldId id) {
-    return items_.emplace_back(name, value, id);
-  }
 
   // The first one, or null.
   const Field* Find(FieldId id) const;

@@ -144,8 +144,8 @@ int H1Decoder::State::OnFieldComplete() {
     DropField();
     return HPE_OK;
   }
-  Field& field = fields.Emplace(name, TrimEnd(value), id);
-  field.is_line = IsLine(field);
+  const std::string_view trimmed = TrimEnd(value);
+  fields.Add({name, trimmed, id, IsLine(name, trimmed)});
   DropField();
   return HPE_OK;
 }
@@ -157,14 +157,14 @@ void H1Decoder::State::DropField() {
 
 // In the slice stands what Field::line() promises. Of a line that began in an earlier slice nothing
 // is known.
-bool H1Decoder::State::IsLine(const Field& field) const {
+bool H1Decoder::State::IsLine(std::string_view field_name, std::string_view field_value) const {
   constexpr std::size_t kTwo = 2;
   const auto place_of = [this](const char* octet) {
     return reinterpret_cast<std::uintptr_t>(octet) - reinterpret_cast<std::uintptr_t>(slice.data());
   };
-  const char* after_name = field.name.data() + field.name.size();
-  const char* after_value = field.value.data() + field.value.size();
-  return place_of(field.name.data()) < slice.size() && field.value.data() == after_name + kTwo &&
+  const char* after_name = field_name.data() + field_name.size();
+  const char* after_value = field_value.data() + field_value.size();
+  return place_of(field_name.data()) < slice.size() && field_value.data() == after_name + kTwo &&
          place_of(after_value) + kTwo <= slice.size() && std::memcmp(after_name, ": ", kTwo) == 0 &&
          std::memcmp(after_value, "\r\n", kTwo) == 0;
 }

@@ -76,7 +76,7 @@ struct H1Decoder::State {
   // `text`, in the arena like `piece`, with `piece` after it.
   void Join(std::string_view& text, std::string_view piece);
   void Extend(std::string_view& text, std::string_view piece);
-  bool IsLine(const Field& field) const;
+  bool IsLine(std::string_view field_name, std::string_view field_value) const;
 
   template <auto Member>
   static int OnSpan(llhttp_t* parser, const char* at, std::size_t size) {

