@@ -28,8 +28,11 @@ option(TIDEGATE_TRAIN "A worker that writes a profile when it ends, for ./dev tr
 add_library(tidegate_options INTERFACE)
 target_compile_definitions(tidegate_options INTERFACE TIDEGATE_VERSION="${PROJECT_VERSION}" _GNU_SOURCE)
 target_compile_options(tidegate_options INTERFACE
-  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Wimplicit-fallthrough -Werror
-  -fno-omit-frame-pointer)
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Wimplicit-fallthrough -Werror)
+if(NOT CMAKE_BUILD_TYPE STREQUAL "Release")
+  # A release unwinds by its debug information; a frame pointer costs it 2% of its instructions.
+  target_compile_options(tidegate_options INTERFACE -fno-omit-frame-pointer)
+endif()
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   # uv_buf_t and friends are C structs that are meant to be filled in part.
   target_compile_options(tidegate_options INTERFACE -Wno-missing-field-initializers)
