@@ -1,7 +1,7 @@
 """User instructions of the worker a request, by valgrind's callgrind: the real worker behind the real supervisor.
 
-Time drifts with the machine, instructions do not. One connection sends some requests, in a second run more, and the
-difference is what a request costs: start and stop cancel out.
+Time drifts with the machine, instructions do not. The load is that of the case "small": some requests, in a second run
+more, and the difference is what a request costs; start and stop cancel out.
 """
 
 import json
@@ -14,6 +14,7 @@ from processes import CORES, Fault, Process, free_port
 
 # Requests of the first run, and how many more the second has.
 FIRST, MORE = 500, 4000
+CONNECTIONS = 64
 
 VALGRIND = """#!/bin/sh
 exec valgrind --tool=callgrind --callgrind-out-file={out}/profile.%p --log-file={out}/log.%p {worker} "$@"
@@ -45,12 +46,12 @@ def instructions(tidegate, out, client, origin_port, how, requests):
     port = free_port()
     (directory / "tidegate.json").write_text(json.dumps({
         "listen": f"127.0.0.1:{port}", "upstream": f"127.0.0.1:{origin_port}", "workers": 1,
-        "upgrade": {"ready_timeout": "2m"}, "logging": {"level": "warn"}}))
+        "forwarded": {"via": False}, "upgrade": {"ready_timeout": "2m"}, "logging": {"level": "warn"}}))
     command = [tidegate, "--socket", directory / "control.sock", "-c", "tidegate.json", "run"]
     daemon = Process("tidegate", command, directory, CORES)
     try:
         daemon.wait_for_port(port, 60)
-        done = subprocess.run([client, "requests", str(port), "1", str(requests), "/64", how], input="\n", text=True,
+        done = subprocess.run([client, "requests", str(port), str(CONNECTIONS), str(requests), "/64", how], input="\n", text=True,
                               capture_output=True, timeout=120, check=True)
         account = json.loads(done.stdout.splitlines()[-1])
         if account["requests"] != requests or account["failed"] or account["failed_before"]:
