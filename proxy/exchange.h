@@ -54,7 +54,7 @@ class Exchange {
   Task<void> RelayBody();
   void JudgeUpgrade();
   Task<void> RunTunnel(TaskScope& scope);
-  Task<void> RelayTunnel(MessageStream& from, MessageStream& to);
+  Task<void> RelayTunnel(MessageStream& from, MessageStream& to, std::optional<Error>& lost);
   Task<void> AnswerLocally();
   // Writes response_ with `body`; a failure goes to FailWith.
   Task<void> WriteAnswer(const std::string& body);

@@ -32,14 +32,21 @@ Task<void> Exchange::RunTunnel(TaskScope& scope) {
   downstream_->BecomeTunnel();
   upstream_->BecomeTunnel();
   tunnel_deadline_.Arm(timeouts_->tunnel_idle);
-  scope.Start(RelayTunnel(*downstream_, *upstream_));
-  co_await RelayTunnel(*upstream_, *downstream_);
+  std::optional<Error> lost;
+  scope.Start(RelayTunnel(*downstream_, *upstream_, lost));
+  co_await RelayTunnel(*upstream_, *downstream_, lost);
   co_await scope.Join();
+  if (lost) {
+    FailWith(std::move(*lost));
+  }
   tunnel_deadline_.Disarm();
   services_.counters.Subtract(CounterId::kTunnelsActive);
 }
 
-Task<void> Exchange::RelayTunnel(MessageStream& from, MessageStream& to) {
+// `lost`: why octets of one direction could not be delivered. Who reads no more may have said
+// something before: the other direction goes on to its end, which is near then.
+Task<void> Exchange::RelayTunnel(MessageStream& from, MessageStream& to,
+                                 std::optional<Error>& lost) {
   while (true) {
     auto read = co_await from.ReadBody();
     if (!read) {
@@ -49,7 +56,9 @@ Task<void> Exchange::RelayTunnel(MessageStream& from, MessageStream& to) {
     tunnel_deadline_.Arm(timeouts_->tunnel_idle);
     auto written = co_await to.WriteBody(read->data, read->last);
     if (!written) {
-      FailWith(std::move(written).error());
+      if (!lost) {
+        lost = std::move(written).error();
+      }
       co_return;
     }
     if (read->last) {

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import socket
 import tempfile
 import threading
 
@@ -246,6 +247,36 @@ def test_an_upgrade_with_an_empty_body_waits_for_its_head_to_be_sent(launch, mak
         go.set()
         assert client.response_head("POST").status == 101
         assert client.exactly(5) == b"hello"
+    assert not tidegate.faults()
+    os.unlink(f"{folder}/o.sock")
+    os.rmdir(folder)
+
+
+def test_what_the_origin_said_is_delivered_though_it_reads_no_more(launch, make_origin):
+    """Octets for a peer that reads no more are lost; what it sent, or still sends, is not lost with them."""
+    folder = tempfile.mkdtemp(prefix="tg-")
+    os.chmod(folder, 0o755)
+    go = threading.Event()
+
+    def script(peer):
+        peer.head()
+        peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n")
+        peer.sock.shutdown(socket.SHUT_RD)
+        go.wait(10)
+        peer.send(b"hello")
+    origin = make_origin(path=f"{folder}/o.sock")
+    origin.next(script)
+    tidegate = launch(basic(origin.address))
+    with tidegate.connect() as client:
+        client.send(request("GET", "/", "Connection: upgrade", "Upgrade: raw"))
+        assert client.response_head().status == 101
+        client.send(b"lost")
+        assert client.silent(0.2)
+        go.set()
+        assert client.exactly(5) == b"hello"
+        assert client.to_end() == b""
+    until(lambda: tidegate.access_lines(), lambda: "no log line")
+    assert tidegate.access_lines()[0]["who"] == "upstream"
     assert not tidegate.faults()
     os.unlink(f"{folder}/o.sock")
     os.rmdir(folder)
