@@ -226,7 +226,11 @@ ssize_t SocketStream::WriteNow(std::span<const uv_buf_t> buffers) const {
                                   : ::writev(fd_, reinterpret_cast<const iovec*>(buffers.data()),
                                              static_cast<int>(buffers.size()));
   } while (written < 0 && errno == EINTR);
-  return written < 0 ? -errno : written;
+  if (written >= 0) {
+    return written;
+  }
+  // The kernel is short of memory for the moment: to be tried again, as libuv does.
+  return errno == ENOBUFS ? UV_EAGAIN : -errno;
 }
 
 Stream::WriteStatus SocketStream::Write(std::span<const uv_buf_t> buffers) {
