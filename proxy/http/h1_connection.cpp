@@ -173,7 +173,8 @@ bool H1Connection<Role>::PollHeadOctets() {
   if (failure_ || read_failure_ || head_ready_) {
     return true;
   }
-  return Pump();
+  // Upstream, before the request is written: what is there already is read then.
+  return phase_ != Phase::kBetween && Pump();
 }
 
 template <class Role>
@@ -514,10 +515,6 @@ Stream::WriteStatus H1ClientConnection::StartHead(const RequestHead& head,
 }
 
 bool H1ClientConnection::PollHead() {
-  if (phase_ == Phase::kBetween) {
-    waiting_for_ = WaitingFor::kHead;
-    return failure_ || read_failure_;
-  }
   // The interim head has been dealt with by now: the next one may overwrite it.
   if (phase_ == Phase::kComplete && !head_ready_ && response_->IsInterim()) {
     chunk_ready_ = false;

@@ -17,6 +17,12 @@
 
 namespace tidegate::h1_transcript {
 
+// A field that says that it is a line, and is none, spoils the text.
+inline std::string Written(const Field& field) {
+  std::string text = std::string(field.name) + ": " + std::string(field.value);
+  return field.is_line && field.line() != text + "\r\n" ? text + " IS NO LINE" : text;
+}
+
 inline void AppendHead(const Head& head, std::string& out) {
   static constexpr std::string_view kBodies[] = {"none", "length", "chunked", "until close"};
   out += " 1." + std::to_string(head.minor_version);
@@ -30,7 +36,7 @@ inline void AppendHead(const Head& head, std::string& out) {
   }
   out += "\n";
   for (const Field& field : head.fields) {
-    out += "  " + std::string(field.name) + ": " + std::string(field.value) + "\n";
+    out += "  " + Written(field) + "\n";
   }
 }
 
@@ -169,7 +175,7 @@ class Reader {
     }
     std::string text = head_text_ + "[" + body_ + "]\n";
     for (const Field& field : head_.trailers) {
-      text += "  +" + std::string(field.name) + ": " + std::string(field.value) + "\n";
+      text += "  +" + Written(field) + "\n";
     }
     return text;
   }

@@ -252,6 +252,30 @@ TEST_F(H1ClientTest, SkipsInterimHeadsAndKeepsTheConnection) {
   EXPECT_EQ(events, (std::vector<std::string>{"103", "200", "ok", "end", "reusable"}));
 }
 
+TEST_F(H1ClientTest, TheAnswerMayBeAwaitedBeforeTheRequestIsWritten) {
+  connection = std::make_unique<H1ClientConnection>(std::move(near), limits);
+  connection->BeginExchange(response);
+  auto read = [this]() -> Task<void> {
+    auto head = co_await connection->ReadHead();
+    events.push_back(head ? std::to_string(response.status) : "failed");
+  };
+  scope.Start(read());
+  // From an origin that does not wait for its turn.
+  Send("HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_EQ(events, std::vector<std::string>{});
+  RequestHead request;
+  request.method_name = "POST";
+  request.target = "/";
+  auto write = [&]() -> Task<void> {
+    auto writing = connection->WriteHead(request, {}, true);
+    auto written = co_await writing;
+    EXPECT_TRUE(written.has_value());
+  };
+  scope.Start(write());
+  Turn();
+  EXPECT_EQ(events, std::vector<std::string>{"408"});
+}
+
 TEST_F(H1ClientTest, OctetsAfterTheAnswerMakeItUseless) {
   Start();
   Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok!");

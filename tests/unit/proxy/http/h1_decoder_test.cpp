@@ -525,5 +525,23 @@ TEST(Decoding, MovesWithItsState) {
   EXPECT_EQ(head.authority, "h");
 }
 
+// What follows each other in the input follows each other in the head, to be written in one copy.
+TEST(H1Decoder, FieldsThatCameAsLinesAreLines) {
+  std::string input =
+      "GET / HTTP/1.1\r\nHost: h\r\nAccept: */*\r\nEmpty: \r\nLoose:  a\r\nBlank: a \r\nLast: "
+      "b\r\n\r\n";
+  H1Decoder decoder = H1Decoder::ForRequests({});
+  RequestHead head;
+  decoder.BeginRequest(head);
+  ASSERT_TRUE(decoder.Decode(input));
+  std::string lines;
+  for (const Field& field : head.fields) {
+    lines += field.is_line ? std::string(field.line()) : "-";
+  }
+  EXPECT_EQ(lines, "Host: h\r\nAccept: */*\r\n---Last: b\r\n");
+  const Field* host = head.fields.Find(FieldId::kHost);
+  EXPECT_EQ(host->line().data() + host->line().size(), head.fields.Find("Accept")->name.data());
+}
+
 }  // namespace
 }  // namespace tidegate
