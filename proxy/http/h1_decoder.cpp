@@ -75,7 +75,10 @@ Result<H1Decoder::Step> H1Decoder::State::Decode(std::span<char> input) {
       RefuseLength();
       return Fail(FaultAsError());
     }
-    const auto allowed = static_cast<std::size_t>(std::min<std::uint64_t>(room, input.size() - at));
+    const bool copies = phase == Phase::kHead || phase == Phase::kTrailers;
+    const std::size_t most = copies ? kMaxHeadSlice : input.size();
+    const auto allowed =
+        static_cast<std::size_t>(std::min<std::uint64_t>({room, input.size() - at, most}));
     const std::size_t size = UpToStrayReturn(input.subspan(at, allowed));
     if (size == 0) {
       Refuse({ErrorKind::kBadRequest, "carriage return without line feed"});
@@ -86,8 +89,8 @@ Result<H1Decoder::Step> H1Decoder::State::Decode(std::span<char> input) {
       return Fail(FaultAsError());
     }
     std::string_view octets(input.data() + at, size);
-    if (phase == Phase::kHead || phase == Phase::kTrailers) {
-      octets = head->arena.Copy(octets.substr(0, kMaxHeadSlice));
+    if (copies) {
+      octets = head->arena.Copy(octets);
     }
     std::size_t consumed = 0;
     if (!Execute(octets, input.data() + at, consumed)) {

@@ -43,9 +43,10 @@ class Upstream::Loads final : public EndpointLoads {
   EndpointLoad At(std::size_t index) const override {
     Pool& pool = *upstream_.pools_[index];
     Endpoint& endpoint = pool.endpoint();
+    // A name is asked for again by being looked at, whether or not there is room.
+    bool has_address = !endpoint.Addresses().empty();
     return {.in_flight = pool.in_use(),
-            .usable = pool.has_room() &&
-                      (!with_address_ || !endpoint.Addresses().empty() || endpoint.resolving()),
+            .usable = pool.has_room() && (has_address || !with_address_),
             .tried = std::ranges::find(tried_, index) != tried_.end()};
   }
 
@@ -66,7 +67,7 @@ std::optional<std::size_t> Upstream::Pick(const LeaseRequest& request) {
   if (picked) {
     return picked;
   }
-  // None has an address: whoever is asked will say which name does not resolve.
+  // None has an address: whoever is asked will wait for it, or say which name does not resolve.
   return PickEndpoint(config_.balance, Loads(*this, request, false), next_);
 }
 
@@ -149,7 +150,7 @@ Task<Result<Lease>> Upstream::Acquire(LeaseRequest& request) {
       co_return Lease(*this, *picked, std::move(idle), true);
     }
   }
-  // Now, not when Open runs: others pick in the same turn.
+  // Others pick while this one is being opened.
   pool.Reserve();
   TimePoint connect_start = loop_.now();
   auto opened = co_await pool.Open(request.connect_timeout, request.cancel);

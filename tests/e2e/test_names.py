@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -137,3 +138,20 @@ def test_a_name_that_never_resolved_is_503(named, origin):
     named.ok("reload")
     with named.connect() as client:
         expect_error(named, client.get("/"), "upstream_unresolved", closes=False)
+
+
+def test_a_name_that_does_not_resolve_costs_the_others_nothing(launch, origin, names):
+    """Of several endpoints: it is asked for again all the time, and nobody is sent there to wait for the answer."""
+    names.are()
+    port = origin.address.rsplit(":", 1)[1]
+    running = []
+    for policy in ("round_robin", "least_connections"):
+        config = basic(origin.address)
+        config["upstreams"]["app"] = {"endpoints": [origin.address, f"bad.tidegate.test:{port}"], "balance": policy}
+        running.append(launch(config, preexec=names.enter))
+    # Until the first failure is known, and is asked about again.
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        for tidegate in running:
+            ask(tidegate, 20)
+    assert all("does not resolve" in tidegate.stderr for tidegate in running)

@@ -27,11 +27,12 @@ inline void Require(bool holds, const char* what, std::string_view one, std::str
   }
 }
 
-// Pieces of 1 to 16 octets, others in every run but the same for the same input.
+// Pieces of 1 to 16 octets, in one run of three of up to 2,048; others in every run but the same
+// for the same input.
 inline h1_transcript::Cut Pieces(std::string_view input, unsigned run) {
   std::minstd_rand random(static_cast<unsigned>(std::hash<std::string_view>()(input)) + run);
-  return
-      [random](std::size_t left) mutable { return 1 + random() % std::min<std::size_t>(left, 16); };
+  const std::size_t most = run % 3 == 2 ? 2048 : 16;
+  return [random, most](std::size_t left) mutable { return 1 + random() % std::min(left, most); };
 }
 
 // `read(input, options, cut)` is ReadRequests or ReadResponses.

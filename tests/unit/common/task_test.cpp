@@ -51,6 +51,36 @@ TEST(Task, Invariant4PostsRunInOrder) {
   EXPECT_EQ(out, (std::vector<int>{0, 1, 2, 3, 4}));
 }
 
+Task<void> AddThenAwaitAdd(std::vector<int>& out) {
+  out.push_back(1);
+  co_await Add(out, 2);
+  out.push_back(3);
+}
+
+TEST(Task, Invariant1AnAwaitedTaskRunsBeforeWhatIsPosted) {
+  std::vector<int> out;
+  TaskScope scope;
+  scope.Start(AddThenAwaitAdd(out));
+  scope.Start(Add(out, 4));
+  ReadyQueue::Drain();
+  EXPECT_EQ(out, (std::vector<int>{1, 2, 3, 4}));
+}
+
+Task<void> AwaitMany(int& count) {
+  for (int i = 0; i < 100000; ++i) {
+    int seven = co_await Seven();
+    count += seven == 7 ? 1 : 0;
+  }
+}
+
+TEST(Task, TheStackStaysFlatHoweverManyTheCalls) {
+  int count = 0;
+  TaskScope scope;
+  scope.Start(AwaitMany(count));
+  ReadyQueue::Drain();
+  EXPECT_EQ(count, 100000);
+}
+
 TEST(Task, AnEventSetBeforeTheWaitIsNotLost) {
   std::vector<int> out;
   Event event;

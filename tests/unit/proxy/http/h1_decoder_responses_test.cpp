@@ -80,6 +80,14 @@ TEST(StatusLine, IsRefused) {
   }
 }
 
+// Longer than what is copied at once.
+TEST(StatusLine, MayBeLong) {
+  const std::string reason(1200, 'a');
+  const Transcript transcript =
+      Responses("HTTP/1.1 200 " + reason + "\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_TRUE(transcript.error.empty()) << transcript.Text();
+}
+
 TEST(ResponseFields, AreRefused) {
   struct Case {
     const char* fields;
