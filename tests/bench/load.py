@@ -189,6 +189,10 @@ def settle(running, seconds):
         last = now
 
 
+# A connection counts as idle when nothing has come for so long: a client that reads on, or loads the rest of a page, is none.
+IDLE_SECONDS = 7
+
+
 def idle(count, tls=False):
     """The memory that an idle connection costs, kept open after one request; `bytes_unasked` before its first."""
     def shoot(running, context):
@@ -197,7 +201,7 @@ def idle(count, tls=False):
         held = Held(running, context, count(context), tls)
         opened = settle(running, 0.3)
         held.ask()
-        asked = settle(running, 1.2)
+        asked = settle(running, IDLE_SECONDS)
         failed = held.close()
         connections = count(context)
         return {"requests": connections, "octets": 0, "failed": failed, "seconds": time.monotonic() - begun,
