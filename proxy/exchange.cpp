@@ -24,8 +24,6 @@
 namespace tidegate {
 namespace {
 
-using enum Stream::WriteStatus;
-
 // How much of an unread body is thrown away to keep a connection: more than that and closing is
 // cheaper.
 constexpr std::uint64_t kMaxDiscard = 256 * 1024;
