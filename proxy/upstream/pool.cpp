@@ -109,9 +109,12 @@ std::unique_ptr<PooledConnection> Pool::TakeIdle() {
   NotePoll();
   while (!idle_.empty()) {
     bool polled = polled_ > 0;
-    auto place = polled ? idle_.begin() + static_cast<std::ptrdiff_t>(--polled_) : idle_.end() - 1;
-    std::unique_ptr<PooledConnection> connection = std::move(*place);
-    idle_.erase(place);
+    if (polled) {
+      // Those given back in this turn are all of the same age: the last of them takes the place.
+      std::swap(idle_[--polled_], idle_.back());
+    }
+    std::unique_ptr<PooledConnection> connection = std::move(idle_.back());
+    idle_.pop_back();
     if (polled || connection->http.IsQuiet()) {
       connection->idle_deadline.Disarm();
       ++in_use_;

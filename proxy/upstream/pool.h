@@ -82,7 +82,7 @@ class Pool {
   Counters& counters_;
   Endpoint endpoint_;
   PoolSettings settings_;
-  // In the order of their last use; the first `polled_` of them have been polled since.
+  // In the order of the turn of their last use; the first `polled_` of them have been polled since.
   std::vector<std::unique_ptr<PooledConnection>> idle_;
   std::size_t polled_ = 0;
   // Of the last GiveBack.
