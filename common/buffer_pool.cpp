@@ -11,10 +11,6 @@ constexpr std::size_t kMaxKeptBytes = std::size_t{2} << 20;
 
 }  // namespace
 
-std::size_t BytesOf(BufferSize size) {
-  return std::size_t{16 * 1024} << (2 * static_cast<unsigned>(size));
-}
-
 BufferPool::~BufferPool() {
   Release();
 }

@@ -12,7 +12,9 @@ namespace tidegate {
 // 16, 64 and 256 KiB: the read size decides what bulk costs, so a busy relay moves up.
 enum class BufferSize : unsigned char { kSmall, kMedium, kLarge };
 
-std::size_t BytesOf(BufferSize size);
+constexpr std::size_t BytesOf(BufferSize size) {
+  return std::size_t{16 * 1024} << (2 * static_cast<unsigned>(size));
+}
 
 class BufferPool {
  public:

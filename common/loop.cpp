@@ -64,9 +64,13 @@ void Loop::RunUntilClosed() {
 void Loop::OnCheck(uv_check_t* handle) {
   auto* loop = static_cast<Loop*>(handle->data);
   ++loop->turn_;
+  // libuv's time moves with the poll only.
+  const TimePoint now = uv_now(&loop->loop_);
+  loop->wheel_.Hold(now);
   ReadyQueue::Drain();
-  loop->wheel_.Advance(uv_now(&loop->loop_));
+  loop->wheel_.Advance(now);
   ReadyQueue::Drain();
+  loop->wheel_.Release();
 }
 
 void Loop::OnPrepare(uv_prepare_t* handle) {

@@ -138,8 +138,8 @@ void SocketStream::OnAllocate(uv_handle_t* handle, std::size_t, uv_buf_t* out) {
     self->buffer_ = self->pool_.Take(self->held_size_);
   }
   std::size_t room = BytesOf(self->held_size_) - self->end_;
-  *out =
-      uv_buf_init(self->buffer_ + self->end_, room < kLeastRoom ? 0 : static_cast<unsigned>(room));
+  out->base = self->buffer_ + self->end_;
+  out->len = room < kLeastRoom ? 0 : room;
 }
 
 void SocketStream::OnRead(uv_stream_t* handle, ssize_t size, const uv_buf_t*) {
@@ -244,6 +244,15 @@ Stream::WriteStatus SocketStream::Write(std::span<const uv_buf_t> buffers) {
     return WriteStatus::kFailed;
   }
   auto done = static_cast<std::size_t>(written < 0 ? 0 : written);
+  std::size_t size = 0;
+  for (const uv_buf_t& buffer : buffers) {
+    size += buffer.len;
+  }
+  return done == size ? WriteStatus::kDone : WriteRest(buffers, done);
+}
+
+// What the kernel has not taken, from `done` octets on, goes when it has room.
+Stream::WriteStatus SocketStream::WriteRest(std::span<const uv_buf_t> buffers, std::size_t done) {
   uv_buf_t rest[kMaxBuffers];
   unsigned count = 0;
   for (const uv_buf_t& buffer : buffers) {
@@ -251,11 +260,8 @@ Stream::WriteStatus SocketStream::Write(std::span<const uv_buf_t> buffers) {
       done -= buffer.len;
       continue;
     }
-    rest[count++] = uv_buf_init(buffer.base + done, static_cast<unsigned>(buffer.len - done));
+    rest[count++] = {.base = buffer.base + done, .len = buffer.len - done};
     done = 0;
-  }
-  if (count == 0) {
-    return WriteStatus::kDone;
   }
   block_->write.data = block_;
   int status = uv_write(&block_->write, uv(), rest, count, [](uv_write_t* request, int result) {

@@ -57,6 +57,7 @@ class SocketStream final : public Stream {
   ssize_t Peek() const;
   // The number of octets that the kernel has taken, or the negative errno.
   ssize_t WriteNow(std::span<const uv_buf_t> buffers) const;
+  WriteStatus WriteRest(std::span<const uv_buf_t> buffers, std::size_t done);
   void HearRead(ssize_t size);
 
   BufferPool& pool_;

@@ -93,11 +93,17 @@ class TimerWheel {
 
   // The clock; the time of the last Advance if there is none (tests).
   TimePoint now() {
-    if (clock_ != nullptr) {
+    if (!held_ && clock_ != nullptr) {
       SetNow(clock_(clock_argument_));
     }
     return now_;
   }
+  // From Hold to Release the clock stands still at `now`, and nobody asks it.
+  void Hold(TimePoint now) {
+    SetNow(now);
+    held_ = true;
+  }
+  void Release() { held_ = false; }
   // Sets the clock and fires what is due, in no particular order. Callbacks may arm, disarm and
   // destroy any deadline.
   void Advance(TimePoint now);
@@ -122,6 +128,7 @@ class TimerWheel {
 
   Clock clock_;
   void* clock_argument_;
+  bool held_ = false;
   TimePoint now_;
   // The wheel has been turned up to here; slots are relative to it.
   TimePoint elapsed_;

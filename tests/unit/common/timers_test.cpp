@@ -134,5 +134,20 @@ TEST(TimerWheel, NextTickNeverSleepsOverADeadline) {
   }
 }
 
+TEST(TimerWheel, AsksTheClockUnlessItIsHeld) {
+  TimePoint time = 10;
+  TimerWheel wheel(0, [](void* argument) { return *static_cast<TimePoint*>(argument); }, &time);
+  EXPECT_EQ(wheel.now(), 10U);
+  wheel.Hold(20);
+  time = 30;
+  EXPECT_EQ(wheel.now(), 20U);
+  wheel.Release();
+  EXPECT_EQ(wheel.now(), 30U);
+  // Nor does it go back when it is held.
+  wheel.Hold(25);
+  EXPECT_EQ(wheel.now(), 30U);
+  wheel.Release();
+}
+
 }  // namespace
 }  // namespace tidegate
