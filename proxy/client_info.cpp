@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <optional>
+#include <ranges>
 #include <set>
 #include <vector>
 
@@ -93,17 +94,6 @@ bool IsSaneId(std::string_view id) {
   });
 }
 
-// "00", "01", ... "ff" after one another.
-constexpr std::array<char, 512> kHexPairs = [] {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::array<char, 512> pairs{};
-  for (std::size_t octet = 0; octet < 256; ++octet) {
-    pairs[2 * octet] = kDigits[octet >> 4];
-    pairs[2 * octet + 1] = kDigits[octet & 15];
-  }
-  return pairs;
-}();
-
 // There are as many as a configuration ever named.
 std::string_view Interned(std::string_view name) {
   static std::set<std::string, std::less<>> names;
@@ -176,9 +166,8 @@ std::string_view ClientIpOf(const RequestHead& head, const ClientInfo& client,
   if (!client.trusted) {
     return best;
   }
-  const std::vector<Field>& fields = head.fields.items();
-  for (auto field = fields.rbegin(); field != fields.rend(); ++field) {
-    std::string_view rest = field->id == FieldId::kXForwardedFor ? field->value : "";
+  for (const Field& field : std::views::reverse(head.fields)) {
+    std::string_view rest = field.id == FieldId::kXForwardedFor ? field.value : "";
     while (!rest.empty()) {
       std::size_t comma = rest.rfind(',');
       std::string_view element =
@@ -224,14 +213,22 @@ Field RequestIds::Next(Arena& arena) {
 }
 
 void RequestIds::MakeBatch() {
+  constexpr std::size_t kDigits = 2 * kIdBytes;
   std::array<unsigned char, kIdBytes * kBatch> random;
   FillRandom(random);
+  // Two loops that the compiler makes vector instructions of, 16 digits at a time.
+  std::array<char, kDigits * kBatch> digits;
+  for (std::size_t i = 0; i < random.size(); ++i) {
+    digits[2 * i] = static_cast<char>(random[i] >> 4);
+    digits[2 * i + 1] = static_cast<char>(random[i] & 15);
+  }
+  for (char& digit : digits) {
+    digit = static_cast<char>(digit + '0' + (digit > 9 ? 'a' - '9' - 1 : 0));
+  }
   for (std::size_t i = 0; i < kBatch; ++i) {
     char* out = std::ranges::copy(kStart, lines_[i].data()).out;
-    for (unsigned char octet : std::span(random).subspan(i * kIdBytes, kIdBytes)) {
-      out = std::ranges::copy_n(&kHexPairs[std::size_t{2} * octet], 2, out).out;
-    }
-    std::ranges::copy(kLineEnd, out);
+    std::memcpy(out, &digits[i * kDigits], kDigits);
+    std::ranges::copy(kLineEnd, out + kDigits);
   }
   used_ = 0;
 }

@@ -405,9 +405,9 @@ void Exchange::Finish() {
                            .failure = failure_ ? &*failure_ : nullptr});
   // Each wait has disarmed its own; one that was armed for a wait that then did not come must not
   // meet the next exchange.
-  for (Deadline* deadline : {&answer_deadline_, &body_deadline_, &tunnel_deadline_}) {
-    deadline->Disarm();
-  }
+  answer_deadline_.Disarm();
+  body_deadline_.Disarm();
+  tunnel_deadline_.Disarm();
   downstream_->WatchGone({});
   downstream_ = nullptr;
   state_ = State::kIdle;

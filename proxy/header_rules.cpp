@@ -129,23 +129,17 @@ void RemoveNominated(std::string_view list, Fields& fields) {
 template <class DropOther>
 std::uint32_t Strip(Fields& fields, std::uint32_t dropped, DropOther drop_other) {
   std::vector<std::string_view> lists;
-  std::vector<Field>& items = fields.items();
   std::uint32_t seen = 0;
-  auto kept = items.begin();
-  for (auto field = items.begin(); field != items.end(); ++field) {
-    if (field->id == FieldId::kOther ? drop_other(field->name) : IsIn(dropped, field->id)) {
-      if (field->id == FieldId::kConnection && !NamesNothing(field->value)) [[unlikely]] {
-        lists.push_back(field->value);
+  fields.RemoveIf([&](const Field& field) {
+    if (field.id == FieldId::kOther ? drop_other(field.name) : IsIn(dropped, field.id)) {
+      if (field.id == FieldId::kConnection && !NamesNothing(field.value)) [[unlikely]] {
+        lists.push_back(field.value);
       }
-      continue;
+      return true;
     }
-    seen |= Bit(field->id);
-    if (kept != field) {
-      *kept = *field;
-    }
-    ++kept;
-  }
-  items.erase(kept, items.end());
+    seen |= Bit(field.id);
+    return false;
+  });
   for (std::string_view list : lists) {
     // What has an id and may be named away is looked for by nobody: `seen` need not be exact.
     RemoveNominated(list, fields);
@@ -236,9 +230,6 @@ bool MayEdit(std::string_view name) {
 }
 
 void Edit(Fields& fields, const HeaderEdits& edits) {
-  if (edits.empty()) [[likely]] {
-    return;
-  }
   for (const std::string& name : edits.remove) {
     if (MayEdit(name)) {
       fields.Remove(name);
@@ -308,8 +299,10 @@ void RewriteRequest(RequestHead& head, const RouteConfig& route, const Forwarded
   }
   head.fields.Add(request_id);
 
-  Edit(head.fields, route.headers.request);
-  EditHost(head, route.headers.request);
+  if (!route.headers.request.empty()) [[unlikely]] {
+    Edit(head.fields, route.headers.request);
+    EditHost(head, route.headers.request);
+  }
   StripPrefix(head, route.strip_prefix);
 }
 
@@ -325,7 +318,9 @@ void RewriteResponse(ResponseHead& head, const RouteConfig& route, const Forward
   if (!IsIn(seen, FieldId::kDate) && !date.empty()) {
     head.fields.Add(Field{"Date", head.arena.Copy(date), FieldId::kDate});
   }
-  Edit(head.fields, route.headers.response);
+  if (!route.headers.response.empty()) [[unlikely]] {
+    Edit(head.fields, route.headers.response);
+  }
 }
 
 void StripTrailers(Fields& trailers) {
@@ -345,7 +340,7 @@ Result<HopDecision> CountHop(RequestHead& head, const RouteConfig& route) {
     return Fail(ErrorKind::kMethodNotAllowed, "TRACE is not among the methods of the route");
   }
   Field* counter = nullptr;
-  for (Field& field : head.fields.items()) {
+  for (Field& field : head.fields) {
     if (field.id == FieldId::kMaxForwards) {
       if (counter != nullptr) {
         return Fail(ErrorKind::kBadRequest, "two Max-Forwards");

@@ -59,7 +59,8 @@ constexpr auto kRowOfSlot = [] {
 static_assert(std::ranges::count(kRowOfSlot, kNoRow) == kSlots - kKnownFields.size());
 
 // Whether the octets of a word at `text` are those at `known`, which are lower-case letters and
-// hyphens. These have the bit 0x20; upper-case letters are lower-case ones without it.
+// hyphens. These have the bit 0x20; upper-case letters are lower-case ones without it, and a hyphen
+// without it is a carriage return, which no name has.
 template <class Word>
 bool WordEqualsIgnoringCase(const char* text, const char* known) {
   constexpr Word kCaseBits = static_cast<Word>(0x2020202020202020U);
@@ -67,9 +68,7 @@ bool WordEqualsIgnoringCase(const char* text, const char* known) {
   Word known_word = 0;
   std::memcpy(&text_word, text, sizeof text_word);
   std::memcpy(&known_word, known, sizeof known_word);
-  // Control octets lack the bit as well: a carriage return is no hyphen.
-  const bool has_control = ((text_word - kCaseBits) & ~text_word & (kCaseBits << 2)) != 0;
-  return (text_word | kCaseBits) == known_word && !has_control;
+  return (text_word | kCaseBits) == known_word;
 }
 
 // The last word overlaps the one before it. The texts are as long as each other and as a word.
@@ -197,23 +196,37 @@ void Arena::Clear() {
 }
 
 const Field* Fields::Find(FieldId id) const {
-  const auto found = std::ranges::find(items_, id, &Field::id);
-  return found == items_.end() ? nullptr : &*found;
+  const Field* found =
+      std::find_if(begin(), end(), [id](const Field& field) { return field.id == id; });
+  return found == end() ? nullptr : found;
 }
 
 const Field* Fields::Find(std::string_view name) const {
-  const auto found = std::ranges::find_if(
-      items_, [name](const Field& field) { return EqualsIgnoringCase(field.name, name); });
-  return found == items_.end() ? nullptr : &*found;
+  const Field* found = std::find_if(
+      begin(), end(), [name](const Field& field) { return EqualsIgnoringCase(field.name, name); });
+  return found == end() ? nullptr : found;
 }
 
 std::size_t Fields::Remove(FieldId id) {
-  return std::erase_if(items_, [id](const Field& field) { return field.id == id; });
+  return RemoveIf([id](const Field& field) { return field.id == id; });
 }
 
 std::size_t Fields::Remove(std::string_view name) {
-  return std::erase_if(items_,
-                       [name](const Field& field) { return EqualsIgnoringCase(field.name, name); });
+  return RemoveIf([name](const Field& field) { return EqualsIgnoringCase(field.name, name); });
+}
+
+void Fields::AddToFull(const Field& field) {
+  // It may be one of ours.
+  const Field copy = field;
+  Append() = copy;
+}
+
+void Fields::Grow() {
+  constexpr std::size_t kUsual = 16;
+  capacity_ = std::max(kUsual, 2 * capacity_);
+  auto slots = std::make_unique<Field[]>(capacity_);
+  std::ranges::copy(*this, slots.get());
+  slots_ = std::move(slots);
 }
 
 }  // namespace tidegate

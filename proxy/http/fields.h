@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/text.h"
@@ -37,7 +38,8 @@ enum class FieldId : std::uint8_t {
   kXRequestId,
 };
 
-// Case-insensitive; kOther for what has no row.
+// Case-insensitive; kOther for what has no row. `name` has no carriage return: a name is a token,
+// an option in a list is at least a part of a field value.
 FieldId FieldIdOf(std::string_view name);
 
 // True if `list`, a comma-separated list of tokens (RFC 9110 section 5.6.1), has `token`; empty
@@ -120,10 +122,21 @@ struct Field {
 class Fields {
  public:
   // The views must live as long as this object: static text, or text in the head's arena.
-  void Add(std::string_view name, std::string_view value) {
-    items_.push_back({name, value, FieldIdOf(name)});
+  void Add(std::string_view name, std::string_view value) { Add({name, value, FieldIdOf(name)}); }
+  void Add(const Field& field) {
+    if (size_ == capacity_) [[unlikely]] {
+      AddToFull(field);
+      return;
+    }
+    slots_[size_++] = field;
   }
-  void Add(const Field& field) { items_.push_back(field); }
+  // A field at the end, to be filled in at once.
+  Field& Append() {
+    if (size_ == capacity_) [[unlikely]] {
+      Grow();
+    }
+    return slots_[size_++];
+  }
 
   // The first one, or null.
   const Field* Find(FieldId id) const;
@@ -133,17 +146,43 @@ class Fields {
   // Removes all of that name; returns how many.
   std::size_t Remove(FieldId id);
   std::size_t Remove(std::string_view name);
+  // Removes those for which `is_unwanted(const Field&)` is true; returns how many.
+  template <class IsUnwanted>
+  std::size_t RemoveIf(IsUnwanted is_unwanted);
 
-  std::vector<Field>& items() { return items_; }
-  const std::vector<Field>& items() const { return items_; }
-  auto begin() const { return items_.begin(); }
-  auto end() const { return items_.end(); }
-  std::size_t size() const { return items_.size(); }
-  bool empty() const { return items_.empty(); }
-  void Clear() { items_.clear(); }
+  Field* begin() { return slots_.get(); }
+  Field* end() { return slots_.get() + size_; }
+  const Field* begin() const { return slots_.get(); }
+  const Field* end() const { return slots_.get() + size_; }
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  void Clear() { size_ = 0; }
 
  private:
-  std::vector<Field> items_;
+  // Not inlined, for the sake of Add and Append.
+  [[gnu::noinline]] void AddToFull(const Field& field);
+  [[gnu::noinline]] void Grow();
+
+  // Not a vector, whose size and capacity are divisions. What stands behind the size is left from
+  // earlier heads, and dead.
+  std::unique_ptr<Field[]> slots_;
+  std::size_t size_ = 0;
+  std::size_t capacity_ = 0;
 };
+
+template <class IsUnwanted>
+std::size_t Fields::RemoveIf(IsUnwanted is_unwanted) {
+  std::size_t kept = 0;
+  for (std::size_t at = 0; at < size_; ++at) {
+    if (is_unwanted(std::as_const(slots_[at]))) {
+      continue;
+    }
+    if (kept != at) {
+      slots_[kept] = slots_[at];
+    }
+    ++kept;
+  }
+  return std::exchange(size_, kept) - kept;
+}
 
 }  // namespace tidegate

@@ -121,17 +121,14 @@ template <class Role>
 bool H1Connection<Role>::Pump() {
   while (phase_ == Phase::kHead || phase_ == Phase::kBody) {
     std::span<char> octets = stream_->readable();
-    Result<H1Decoder::Step> step;
-    if (!octets.empty()) {
-      step = decoder_.Decode(octets);
-    } else if (stream_->read_state() == Stream::ReadState::kEnded) {
-      step = decoder_.Finish();
-    } else if (stream_->read_state() == Stream::ReadState::kFailed) {
-      FailRead(ErrorOfStream(true));
-      return true;
-    } else {
+    if (octets.empty() && stream_->read_state() == Stream::ReadState::kOpen) {
       return false;
     }
+    if (octets.empty() && stream_->read_state() == Stream::ReadState::kFailed) {
+      FailRead(ErrorOfStream(true));
+      return true;
+    }
+    Result<H1Decoder::Step> step = octets.empty() ? decoder_.Finish() : decoder_.Decode(octets);
     if (!step) {
       octets_in_ += octets.size();
       FailRead(std::move(step).error());
@@ -330,7 +327,7 @@ Stream::WriteStatus H1Connection<Role>::Send(std::size_t split, std::span<const 
   auto add = [&](const char* octets, std::size_t size) {
     if (size > 0) {
       // uv_buf_t has no const; libuv does not write to what it sends.
-      buffers[count++] = uv_buf_init(const_cast<char*>(octets), static_cast<unsigned>(size));
+      buffers[count++] = {.base = const_cast<char*>(octets), .len = size};
       octets_out_ += size;
     }
   };
@@ -458,9 +455,10 @@ Stream::WriteStatus H1ServerConnection::StartHead(ResponseHead& head, std::span<
   if (head.body == BodyKind::kUntilClose && !bodiless) {
     close_after_ = true;
   }
-  bool quiet = phase_ == Phase::kComplete && IsEmptyLines(stream_->readable().subspan(held_));
+  bool last_of_all = close_when_quiet_ && phase_ == Phase::kComplete &&
+                     IsEmptyLines(stream_->readable().subspan(held_));
   // What was interrupted cannot be read on, so nothing can follow this answer.
-  close_after_ = close_after_ || read_failure_.has_value() || (close_when_quiet_ && quiet);
+  close_after_ = close_after_ || read_failure_.has_value() || last_of_all;
   ConnectionOption option = ConnectionOption::kNone;
   if (head.status == 101) {
     option = ConnectionOption::kUpgrade;

@@ -30,12 +30,22 @@ constexpr std::uint64_t Sum(std::uint64_t offset, std::uint64_t limit) {
 
 }  // namespace
 
+// At the start of a message: a copy is cheaper than to initialise each anew.
+const llhttp_t H1Decoder::State::kRequestParser = [] {
+  llhttp_t parser;
+  llhttp_init(&parser, HTTP_REQUEST, &kForRequests);
+  return parser;
+}();
+const llhttp_t H1Decoder::State::kResponseParser = [] {
+  llhttp_t parser;
+  llhttp_init(&parser, HTTP_RESPONSE, &kForResponses);
+  // The one leniency: JudgeResponse decides it, and the connection ends with that answer.
+  llhttp_set_lenient_chunked_length(&parser, 1);
+  return parser;
+}();
+
 void H1Decoder::State::Begin(Head& new_head, Phase first_phase) {
-  llhttp_init(&parser, type, is_request() ? &kForRequests : &kForResponses);
-  if (!is_request()) {
-    // The one leniency: JudgeResponse decides it, and the connection ends with that answer.
-    llhttp_set_lenient_chunked_length(&parser, 1);
-  }
+  parser = is_request() ? kRequestParser : kResponseParser;
   parser.data = this;
   head = &new_head;
   offset = 0;

@@ -29,7 +29,6 @@ constinit const llhttp_settings_t H1Decoder::State::kForRequests = {
     .on_body = OnSpan<&State::OnBody>,
     .on_message_complete = OnEvent<&State::OnMessageComplete>,
     .on_url_complete = OnEvent<&State::OnUrlComplete>,
-    .on_version_complete = OnEvent<&State::OnVersionComplete>,
     .on_header_value_complete = OnEvent<&State::OnFieldComplete>,
     .on_chunk_header = OnEvent<&State::OnChunkHeader>,
     .on_chunk_complete = OnEvent<&State::OnChunkComplete>,
@@ -43,7 +42,6 @@ constinit const llhttp_settings_t H1Decoder::State::kForResponses = {
     .on_headers_complete = OnEvent<&State::OnHeadersComplete>,
     .on_body = OnSpan<&State::OnBody>,
     .on_message_complete = OnEvent<&State::OnMessageComplete>,
-    .on_version_complete = OnEvent<&State::OnVersionComplete>,
     .on_header_value_complete = OnEvent<&State::OnFieldComplete>,
     .on_chunk_header = OnEvent<&State::OnChunkHeader>,
     .on_chunk_complete = OnEvent<&State::OnChunkComplete>,
@@ -92,15 +90,6 @@ int H1Decoder::State::OnVersion(std::string_view piece) {
   return HPE_OK;
 }
 
-int H1Decoder::State::OnVersionComplete() {
-  if (parser.http_major != 1 || parser.http_minor > 1) {
-    Refuse({ErrorKind::kVersionNotSupported, "HTTP version other than 1.0 and 1.1"});
-    return HPE_USER;
-  }
-  head->minor_version = parser.http_minor;
-  return HPE_OK;
-}
-
 int H1Decoder::State::OnStatus(std::string_view piece) {
   Join(response().reason, piece);
   return HPE_OK;
@@ -132,27 +121,39 @@ void H1Decoder::State::Join(std::string_view& text, std::string_view piece) {
 }
 
 int H1Decoder::State::OnFieldComplete() {
-  const bool in_trailers = phase == Phase::kTrailers;
-  Fields& fields = in_trailers ? head->trailers : head->fields;
-  if (fields.size() == limits.max_fields) [[unlikely]] {
-    Refuse({ErrorKind::kTooManyFields, "too many fields"});
-    return HPE_USER;
-  }
   const FieldId id = FieldIdOf(name);
-  if ((in_trailers && IsForbiddenInTrailers(id)) ||
-      (id == FieldId::kOther && is_request() && PassesForKnownField(name))) [[unlikely]] {
-    DropField();
-    return HPE_OK;
+  if (id == FieldId::kOther || phase == Phase::kTrailers) {
+    return OnUncommonField(id);
   }
-  const std::string_view trimmed = TrimEnd(value);
-  fields.Add({name, trimmed, id, IsLine(name, trimmed)});
-  DropField();
-  return HPE_OK;
+  return AddField(head->fields, id);
 }
 
-void H1Decoder::State::DropField() {
-  name = {};
-  value = {};
+// Not inlined, nor is the next: what is called for every field stays small.
+[[gnu::noinline]] int H1Decoder::State::OnUncommonField(FieldId id) {
+  const bool in_trailers = phase == Phase::kTrailers;
+  const bool unwanted = (in_trailers && IsForbiddenInTrailers(id)) ||
+                        (id == FieldId::kOther && is_request() && PassesForKnownField(name));
+  if (unwanted) [[unlikely]] {
+    name = value = {};
+    return HPE_OK;
+  }
+  return AddField(in_trailers ? head->trailers : head->fields, id);
+}
+
+[[gnu::noinline]] int H1Decoder::State::RefuseField() {
+  Refuse({ErrorKind::kTooManyFields, "too many fields"});
+  return HPE_USER;
+}
+
+inline int H1Decoder::State::AddField(Fields& fields, FieldId id) {
+  if (fields.size() == limits.max_fields) [[unlikely]] {
+    return RefuseField();
+  }
+  Field& field = fields.Append();
+  const std::string_view trimmed = TrimEnd(value);
+  field = {name, trimmed, id, IsLine(name, trimmed)};
+  name = value = {};
+  return HPE_OK;
 }
 
 // In the slice stands what Field::line() promises. Of a line that began in an earlier slice nothing
@@ -171,10 +172,14 @@ bool H1Decoder::State::IsLine(std::string_view field_name, std::string_view fiel
 
 int H1Decoder::State::OnHeadersComplete() {
   constexpr int kSkipBody = 1;
+  head->minor_version = parser.http_minor;
   std::optional<Fault> refused;
-  if (is_request()) {
-    refused = version_seen ? JudgeRequest(request())
-                           : Fault{ErrorKind::kBadRequest, "request line without a version"};
+  if (is_request() && !version_seen) {
+    refused = Fault{ErrorKind::kBadRequest, "request line without a version"};
+  } else if (parser.http_major != 1 || parser.http_minor > 1) {
+    refused = Fault{ErrorKind::kVersionNotSupported, "HTTP version other than 1.0 and 1.1"};
+  } else if (is_request()) {
+    refused = JudgeRequest(request());
   } else {
     response().status = parser.status_code;
     refused = JudgeResponse(response(), request_method);

@@ -59,7 +59,6 @@ struct H1Decoder::State {
   int OnUrl(std::string_view piece);
   int OnUrlComplete();
   int OnVersion(std::string_view piece);
-  int OnVersionComplete();
   int OnStatus(std::string_view piece);
   int OnFieldName(std::string_view piece);
   int OnFieldValue(std::string_view piece);
@@ -72,7 +71,9 @@ struct H1Decoder::State {
   int OnMessageComplete();
 
   bool LlhttpAgrees() const;
-  void DropField();
+  int OnUncommonField(FieldId id);
+  int AddField(Fields& fields, FieldId id);
+  int RefuseField();
   // `text`, in the arena like `piece`, with `piece` after it.
   void Join(std::string_view& text, std::string_view piece);
   void Extend(std::string_view& text, std::string_view piece);
@@ -88,6 +89,8 @@ struct H1Decoder::State {
   }
   static const llhttp_settings_t kForRequests;
   static const llhttp_settings_t kForResponses;
+  static const llhttp_t kRequestParser;
+  static const llhttp_t kResponseParser;
 
   RequestHead& request() const { return static_cast<RequestHead&>(*head); }
   ResponseHead& response() const { return static_cast<ResponseHead&>(*head); }

@@ -15,8 +15,6 @@ namespace {
 
 constexpr std::string_view kLineEnd = "\r\n";
 constexpr std::string_view kVersion = "HTTP/1.1";
-// The digits of the largest 64-bit number, in decimal.
-constexpr std::size_t kMaxDigits = 20;
 
 // Some octet of `word` is below 0x20.
 template <class Word>
@@ -33,12 +31,25 @@ void ReplaceLineEnds(char* text, std::size_t size) {
       ' ');
 }
 
-// Writes to memory that is large enough; see Grow.
+// Writes at the end of a string, which is as long as what was written when the cursor goes. Only
+// Room() makes room: who puts has asked for it, there or before.
 class Cursor {
  public:
-  explicit Cursor(char* position) : position_(position) {}
-  char* position() const { return position_; }
+  explicit Cursor(std::string& out) : out_(out) {
+    const std::size_t before = out.size();
+    Open(out, out.capacity());
+    position_ = out.data() + before;
+  }
+  Cursor(const Cursor&) = delete;
+  Cursor& operator=(const Cursor&) = delete;
+  ~Cursor() { out_.resize(Written()); }
 
+  // For `size` octets from here on.
+  void Room(std::size_t size) {
+    if (size > out_.size() - Written()) [[unlikely]] {
+      position_ = Grow(out_, Written(), size);
+    }
+  }
   // Text of ours, and lines.
   void Put(std::string_view text) {
     std::memcpy(position_, text.data(), text.size());
@@ -55,18 +66,20 @@ class Cursor {
     position_ += text.size();
   }
   void PutNumber(std::uint64_t number) {
-    std::array<char, kMaxDigits> digits;
-    std::size_t first = digits.size();
-    do {
-      digits[--first] = static_cast<char>('0' + number % 10);
-      number /= 10;
-    } while (number != 0);
-    Put(std::string_view(digits.data() + first, digits.size() - first));
+    std::size_t digits = 1;
+    for (std::uint64_t rest = number; rest >= 10; rest /= 10) {
+      ++digits;
+    }
+    position_ += digits;
+    for (char* digit = position_; digits > 0; --digits, number /= 10) {
+      *--digit = static_cast<char>('0' + number % 10);
+    }
   }
   // Three digits.
-  void PutStatus(int status) {
-    *position_++ = static_cast<char>('0' + status / 100 % 10);
-    *position_++ = static_cast<char>('0' + status / 10 % 10);
+  void PutStatus(unsigned status) {
+    const unsigned tens = status / 10;
+    *position_++ = static_cast<char>('0' + tens / 10);
+    *position_++ = static_cast<char>('0' + tens % 10);
     *position_++ = static_cast<char>('0' + status % 10);
   }
   void PutField(std::string_view name, std::string_view value) {
@@ -83,6 +96,16 @@ class Cursor {
   }
 
  private:
+  std::size_t Written() const { return static_cast<std::size_t>(position_ - out_.data()); }
+  // Makes the string `size` octets long without writing to the new ones.
+  static void Open(std::string& out, std::size_t size) {
+    out.resize_and_overwrite(size, [](char*, std::size_t all) { return all; });
+  }
+  // Not of an object, which would have to be in memory for it.
+  [[gnu::noinline]] static char* Grow(std::string& out, std::size_t written, std::size_t size) {
+    Open(out, std::max(written + size, 2 * out.capacity()));
+    return out.data() + written;
+  }
   // These write at position_ and say whether some octet is below 0x20.
   // At most three: the first, the middle and the last are all of them.
   bool PutOctets(std::string_view text) {
@@ -117,23 +140,9 @@ class Cursor {
     return has_control;
   }
 
+  std::string& out_;
   char* position_;
 };
-
-// Makes room for at most `size` octets at the end of `out` and keeps what `write(Cursor&)` has
-// written of them.
-template <class Write>
-void Append(std::string& out, std::size_t size, Write write) {
-  const std::size_t before = out.size();
-  if (out.capacity() - before < size) {
-    out.reserve(std::max(before + size, 2 * out.capacity()));
-  }
-  out.resize_and_overwrite(before + size, [&](char* data, std::size_t) {
-    Cursor cursor(data + before);
-    write(cursor);
-    return static_cast<std::size_t>(cursor.position() - data);
-  });
-}
 
 // Written from the head itself and from the option, or not at all.
 constexpr std::uint64_t kOurFields = [] {
@@ -147,16 +156,8 @@ constexpr std::uint64_t kOurFields = [] {
 }();
 constexpr std::uint64_t kHostField = std::uint64_t{1} << static_cast<unsigned>(FieldId::kHost);
 
-// Of the fields, at most.
-std::size_t SizeOf(const Fields& fields) {
-  std::size_t size = 0;
-  for (const Field& field : fields) {
-    size += field.name.size() + field.value.size() + 2 * kLineEnd.size();
-  }
-  return size;
-}
-
-// Of the fields that we write ourselves and the line ends, more than enough.
+// Of the fields that we write ourselves and the line ends, without values from outside: more than
+// enough.
 constexpr std::size_t kOurFieldsSize = 160;
 
 void PutConnection(ConnectionOption option, std::string_view upgrade, Cursor& cursor) {
@@ -190,12 +191,21 @@ void PutFraming(const Head& head, Cursor& cursor) {
   }
 }
 
+void PutField(const Field& field, Cursor& cursor) {
+  cursor.Room(field.name.size() + field.value.size() + 2 * kLineEnd.size());
+  cursor.PutField(field.name, field.value);
+}
+
 // All but those in the set `left_out`. Lines that follow each other in memory, which is how most of
-// them were received, go in one copy.
-void PutFields(const Head& head, std::uint64_t left_out, Cursor& cursor) {
+// them were received, go in one copy. Leaves room for `then` octets.
+void PutFields(const Head& head, std::uint64_t left_out, std::size_t then, Cursor& cursor) {
   // Not null: memcpy takes no null, of no octets either.
   constexpr std::string_view kNone = "";
   std::string_view lines = kNone;
+  const auto put_lines = [&] {
+    cursor.Room(lines.size() + then);
+    cursor.Put(lines);
+  };
   for (const Field& field : head.fields) {
     if ((left_out >> static_cast<unsigned>(field.id) & 1) != 0) {
       continue;
@@ -204,15 +214,15 @@ void PutFields(const Head& head, std::uint64_t left_out, Cursor& cursor) {
       lines = {lines.data(), lines.size() + field.line().size()};
       continue;
     }
-    cursor.Put(lines);
+    put_lines();
     if (field.is_line) {
       lines = field.line();
     } else {
       lines = kNone;
-      cursor.PutField(field.name, field.value);
+      PutField(field, cursor);
     }
   }
-  cursor.Put(lines);
+  put_lines();
 }
 
 struct Phrase {
@@ -287,43 +297,40 @@ static_assert(std::ranges::is_sorted(kPhrases, {}, &Phrase::status));
 }  // namespace
 
 void EncodeRequestHead(const RequestHead& head, ConnectionOption option, std::string& out) {
-  const std::size_t size = head.method_name.size() + head.target.size() + head.authority.size() +
-                           head.upgrade.size() + SizeOf(head.fields) + kOurFieldsSize;
-  Append(out, size, [&](Cursor& cursor) {
-    cursor.PutChecked(head.method_name);
-    cursor.Put(" ");
-    cursor.PutChecked(head.target);
-    cursor.Put(" HTTP/1.1\r\n");
-    cursor.PutOurField("Host: ", head.authority);
-    PutFields(head, kOurFields, cursor);
-    PutFraming(head, cursor);
-    PutConnection(option, head.upgrade, cursor);
-    cursor.Put(kLineEnd);
-  });
+  Cursor cursor(out);
+  cursor.Room(head.method_name.size() + head.target.size() + head.authority.size() +
+              kOurFieldsSize);
+  cursor.PutChecked(head.method_name);
+  cursor.Put(" ");
+  cursor.PutChecked(head.target);
+  cursor.Put(" HTTP/1.1\r\n");
+  cursor.PutOurField("Host: ", head.authority);
+  PutFields(head, kOurFields, head.upgrade.size() + kOurFieldsSize, cursor);
+  PutFraming(head, cursor);
+  PutConnection(option, head.upgrade, cursor);
+  cursor.Put(kLineEnd);
 }
 
 void EncodeResponseHead(const ResponseHead& head, ConnectionOption option, std::string& out) {
-  const std::size_t size =
-      head.reason.size() + head.upgrade.size() + SizeOf(head.fields) + kOurFieldsSize;
-  Append(out, size, [&](Cursor& cursor) {
-    cursor.Put(kVersion);
-    cursor.Put(" ");
-    cursor.PutStatus(head.status);
-    cursor.Put(" ");
-    cursor.PutChecked(head.reason);
-    cursor.Put(kLineEnd);
-    PutFields(head, kOurFields & ~kHostField, cursor);
-    // RFC 9110 section 8.6 and RFC 9112 section 6.1: 1xx and 204 say nothing about a body.
-    if (head.status >= 200 && head.status != 204) {
-      if (head.body == BodyKind::kNone && head.status != 304) {
-        PutLength(0, cursor);
-      } else {
-        PutFraming(head, cursor);
-      }
+  Cursor cursor(out);
+  cursor.Room(head.reason.size() + kOurFieldsSize);
+  cursor.Put(kVersion);
+  cursor.Put(" ");
+  cursor.PutStatus(static_cast<unsigned>(head.status));
+  cursor.Put(" ");
+  cursor.PutChecked(head.reason);
+  cursor.Put(kLineEnd);
+  PutFields(head, kOurFields & ~kHostField, head.upgrade.size() + kOurFieldsSize, cursor);
+  // RFC 9110 section 8.6 and RFC 9112 section 6.1: 1xx and 204 say nothing about a body.
+  if (head.status >= 200 && head.status != 204) {
+    if (head.body == BodyKind::kNone && head.status != 304) {
+      PutLength(0, cursor);
+    } else {
+      PutFraming(head, cursor);
     }
-    PutConnection(option, head.upgrade, cursor);
-    cursor.Put(kLineEnd);
-  });
+  }
+  PutConnection(option, head.upgrade, cursor);
+  cursor.Put(kLineEnd);
 }
 
 void EncodeChunkSize(std::uint64_t size, std::string& out) {
@@ -340,15 +347,16 @@ void EncodeChunkSize(std::uint64_t size, std::string& out) {
 }
 
 void EncodeLastChunk(const Fields& trailers, std::string& out) {
-  Append(out, SizeOf(trailers) + kOurFieldsSize, [&](Cursor& cursor) {
-    cursor.Put("0\r\n");
-    for (const Field& field : trailers) {
-      if (!IsForbiddenInTrailers(field.id)) {
-        cursor.PutField(field.name, field.value);
-      }
+  Cursor cursor(out);
+  cursor.Room(kOurFieldsSize);
+  cursor.Put("0\r\n");
+  for (const Field& field : trailers) {
+    if (!IsForbiddenInTrailers(field.id)) {
+      PutField(field, cursor);
     }
-    cursor.Put(kLineEnd);
-  });
+  }
+  cursor.Room(kLineEnd.size());
+  cursor.Put(kLineEnd);
 }
 
 std::string FormatHttpDate(std::int64_t seconds) {

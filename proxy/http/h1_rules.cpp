@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <limits>
 
 namespace tidegate {
 namespace {
@@ -64,18 +65,39 @@ constexpr auto kHostOctets = [] {
   return allowed;
 }();
 
-bool IsRegName(std::string_view text) {
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (kHostOctets[static_cast<unsigned char>(text[i])]) {
-      continue;
+// How many octets at the beginning of `text` are a reg-name.
+std::size_t RegNameSize(std::string_view text) {
+  std::size_t at = 0;
+  while (true) {
+    while (at < text.size() && kHostOctets[static_cast<unsigned char>(text[at])]) {
+      ++at;
     }
-    if (text[i] != '%' || text.size() - i < 3 || !IsHexDigit(text[i + 1]) ||
-        !IsHexDigit(text[i + 2])) {
+    if (text.size() - at < 3 || text[at] != '%' || !IsHexDigit(text[at + 1]) ||
+        !IsHexDigit(text[at + 2])) {
+      return at;
+    }
+    at += 3;
+  }
+}
+
+// Digits and nothing else, of a number that fits.
+bool ParseDigits(std::string_view text, std::uint64_t& number) {
+  // No number of so many digits is too large.
+  constexpr std::size_t kSafe = std::numeric_limits<std::uint64_t>::digits10;
+  if (text.empty() || text.size() > kSafe) [[unlikely]] {
+    const char* end = text.data() + text.size();
+    const auto [stopped_at, error] = std::from_chars(text.data(), end, number);
+    return error == std::errc() && stopped_at == end;
+  }
+  std::uint64_t sum = 0;
+  for (const char octet : text) {
+    if (!IsDigit(octet)) {
       return false;
     }
-    i += 2;
+    sum = 10 * sum + static_cast<std::uint64_t>(octet - '0');
   }
-  return !text.empty();
+  number = sum;
+  return true;
 }
 
 bool IsIpv6(std::string_view text) {
@@ -90,12 +112,8 @@ bool IsIpv6(std::string_view text) {
 
 bool IsPort(std::string_view text) {
   // "host:" is allowed by RFC 3986 section 3.2.3 and means the default.
-  if (text.size() > 5 || !std::ranges::all_of(text, IsDigit)) {
-    return false;
-  }
-  unsigned port = 0;
-  std::from_chars(text.data(), text.data() + text.size(), port);
-  return port <= 65535;
+  std::uint64_t port = 0;
+  return text.empty() || (text.size() <= 5 && ParseDigits(text, port) && port <= 65535);
 }
 
 // uri-host [ ":" port ], as Host has it (RFC 9110 section 7.2). No userinfo, no empty host, no zone
@@ -109,8 +127,8 @@ bool IsAuthority(std::string_view text) {
     }
     host_end = bracket + 1;
   } else {
-    host_end = std::min(text.find(':'), text.size());
-    if (!IsRegName(text.substr(0, host_end))) {
+    host_end = RegNameSize(text);
+    if (host_end == 0) {
       return false;
     }
   }
@@ -200,7 +218,7 @@ void ReadConnection(std::string_view value, Controls& controls) {
 
 Controls ReadControls(Fields& fields) {
   Controls controls;
-  for (Field& field : fields.items()) {
+  for (Field& field : fields) {
     if (field.id == FieldId::kOther) {
       continue;
     }
@@ -241,10 +259,7 @@ Controls ReadControls(Fields& fields) {
 // Content-Length is digits only and fits: no sign, no list, no white space inside (RFC 9110
 // section 8.6).
 bool ParseContentLength(std::string_view text, std::uint64_t& length) {
-  if (text.empty() || !std::ranges::all_of(text, IsDigit)) {
-    return false;
-  }
-  return std::from_chars(text.data(), text.data() + text.size(), length).ec == std::errc();
+  return ParseDigits(text, length);
 }
 
 // `chunked` at the end of a list with other codings before it: a message that is framed well but

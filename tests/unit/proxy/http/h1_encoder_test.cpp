@@ -61,7 +61,7 @@ TEST(RequestHeads, CopyLinesThatFollowEachOther) {
   head.fields.Add(Field::OfLine(FieldId::kOther, lines.substr(0, 6), 1));
   EXPECT_EQ(Encoded(head),
             "GET /a?b HTTP/1.1\r\nHost: h:80\r\nA: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\nA: 1\r\n\r\n");
-  head.fields.items()[2].SetValue("5");
+  head.fields.begin()[2].SetValue("5");
   EXPECT_EQ(Encoded(head),
             "GET /a?b HTTP/1.1\r\nHost: h:80\r\nA: 1\r\nB: 5\r\nC: 3\r\nD: 4\r\nA: 1\r\n\r\n");
 }
@@ -200,6 +200,26 @@ TEST(Heads, OfAnySizeFit) {
     EXPECT_EQ(Encoded(head, ConnectionOption::kClose), "GET /a?b HTTP/1.1\r\nHost: h:80\r\n" +
                                                            text + "n: " + text +
                                                            "\r\nConnection: close\r\n\r\n");
+  }
+}
+
+TEST(Heads, OfManyFieldsFit) {
+  for (const bool lines : {false, true}) {
+    Get head;
+    std::string expected = "GET /a?b HTTP/1.1\r\nHost: h:80\r\n";
+    std::vector<std::string> texts;
+    for (std::size_t size = 1; size < 60; ++size) {
+      texts.push_back("n: " + std::string(size * size, 'v') + "\r\n");
+    }
+    for (const std::string& text : texts) {
+      expected += text;
+      Field field = Field::OfLine(FieldId::kOther, text, 1);
+      field.is_line = lines;
+      head.fields.Add(field);
+    }
+    head.upgrade = "websocket";
+    EXPECT_EQ(Encoded(head, ConnectionOption::kUpgrade),
+              expected + "Connection: upgrade\r\nUpgrade: websocket\r\n\r\n");
   }
 }
 
