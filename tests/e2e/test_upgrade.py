@@ -204,6 +204,9 @@ def test_at_most_max_generations_exist(launch, origin):
         stuck[-1].send(request("GET", "/stuck"))
         origin.wait_requests(number + 1)
         tidegate.ok("upgrade", "--force", "--detach")
+        # Right after the commit the old worker may still take a connection: it stops when it hears of it.
+        until(lambda: {entry["state"] for entry in tidegate.status()["generations"]} == {"serving", "draining"},
+              "the end of the probation")
     status = tidegate.wait_generations(2)
     assert [entry["number"] for entry in status["generations"]] == [3, 4] or \
            [entry["number"] for entry in status["generations"]] == [4, 3]
