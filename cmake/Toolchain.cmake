@@ -50,17 +50,16 @@ elseif(TIDEGATE_TSAN)
   target_link_options(tidegate_options INTERFACE -fsanitize=thread)
 elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_compile_definitions(tidegate_options INTERFACE _FORTIFY_SOURCE=3)
-  # The shadow stack only: Linux does not check indirect branches of programs, so their marks would be paid for nothing.
-  target_compile_options(tidegate_options INTERFACE -fstack-protector-strong -fstack-clash-protection
-    -fcf-protection=return -fno-plt)
+  # No -fcf-protection: Debian 12's startup code is not marked for it, so the linker drops the marks of ours, and what is
+  # left is an instruction at each entry of a function that no kernel looks for.
+  target_compile_options(tidegate_options INTERFACE -fstack-protector-strong -fstack-clash-protection -fno-plt)
   target_link_options(tidegate_options INTERFACE -pie -Wl,-z,relro,-z,now -Wl,-z,noexecstack -fuse-ld=lld)
   target_compile_options(tidegate_options INTERFACE -flto=thin)
   target_link_options(tidegate_options INTERFACE -flto=thin)
-  if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-    # An interface with one implementation costs no indirect call.
-    target_compile_options(tidegate_options INTERFACE -fwhole-program-vtables)
-    target_link_options(tidegate_options INTERFACE -fwhole-program-vtables -Wl,--lto-whole-program-visibility)
-  endif()
+  # A call through an interface of ours that has one implementation becomes a direct one. Of ours: classes with hidden
+  # visibility. Those of the libraries have implementations that the linker does not see.
+  target_compile_options(tidegate_options INTERFACE -fwhole-program-vtables)
+  target_link_options(tidegate_options INTERFACE -fwhole-program-vtables)
 endif()
 if(TIDEGATE_FUZZ)
   target_compile_options(tidegate_options INTERFACE -fsanitize=fuzzer-no-link)

@@ -64,7 +64,7 @@ void Loop::RunUntilClosed() {
 void Loop::OnCheck(uv_check_t* handle) {
   auto* loop = static_cast<Loop*>(handle->data);
   ++loop->turn_;
-  // libuv's time moves with the poll only.
+  // libuv's time does not move while callbacks run.
   const TimePoint now = uv_now(&loop->loop_);
   loop->wheel_.Hold(now);
   ReadyQueue::Drain();

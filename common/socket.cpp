@@ -186,8 +186,13 @@ void SocketStream::HearRead(ssize_t size) {
     if (owner_ != nullptr) {
       owner_->OnReadable();
     }
-    return;
+  } else {
+    HearNoRead(size);
   }
+}
+
+// A full buffer, an end, a failure. Not inlined: what is called for every read stays small.
+[[gnu::noinline]] void SocketStream::HearNoRead(ssize_t size) {
   if (size == UV_ENOBUFS) {
     // The poll is level-triggered and would ask again and again. libuv asks once more in the same
     // turn after a full read, when nobody had the chance to consume: that one is free.

@@ -59,6 +59,7 @@ class SocketStream final : public Stream {
   ssize_t WriteNow(std::span<const uv_buf_t> buffers) const;
   WriteStatus WriteRest(std::span<const uv_buf_t> buffers, std::size_t done);
   void HearRead(ssize_t size);
+  void HearNoRead(ssize_t size);
 
   BufferPool& pool_;
   Block* block_;

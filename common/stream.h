@@ -15,8 +15,10 @@
 
 namespace tidegate {
 
+// Interfaces are hidden: no library implements them, so the linker knows all who do.
+
 // What a stream tells its owner. Called by the loop, never from within a call of the owner.
-class StreamOwner {
+class [[gnu::visibility("hidden")]] StreamOwner {
  public:
   // readable() has grown, or the read side has ended.
   virtual void OnReadable() = 0;
@@ -27,7 +29,7 @@ class StreamOwner {
   ~StreamOwner() = default;
 };
 
-class Stream {
+class [[gnu::visibility("hidden")]] Stream {
  public:
   // The read side: more may come; the peer has shut its side down; it failed.
   enum class ReadState : std::uint8_t { kOpen, kEnded, kFailed };

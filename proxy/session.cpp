@@ -64,9 +64,9 @@ Task<void> Session::Run() {
 }
 
 Task<void> Session::ServeRequests() {
+  connection_.DropEmptyLines();
   while (true) {
     state_ = State::kIdle;
-    connection_.DropEmptyLines();
     if (!connection_.has_octets()) {
       deadline_.Arm(std::min(patience_, kParkAfter));
       do {

@@ -223,10 +223,11 @@ void Fields::AddToFull(const Field& field) {
 
 void Fields::Grow() {
   constexpr std::size_t kUsual = 16;
-  capacity_ = std::max(kUsual, 2 * capacity_);
-  auto slots = std::make_unique<Field[]>(capacity_);
+  const std::size_t capacity = std::max(kUsual, 2 * capacity_);
+  auto slots = std::make_unique<Field[]>(capacity);
   std::ranges::copy(*this, slots.get());
   slots_ = std::move(slots);
+  capacity_ = capacity;
 }
 
 }  // namespace tidegate

@@ -38,8 +38,8 @@ enum class FieldId : std::uint8_t {
   kXRequestId,
 };
 
-// Case-insensitive; kOther for what has no row. `name` has no carriage return: a name is a token,
-// an option in a list is at least a part of a field value.
+// Case-insensitive; kOther for what has no row. `name` has no carriage return, which would pass for
+// a hyphen: a name is a token, and llhttp refuses one inside a value, where options stand.
 FieldId FieldIdOf(std::string_view name);
 
 // True if `list`, a comma-separated list of tokens (RFC 9110 section 5.6.1), has `token`; empty
@@ -121,6 +121,10 @@ struct Field {
 // are views into the arena of the head that they belong to.
 class Fields {
  public:
+  Fields() = default;
+  Fields(const Fields&) = delete;
+  Fields& operator=(const Fields&) = delete;
+
   // The views must live as long as this object: static text, or text in the head's arena.
   void Add(std::string_view name, std::string_view value) { Add({name, value, FieldIdOf(name)}); }
   void Add(const Field& field) {

@@ -29,6 +29,7 @@ constinit const llhttp_settings_t H1Decoder::State::kForRequests = {
     .on_body = OnSpan<&State::OnBody>,
     .on_message_complete = OnEvent<&State::OnMessageComplete>,
     .on_url_complete = OnEvent<&State::OnUrlComplete>,
+    .on_version_complete = OnEvent<&State::OnVersionComplete>,
     .on_header_value_complete = OnEvent<&State::OnFieldComplete>,
     .on_chunk_header = OnEvent<&State::OnChunkHeader>,
     .on_chunk_complete = OnEvent<&State::OnChunkComplete>,
@@ -42,6 +43,7 @@ constinit const llhttp_settings_t H1Decoder::State::kForResponses = {
     .on_headers_complete = OnEvent<&State::OnHeadersComplete>,
     .on_body = OnSpan<&State::OnBody>,
     .on_message_complete = OnEvent<&State::OnMessageComplete>,
+    .on_version_complete = OnEvent<&State::OnVersionComplete>,
     .on_header_value_complete = OnEvent<&State::OnFieldComplete>,
     .on_chunk_header = OnEvent<&State::OnChunkHeader>,
     .on_chunk_complete = OnEvent<&State::OnChunkComplete>,
@@ -90,6 +92,20 @@ int H1Decoder::State::OnVersion(std::string_view piece) {
   return HPE_OK;
 }
 
+int H1Decoder::State::OnVersionComplete() {
+  if (parser.http_major != 1 || parser.http_minor > 1) [[unlikely]] {
+    return RefuseVersion();
+  }
+  head->minor_version = parser.http_minor;
+  return HPE_OK;
+}
+
+// Not inlined, as others below: what is called for every message or field stays small.
+[[gnu::noinline]] int H1Decoder::State::RefuseVersion() {
+  Refuse({ErrorKind::kVersionNotSupported, "HTTP version other than 1.0 and 1.1"});
+  return HPE_USER;
+}
+
 int H1Decoder::State::OnStatus(std::string_view piece) {
   Join(response().reason, piece);
   return HPE_OK;
@@ -123,21 +139,22 @@ void H1Decoder::State::Join(std::string_view& text, std::string_view piece) {
 int H1Decoder::State::OnFieldComplete() {
   const FieldId id = FieldIdOf(name);
   if (id == FieldId::kOther || phase == Phase::kTrailers) {
-    return OnUncommonField(id);
+    return OnOtherField(id);
   }
   return AddField(head->fields, id);
 }
 
-// Not inlined, nor is the next: what is called for every field stays small.
-[[gnu::noinline]] int H1Decoder::State::OnUncommonField(FieldId id) {
+// Any name that we do not know, and all of the trailers.
+[[gnu::noinline]] int H1Decoder::State::OnOtherField(FieldId id) {
   const bool in_trailers = phase == Phase::kTrailers;
+  Fields& fields = in_trailers ? head->trailers : head->fields;
   const bool unwanted = (in_trailers && IsForbiddenInTrailers(id)) ||
                         (id == FieldId::kOther && is_request() && PassesForKnownField(name));
-  if (unwanted) [[unlikely]] {
+  if (unwanted && fields.size() < limits.max_fields) [[unlikely]] {
     name = value = {};
     return HPE_OK;
   }
-  return AddField(in_trailers ? head->trailers : head->fields, id);
+  return AddField(fields, id);
 }
 
 [[gnu::noinline]] int H1Decoder::State::RefuseField() {
@@ -145,7 +162,7 @@ int H1Decoder::State::OnFieldComplete() {
   return HPE_USER;
 }
 
-inline int H1Decoder::State::AddField(Fields& fields, FieldId id) {
+int H1Decoder::State::AddField(Fields& fields, FieldId id) {
   if (fields.size() == limits.max_fields) [[unlikely]] {
     return RefuseField();
   }
@@ -172,14 +189,10 @@ bool H1Decoder::State::IsLine(std::string_view field_name, std::string_view fiel
 
 int H1Decoder::State::OnHeadersComplete() {
   constexpr int kSkipBody = 1;
-  head->minor_version = parser.http_minor;
   std::optional<Fault> refused;
-  if (is_request() && !version_seen) {
-    refused = Fault{ErrorKind::kBadRequest, "request line without a version"};
-  } else if (parser.http_major != 1 || parser.http_minor > 1) {
-    refused = Fault{ErrorKind::kVersionNotSupported, "HTTP version other than 1.0 and 1.1"};
-  } else if (is_request()) {
-    refused = JudgeRequest(request());
+  if (is_request()) {
+    refused = version_seen ? JudgeRequest(request())
+                           : Fault{ErrorKind::kBadRequest, "request line without a version"};
   } else {
     response().status = parser.status_code;
     refused = JudgeResponse(response(), request_method);

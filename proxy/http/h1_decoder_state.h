@@ -59,6 +59,7 @@ struct H1Decoder::State {
   int OnUrl(std::string_view piece);
   int OnUrlComplete();
   int OnVersion(std::string_view piece);
+  int OnVersionComplete();
   int OnStatus(std::string_view piece);
   int OnFieldName(std::string_view piece);
   int OnFieldValue(std::string_view piece);
@@ -71,9 +72,10 @@ struct H1Decoder::State {
   int OnMessageComplete();
 
   bool LlhttpAgrees() const;
-  int OnUncommonField(FieldId id);
+  int OnOtherField(FieldId id);
   int AddField(Fields& fields, FieldId id);
   int RefuseField();
+  int RefuseVersion();
   // `text`, in the arena like `piece`, with `piece` after it.
   void Join(std::string_view& text, std::string_view piece);
   void Extend(std::string_view& text, std::string_view piece);

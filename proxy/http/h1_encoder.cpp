@@ -97,12 +97,14 @@ class Cursor {
 
  private:
   std::size_t Written() const { return static_cast<std::size_t>(position_ - out_.data()); }
-  // Makes the string `size` octets long without writing to the new ones.
+  // Makes the string `size` octets long. What is new is not written to: libstdc++ leaves it as it
+  // is, and it is cut off before anybody reads it.
   static void Open(std::string& out, std::size_t size) {
     out.resize_and_overwrite(size, [](char*, std::size_t all) { return all; });
   }
   // Not of an object, which would have to be in memory for it.
   [[gnu::noinline]] static char* Grow(std::string& out, std::size_t written, std::size_t size) {
+    out.resize(written);
     Open(out, std::max(written + size, 2 * out.capacity()));
     return out.data() + written;
   }

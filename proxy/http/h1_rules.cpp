@@ -52,10 +52,36 @@ constexpr bool IsControl(char octet) {
   return (static_cast<unsigned char>(octet) < 0x20 && octet != '\t') || octet == 0x7f;
 }
 
+using OctetSet = std::array<bool, 256>;
+
+template <class IsIn>
+constexpr OctetSet OctetsThat(IsIn is_in) {
+  OctetSet set{};
+  for (unsigned octet = 0; octet < set.size(); ++octet) {
+    set[octet] = is_in(static_cast<char>(octet));
+  }
+  return set;
+}
+
+// How many octets at the beginning of `text` are in `set`.
+std::size_t SpanOf(const OctetSet& set, std::string_view text) {
+  std::size_t at = 0;
+  while (at < text.size() && set[static_cast<unsigned char>(text[at])]) {
+    ++at;
+  }
+  return at;
+}
+
+constexpr OctetSet kNoControls = OctetsThat([](char octet) { return !IsControl(octet); });
+
+// No white space, no control octets, nothing beyond ASCII, and no fragment.
+constexpr OctetSet kTargetOctets =
+    OctetsThat([](char octet) { return octet > 0x20 && octet < 0x7f && octet != '#'; });
+
 // RFC 3986 section 3.2.2: reg-name without its percent-encoded octets. IPv4 addresses are among
 // these.
 constexpr auto kHostOctets = [] {
-  std::array<bool, 256> allowed{};
+  OctetSet allowed{};
   constexpr std::string_view kOctets =
       "-._~!$&'()*+,;=0123456789"
       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -69,9 +95,7 @@ constexpr auto kHostOctets = [] {
 std::size_t RegNameSize(std::string_view text) {
   std::size_t at = 0;
   while (true) {
-    while (at < text.size() && kHostOctets[static_cast<unsigned char>(text[at])]) {
-      ++at;
-    }
+    at += SpanOf(kHostOctets, text.substr(at));
     if (text.size() - at < 3 || text[at] != '%' || !IsHexDigit(text[at + 1]) ||
         !IsHexDigit(text[at + 2])) {
       return at;
@@ -136,13 +160,6 @@ bool IsAuthority(std::string_view text) {
   return rest.empty() || (rest[0] == ':' && IsPort(rest.substr(1)));
 }
 
-bool HasForbiddenTargetOctet(std::string_view target) {
-  return std::ranges::any_of(target, [](char octet) {
-    const auto value = static_cast<unsigned char>(octet);
-    return value <= 0x20 || value >= 0x7f || value == '#';
-  });
-}
-
 std::optional<Fault> JudgeAbsoluteTarget(RequestHead& head) {
   const std::size_t colon = head.target.find("://");
   if (colon == std::string_view::npos) {
@@ -177,7 +194,8 @@ std::optional<Fault> JudgeAbsoluteTarget(RequestHead& head) {
 // --- Fields
 // ----------------------------------------------------------------------------------------------------------
 
-// The fields that decide how the message is read, each with the number of times it occurs.
+// The fields that decide how the message is read, each with the number of times it occurs. Valid
+// until a field is added.
 struct Controls {
   Field* host = nullptr;
   int host_count = 0;
@@ -336,9 +354,6 @@ std::optional<Fault> JudgeHost(const Controls& controls, RequestHead& head) {
     if (head.minor_version == 1) {
       return Fault{ErrorKind::kBadHost, "Host is missing"};
     }
-    if (!head.authority.empty()) {
-      head.fields.Add("Host", head.authority);
-    }
     return std::nullopt;
   }
   if (!IsAuthority(controls.host->value)) {
@@ -369,7 +384,7 @@ std::optional<Fault> JudgeMethod(std::string_view name, RequestHead& head) {
 }
 
 std::optional<Fault> JudgeTarget(RequestHead& head) {
-  if (HasForbiddenTargetOctet(head.target)) {
+  if (SpanOf(kTargetOctets, head.target) != head.target.size()) {
     return Fault{ErrorKind::kBadTarget, "request target has an octet that is not allowed"};
   }
   if (head.target.starts_with('/')) {
@@ -398,6 +413,10 @@ std::optional<Fault> JudgeRequest(RequestHead& head) {
   }
   // RFC 9110 section 10.1.1: ignored in HTTP/1.0.
   head.expects_continue = controls.expects_continue && head.minor_version == 1;
+  if (controls.host_count == 0 && !head.authority.empty()) {
+    // Last: what is in `controls` may be gone by it.
+    head.fields.Add("Host", head.authority);
+  }
   return std::nullopt;
 }
 
@@ -405,7 +424,7 @@ std::optional<Fault> JudgeResponse(ResponseHead& head, Method request_method) {
   if (head.status < 100) {
     return Fault{ErrorKind::kUpstreamBadResponse, "status code below 100"};
   }
-  if (std::ranges::any_of(head.reason, IsControl)) {
+  if (SpanOf(kNoControls, head.reason) != head.reason.size()) {
     return Fault{ErrorKind::kUpstreamBadResponse, "reason phrase has a control octet"};
   }
   Controls controls = ReadControls(head.fields);

@@ -54,7 +54,7 @@ class WaitSlot {
 };
 
 // The part that both roles share: a body in, a body out.
-class MessageStream {
+class [[gnu::visibility("hidden")]] MessageStream {
  public:
   struct ReadAwaiter {
     MessageStream& stream;
@@ -117,7 +117,7 @@ class MessageStream {
 };
 
 // Downstream: a request in, its answer out.
-class ServerStream : public MessageStream {
+class [[gnu::visibility("hidden")]] ServerStream : public MessageStream {
  public:
   virtual RequestHead& request() = 0;
   // The request was read to its end.
@@ -150,7 +150,7 @@ class ServerStream : public MessageStream {
 };
 
 // Upstream: a request out, its answer in.
-class ClientStream : public MessageStream {
+class [[gnu::visibility("hidden")]] ClientStream : public MessageStream {
  public:
   struct HeadAwaiter {
     ClientStream& stream;

@@ -114,6 +114,32 @@ TEST(Framing, ByLengthIsExact) {
   EXPECT_EQ(largest.finish, "client_closed (started)");
 }
 
+// Without Host one is added, which may move all fields.
+TEST(Framing, OfHttp10DoesNotDependOnTheNumberOfFields) {
+  std::string fields;
+  for (int count = 0; count < 70; ++count) {
+    const Transcript transcript =
+        Requests("POST http://h/ HTTP/1.0\r\n" + fields + "Content-Length: 3\r\n\r\nabc");
+    EXPECT_EQ(transcript.error, "");
+    EXPECT_TRUE(transcript.complete.starts_with("POST / host=h 1.0 close body=length:3\n"));
+    EXPECT_TRUE(transcript.complete.ends_with("  Host: h\n[abc]\n")) << transcript.complete;
+    fields += "a" + std::to_string(count) + ": b\r\n";
+  }
+}
+
+TEST(Versions, AreJudgedAndKnownBeforeTheFields) {
+  EXPECT_EQ(Requests("GET / HTTP/2.0\r\n").error, "version_not_supported");
+  EXPECT_EQ(Requests("GET / HTTP/2.0\r\nHost : a\r\n\r\n").error, "version_not_supported");
+  for (const auto& [version, minor] : {std::pair("1.0", 0), std::pair("1.1", 1)}) {
+    RequestHead head;
+    H1Decoder decoder = H1Decoder::ForRequests({});
+    decoder.BeginRequest(head);
+    std::string octets = "GET / HTTP/" + std::string(version) + "\r\nHost : a\r\n\r\n";
+    EXPECT_FALSE(decoder.Decode(octets).has_value());
+    EXPECT_EQ(head.minor_version, minor);
+  }
+}
+
 TEST(Framing, ByChunksIsRemoved) {
   struct Case {
     const char* chunks;

@@ -203,6 +203,40 @@ TEST(Heads, OfAnySizeFit) {
   }
 }
 
+// Texts of any size, at the end of a string that has any room left.
+TEST(Heads, FitWhateverIsLongAndWhateverRoomThereIs) {
+  for (std::size_t size = 0; size < 700; size += 7) {
+    const std::string text(size, 't');
+    const std::string method = "M" + text;
+    const std::string target = "/" + text;
+    for (std::size_t before = 0; before < 700; before += 33) {
+      const std::string start(before, 's');
+      Get request;
+      request.method_name = method;
+      request.target = target;
+      request.authority = text;
+      request.upgrade = text;
+      std::string out = start;
+      EncodeRequestHead(request, ConnectionOption::kUpgrade, out);
+      EXPECT_EQ(out, start + method + " " + target + " HTTP/1.1\r\nHost: " + text +
+                         "\r\nConnection: upgrade\r\nUpgrade: " + text + "\r\n\r\n");
+      ResponseHead response;
+      response.status = 101;
+      response.reason = text;
+      response.upgrade = text;
+      out = start;
+      EncodeResponseHead(response, ConnectionOption::kUpgrade, out);
+      EXPECT_EQ(out, start + "HTTP/1.1 101 " + text +
+                         "\r\nConnection: upgrade\r\nUpgrade: " + text + "\r\n\r\n");
+      Fields trailers;
+      trailers.Add("Name", text);
+      out = start;
+      EncodeLastChunk(trailers, out);
+      EXPECT_EQ(out, start + "0\r\nName: " + text + "\r\n\r\n");
+    }
+  }
+}
+
 TEST(Heads, OfManyFieldsFit) {
   for (const bool lines : {false, true}) {
     Get head;

@@ -87,6 +87,64 @@ TEST_F(PoolTest, AnIdleConnectionGoesWhenItsTimeIsOver) {
   TurnUntil([&] { return pool->idle() == 0; });
 }
 
+// Three connections whose exchanges are complete: the first two are idle and have been polled
+// since, the third is given back in this turn.
+class PoolOfThreeTest : public PoolTest {
+ protected:
+  PoolOfThreeTest() {
+    for (std::size_t i = 0; i < 3; ++i) {
+      OpenAndExchange();
+      TurnUntil([&] { return connection->http.reusable(); });
+      upstreams[i] = std::move(upstream);
+      connections[i] = connection.get();
+      opened.push_back(std::move(connection));
+    }
+    pool->GiveBack(std::move(opened[0]));
+    pool->GiveBack(std::move(opened[1]));
+    loop.RunNoWait();
+  }
+
+  UniqueFd upstreams[3];
+  PooledConnection* connections[3];
+  std::vector<std::unique_ptr<PooledConnection>> opened;
+};
+
+TEST_F(PoolOfThreeTest, AreTakenByTheirLastUseThatWasPolledAndThenTheOthers) {
+  pool->GiveBack(std::move(opened[2]));
+  auto first = pool->TakeIdle();
+  auto second = pool->TakeIdle();
+  auto third = pool->TakeIdle();
+  EXPECT_EQ(first.get(), connections[1]);
+  EXPECT_EQ(second.get(), connections[0]);
+  EXPECT_EQ(third.get(), connections[2]);
+  EXPECT_EQ(pool->TakeIdle(), nullptr);
+  for (auto* each : {&first, &second, &third}) {
+    pool->GiveBack(std::move(*each));
+  }
+}
+
+TEST_F(PoolOfThreeTest, AreNotUsedUnpolledWithOctetsThatNobodyAskedFor) {
+  Send(upstreams[2], "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+  pool->GiveBack(std::move(opened[2]));
+  auto first = pool->TakeIdle();
+  auto second = pool->TakeIdle();
+  EXPECT_EQ(first.get(), connections[1]);
+  EXPECT_EQ(second.get(), connections[0]);
+  EXPECT_EQ(pool->TakeIdle(), nullptr);
+  pool->GiveBack(std::move(first));
+  pool->GiveBack(std::move(second));
+}
+
+TEST_F(PoolOfThreeTest, AreKeptApartWhenOneOfThemIsForgotten) {
+  Send(upstreams[2], "evil");
+  pool->GiveBack(std::move(opened[2]));
+  connections[0]->OnUseless();
+  auto first = pool->TakeIdle();
+  EXPECT_EQ(first.get(), connections[1]);
+  EXPECT_EQ(pool->TakeIdle(), nullptr);
+  pool->GiveBack(std::move(first));
+}
+
 TEST_F(PoolTest, SaysThatNobodyListens) {
   origin.Reset();
   scope.Start(Open());
