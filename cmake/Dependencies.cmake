@@ -16,6 +16,8 @@ endfunction()
 
 tidegate_pkg_config(uv::uv libuv libuv1-dev)
 tidegate_pkg_config(cares::cares libcares libc-ares-dev)
+tidegate_pkg_config(OpenSSL::SSL libssl libssl-dev)
+tidegate_pkg_config(OpenSSL::Crypto libcrypto libssl-dev)
 
 find_package(fmt QUIET)
 if(NOT fmt_FOUND)

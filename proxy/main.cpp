@@ -15,6 +15,7 @@
 
 #include <ares.h>
 #include <llhttp.h>
+#include <openssl/crypto.h>
 #include <uv.h>
 
 #include "common/config_load.h"
@@ -92,6 +93,7 @@ void PrintVersion(bool with_libraries) {
     std::printf("  %-15s%d.%d.%d\n", "llhttp", LLHTTP_VERSION_MAJOR, LLHTTP_VERSION_MINOR,
                 LLHTTP_VERSION_PATCH);
     std::printf("  %-15s%s\n", "c-ares", ares_version(nullptr));
+    std::printf("  %-15s%s\n", "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
   }
 }
 
