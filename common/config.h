@@ -22,6 +22,10 @@ namespace tidegate {
 
 enum class AcceptMode : std::uint8_t { kReusePort, kShared };
 
+// What a TLS listener speaks (proxy/net/tls_context.h): 1.2 and 1.3 with forward secrecy and AEAD
+// ciphers only, or 1.3 alone.
+enum class TlsProfile : std::uint8_t { kIntermediate, kModern };
+
 struct ListenerConfig {
   // Without a name in the file: the text of `bind`; "default" for the short form.
   std::string name;
