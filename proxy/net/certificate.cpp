@@ -1,0 +1,290 @@
+#include "proxy/net/certificate.h"
+
+#include <algorithm>
+#include <ctime>
+#include <iterator>
+#include <span>
+#include <utility>
+
+#include <fmt/format.h>
+#include <openssl/crypto.h>
+#include <openssl/objects.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include "common/text.h"
+
+namespace tidegate {
+namespace {
+
+constexpr int kLeastRsaBits = 2048;
+constexpr std::int64_t kSecondsOfDay = 86400;
+constexpr std::int64_t kSoon = 14 * kSecondsOfDay;
+
+using OwnedNames = std::unique_ptr<GENERAL_NAMES, OpenSslDeleter<&GENERAL_NAMES_free>>;
+
+OwnedBio BioOf(std::string_view text) {
+  return OwnedBio(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+}
+
+// Called for a key that is encrypted. OpenSSL's own would ask at the terminal.
+int NoPassPhrase(char*, int, int, void* asked) {
+  *static_cast<bool*>(asked) = true;
+  return -1;
+}
+
+// What there is of PEM certificates, in order. A fault is added if one cannot be read.
+std::vector<OwnedX509> ReadChain(std::string_view pem, std::vector<std::string>& faults) {
+  std::vector<OwnedX509> chain;
+  OwnedBio bio = BioOf(pem);
+  bool asked = false;
+  while (true) {
+    ERR_clear_error();
+    OwnedX509 next(PEM_read_bio_X509(bio.get(), nullptr, &NoPassPhrase, &asked));
+    if (next == nullptr) {
+      break;
+    }
+    chain.push_back(std::move(next));
+  }
+  bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  std::string reason = TakeOpenSslError("not PEM");
+  if (!at_end) {
+    faults.push_back(
+        fmt::format("certificate {} of the file cannot be read: {}", chain.size() + 1, reason));
+  } else if (chain.empty()) {
+    faults.emplace_back("there is no certificate in it (\"-----BEGIN CERTIFICATE-----\")");
+  }
+  return chain;
+}
+
+OwnedKey ReadKey(std::string_view pem, std::vector<std::string>& faults) {
+  OwnedBio bio = BioOf(pem);
+  bool asked = false;
+  ERR_clear_error();
+  OwnedKey key(PEM_read_bio_PrivateKey(bio.get(), nullptr, &NoPassPhrase, &asked));
+  std::string reason = TakeOpenSslError("not PEM");
+  if (asked) {
+    key.reset();
+    faults.emplace_back("its key is encrypted; give it without a pass phrase");
+  } else if (key == nullptr) {
+    faults.push_back(fmt::format("its key cannot be read: {}", reason));
+  }
+  return key;
+}
+
+std::string TextOf(const ASN1_STRING* text) {
+  const auto* data = reinterpret_cast<const char*>(ASN1_STRING_get0_data(text));
+  return {data, static_cast<std::size_t>(ASN1_STRING_length(text))};
+}
+
+// Letters, digits, '-', '_' and '.', with "*." in front or without: what a client can ask for. The
+// rest of what may stand in a subjectAltName (a NUL, part of a label as a wildcard) matches
+// nothing.
+bool IsHost(std::string_view host) {
+  if (host.starts_with("*.")) {
+    host.remove_prefix(2);
+  }
+  return !host.empty() && std::ranges::all_of(host, [](char c) {
+    return IsAlnum(c) || c == '-' || c == '_' || c == '.';
+  });
+}
+
+std::vector<std::string> HostsOf(X509* leaf) {
+  std::vector<std::string> hosts;
+  OwnedNames names(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(leaf, NID_subject_alt_name, nullptr, nullptr)));
+  for (int i = 0; i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    int type = 0;
+    void* value = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(names.get(), i), &type);
+    if (type != GEN_DNS) {
+      continue;
+    }
+    std::string host = CanonicalHost(TextOf(static_cast<ASN1_STRING*>(value)));
+    if (IsHost(host) && std::ranges::find(hosts, host) == hosts.end()) {
+      hosts.push_back(std::move(host));
+    }
+  }
+  ERR_clear_error();
+  return hosts;
+}
+
+// A wildcard of the configuration needs the same one in the certificate.
+bool Covers(std::span<const std::string> names, std::string_view host) {
+  std::size_t dot = host.find('.');
+  std::string wildcard;
+  if (!host.starts_with("*.") && dot != std::string_view::npos && dot > 0) {
+    wildcard = "*" + std::string(host.substr(dot));
+  }
+  return std::ranges::any_of(
+      names, [&](const std::string& name) { return name == host || name == wildcard; });
+}
+
+// What is wrong with the public key, or nothing.
+std::string FaultOfKey(const EVP_PKEY* key) {
+  switch (EVP_PKEY_get_base_id(key)) {
+    case EVP_PKEY_RSA:
+    case EVP_PKEY_RSA_PSS:
+      if (EVP_PKEY_get_bits(key) < kLeastRsaBits) {
+        return fmt::format("its RSA key has {} bits; {} are the least", EVP_PKEY_get_bits(key),
+                           kLeastRsaBits);
+      }
+      return {};
+    case EVP_PKEY_EC: {
+      char group[64] = "of its own";
+      EVP_PKEY_get_group_name(key, group, sizeof(group), nullptr);
+      int id = OBJ_txt2nid(group);
+      if (id != NID_X9_62_prime256v1 && id != NID_secp384r1 && id != NID_secp521r1) {
+        return fmt::format("its key is on the curve {}; use P-256, P-384 or P-521", group);
+      }
+      return {};
+    }
+    case EVP_PKEY_ED25519:
+      return {};
+    default:
+      return "its key is of a kind that is not served; use RSA, ECDSA or Ed25519";
+  }
+}
+
+bool IsSignedWeakly(X509* leaf) {
+  int digest = NID_undef;
+  if (X509_get_signature_info(leaf, &digest, nullptr, nullptr, nullptr) != 1) {
+    return false;
+  }
+  return digest == NID_sha1 || digest == NID_md5 || digest == NID_md5_sha1 || digest == NID_md4 ||
+         digest == NID_md2;
+}
+
+std::string NameOf(X509* certificate) {
+  std::vector<std::string> hosts = HostsOf(certificate);
+  if (!hosts.empty()) {
+    return hosts.front();
+  }
+  char name[256] = "without a name";
+  X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, name, sizeof(name));
+  return name;
+}
+
+// Seconds since 1970. Not a date: 0, long ago.
+std::int64_t SecondsOf(const ASN1_TIME* time) {
+  std::tm date{};
+  return ASN1_TIME_to_tm(time, &date) == 1 ? std::int64_t{timegm(&date)} : 0;
+}
+
+std::string DateOf(std::int64_t seconds) {
+  std::tm date{};
+  std::time_t time = seconds;
+  gmtime_r(&time, &date);
+  char text[32];
+  std::size_t size = std::strftime(text, sizeof(text), "%Y-%m-%d", &date);
+  return {text, size};
+}
+
+void CheckOrder(std::span<const OwnedX509> chain, std::vector<std::string>& faults) {
+  for (std::size_t i = 1; i < chain.size(); ++i) {
+    if (X509_check_issued(chain[i].get(), chain[i - 1].get()) != X509_V_OK) {
+      faults.push_back(
+          fmt::format("certificate {} of the file ({}) has not issued the one before it ({}); put "
+                      "the server's first, then who issued it",
+                      i + 1, NameOf(chain[i].get()), NameOf(chain[i - 1].get())));
+    }
+  }
+  ERR_clear_error();
+}
+
+void CheckLeaf(X509* leaf, std::vector<std::string>& faults) {
+  const EVP_PKEY* key = X509_get0_pubkey(leaf);
+  std::string fault = key != nullptr ? FaultOfKey(key) : "its public key cannot be read";
+  if (!fault.empty()) {
+    faults.push_back(std::move(fault));
+  }
+  if (IsSignedWeakly(leaf)) {
+    faults.emplace_back("it is signed with SHA-1 or MD5, which no client takes");
+  }
+  ERR_clear_error();
+}
+
+}  // namespace
+
+CertificateMaterial::~CertificateMaterial() {
+  OPENSSL_cleanse(key_pem.data(), key_pem.size());
+}
+
+std::string CanonicalHost(std::string_view host) {
+  if (host.ends_with('.')) {
+    host.remove_suffix(1);
+  }
+  return ToLower(host);
+}
+
+std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
+                                           std::vector<std::string>& faults) {
+  StartOpenSsl();
+  std::vector<std::string> found;
+  std::vector<OwnedX509> chain = ReadChain(material.chain_pem, found);
+  OwnedKey key = ReadKey(material.key_pem, found);
+  Certificate certificate;
+  certificate.name = material.name;
+  if (!chain.empty()) {
+    X509* leaf = chain.front().get();
+    CheckOrder(chain, found);
+    CheckLeaf(leaf, found);
+    if (key != nullptr && X509_check_private_key(leaf, key.get()) != 1) {
+      found.emplace_back("the key belongs to another certificate");
+    }
+    ERR_clear_error();
+    certificate.hosts = HostsOf(leaf);
+    if (!material.hosts.empty()) {
+      std::vector<std::string> names = std::exchange(certificate.hosts, {});
+      for (const std::string& host : material.hosts) {
+        certificate.hosts.push_back(CanonicalHost(host));
+        if (!Covers(names, certificate.hosts.back())) {
+          found.push_back(
+              fmt::format("it is not for {}; it names {}", host,
+                          names.empty() ? "no host" : fmt::format("{}", fmt::join(names, ", "))));
+        }
+      }
+    }
+  }
+  for (const std::string& fault : found) {
+    faults.push_back(fmt::format("{}: {}", material.name, fault));
+  }
+  if (!found.empty()) {
+    return std::nullopt;
+  }
+  certificate.key = std::move(key);
+  certificate.key_type = EVP_PKEY_get_base_id(certificate.key.get());
+  certificate.leaf = std::move(chain.front());
+  if (chain.size() > 1) {
+    certificate.chain.reset(sk_X509_new_null());
+    for (auto& issuer : std::span(chain).subspan(1)) {
+      sk_X509_push(certificate.chain.get(), issuer.release());
+    }
+  }
+  return certificate;
+}
+
+void WarnOfDates(const Certificate& certificate, std::int64_t now,
+                 std::vector<std::string>& warnings) {
+  auto warn = [&](X509* each) {
+    std::int64_t begin = SecondsOf(X509_get0_notBefore(each));
+    std::int64_t end = SecondsOf(X509_get0_notAfter(each));
+    std::string_view what;
+    if (end < now) {
+      what = "expired on";
+    } else if (begin > now) {
+      what = "is not valid before";
+    } else if (end - now <= kSoon) {
+      what = "expires on";
+    } else {
+      return;
+    }
+    warnings.push_back(fmt::format("{}: the certificate {} {} {}", certificate.name, NameOf(each),
+                                   what, DateOf(begin > now && end >= now ? begin : end)));
+  };
+  warn(certificate.leaf.get());
+  for (int i = 0; i < sk_X509_num(certificate.chain.get()); ++i) {
+    warn(sk_X509_value(certificate.chain.get(), i));
+  }
+}
+
+}  // namespace tidegate

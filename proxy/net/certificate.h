@@ -1,0 +1,55 @@
+#pragma once
+
+// One certificate with its chain and its key: read, and everything that would make it useless later
+// said at once. Opens no file, asks nobody for a pass phrase.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/net/openssl.h"
+
+namespace tidegate {
+
+// What the supervisor has read from files. The key is wiped with it; who copies key_pem wipes the
+// copy.
+struct CertificateMaterial {
+  // Lower case: exact names, or "*.example.org", one label below only (RFC 6125 section 6.4.3).
+  // Empty: the DNS names of the certificate's subjectAltName.
+  std::vector<std::string> hosts;
+  // The certificate's file, for diagnostics.
+  std::string name;
+  // The certificate, then who issued it, and so on; the root may be left out.
+  std::string chain_pem;
+  std::string key_pem;
+
+  ~CertificateMaterial();
+};
+
+struct Certificate {
+  std::string name;
+  // Not all of these are valid: what a certificate may be asked for, lower case, no dot at the end.
+  std::vector<std::string> hosts;
+  OwnedX509 leaf;
+  // Without the leaf; null if it stands alone.
+  OwnedX509Stack chain;
+  OwnedKey key;
+  // EVP_PKEY_RSA, EVP_PKEY_EC, ...
+  int key_type = 0;
+};
+
+// Appends one line a fault, each with the file's name; none of them: the certificate.
+std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
+                                           std::vector<std::string>& faults);
+
+// Seconds since 1970 as of `now`: appends a line for each certificate of the chain that has
+// expired, is not valid yet, or expires within 14 days.
+void WarnOfDates(const Certificate& certificate, std::int64_t now,
+                 std::vector<std::string>& warnings);
+
+// Lower case, without a dot at the end: how names are compared.
+std::string CanonicalHost(std::string_view host);
+
+}  // namespace tidegate

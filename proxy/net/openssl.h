@@ -1,0 +1,54 @@
+#pragma once
+
+// OpenSSL's objects as values that own, and its error queue as text. The queue belongs to the
+// thread, not to the object that failed: who calls OpenSSL clears it before, and leaves it empty.
+
+#include <memory>
+#include <string>
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+
+namespace tidegate {
+
+template <auto Free>
+struct OpenSslDeleter {
+  template <class T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+
+inline void FreeCertificates(STACK_OF(X509) * certificates) {
+  sk_X509_pop_free(certificates, &X509_free);
+}
+
+using OwnedBio = std::unique_ptr<BIO, OpenSslDeleter<&BIO_free>>;
+using OwnedKey = std::unique_ptr<EVP_PKEY, OpenSslDeleter<&EVP_PKEY_free>>;
+using OwnedX509 = std::unique_ptr<X509, OpenSslDeleter<&X509_free>>;
+using OwnedX509Stack = std::unique_ptr<STACK_OF(X509), OpenSslDeleter<&FreeCertificates>>;
+using OwnedSsl = std::unique_ptr<SSL, OpenSslDeleter<&SSL_free>>;
+using OwnedSslContext = std::unique_ptr<SSL_CTX, OpenSslDeleter<&SSL_CTX_free>>;
+
+// 112 bits: RSA from 2048 bits on, no SHA-1.
+inline constexpr int kTlsSecurityLevel = 2;
+
+// Before anything else is asked of OpenSSL: what it does must not depend on a file of the system
+// (openssl.cnf), which a worker may not read.
+inline void StartOpenSsl() {
+  OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr);
+}
+
+// The first entry of the queue in OpenSSL's words ("no shared cipher"), or `otherwise` where it has
+// none; the queue is empty then.
+inline std::string TakeOpenSslError(const char* otherwise) {
+  const char* reason = ERR_reason_error_string(ERR_peek_error());
+  std::string text = reason != nullptr ? reason : otherwise;
+  ERR_clear_error();
+  return text;
+}
+
+}  // namespace tidegate
