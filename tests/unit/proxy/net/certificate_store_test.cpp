@@ -121,6 +121,7 @@ TEST(CertificateMaterial, MayBeCopiedAndIsWipedAlone) {
   std::string key = one.key_pem;
   {
     CertificateMaterial copy = one;
+    copy.name = "copy.pem";
     EXPECT_EQ(copy.key_pem, key);
   }
   EXPECT_EQ(one.key_pem, key);

@@ -1,0 +1,369 @@
+#include "proxy/net/tls_stream.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "common/check.h"
+
+namespace tidegate {
+namespace {
+
+// What may wait beside a pending write, of our own answers.
+constexpr std::size_t kMostAnswers = 4096;
+
+}  // namespace
+
+std::unique_ptr<TlsStream> TlsStream::Accept(Loop& loop, BufferPool& pool,
+                                             std::unique_ptr<Stream> inner,
+                                             const std::shared_ptr<const ServerTls>& tls,
+                                             Duration handshake_timeout) {
+  std::unique_ptr<TlsStream> stream(new TlsStream(loop, pool, std::move(inner), tls));
+  stream->handshake_deadline_.Arm(handshake_timeout);
+  return stream;
+}
+
+TlsStream::TlsStream(Loop& loop, BufferPool& pool, std::unique_ptr<Stream> inner,
+                     const std::shared_ptr<const ServerTls>& tls)
+    : loop_(loop),
+      pool_(pool),
+      tls_(tls),
+      ssl_(SSL_new(tls->context())),
+      output_(pool),
+      inner_(std::move(inner)),
+      handshake_deadline_(loop.timers(), Bind<&TlsStream::OnHandshakeTimeout>(this)),
+      next_turn_(loop.timers(), Bind<&TlsStream::OnTurn>(this)),
+      posted_(Bind<&TlsStream::OnTurn>(this)) {
+  BIO* bio = BIO_new(Method());
+  TG_CHECK(ssl_ != nullptr && bio != nullptr);
+  BIO_set_data(bio, this);
+  SSL_set_bio(ssl_.get(), bio, bio);
+  SSL_set_msg_callback(ssl_.get(), &TlsStream::OnRecord);
+  SSL_set_msg_callback_arg(ssl_.get(), this);
+  SSL_set_accept_state(ssl_.get());
+}
+
+TlsStream::~TlsStream() {
+  bool well = handshake_done_ && !broken_ && !write_error_ && !write_pending_ &&
+              inner_->read_state() != ReadState::kFailed;
+  if (well) {
+    // The descriptor is closed next: the stream below need not end its side first.
+    inner_shut_ = true;
+    ShutdownWrite();
+  }
+  ReleaseBuffer();
+  // Before the octets that it may be writing.
+  inner_.reset();
+}
+
+void TlsStream::Close(bool reset) {
+  inner_->Close(reset);
+  output_.Release();
+  handshake_deadline_.Disarm();
+  next_turn_.Disarm();
+  posted_.TakeBack();
+  plain_left_ = 0;
+  broken_ = true;
+  write_pending_ = inner_pending_ = false;
+  tell_readable_ = tell_written_ = false;
+  read_state_ = ReadState::kFailed;
+  write_error_ = Error(ErrorKind::kCancelled, "closed here");
+}
+
+void TlsStream::SetOwner(StreamOwner* owner) {
+  owner_ = owner;
+  if (owner == nullptr) {
+    return;
+  }
+  inner_->SetOwner(this);
+  bool heard_before = !inner_->readable().empty() || inner_->read_state() != ReadState::kOpen;
+  if (!handshake_done_ && !broken_ && heard_before) {
+    posted_.Post();
+  }
+}
+
+TlsInfo TlsStream::info() const {
+  TlsInfo info;
+  if (!handshake_done_) {
+    return info;
+  }
+  info.version = SSL_get_version(ssl_.get());
+  info.cipher = SSL_CIPHER_get_name(SSL_get_current_cipher(ssl_.get()));
+  if (const char* name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name)) {
+    info.server_name = name;
+  }
+  const unsigned char* alpn = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(ssl_.get(), &alpn, &size);
+  if (size > 0) {
+    info.alpn.assign(reinterpret_cast<const char*>(alpn), size);
+  }
+  info.resumed = SSL_session_reused(ssl_.get()) == 1;
+  return info;
+}
+
+// --- from the loop
+
+void TlsStream::OnReadable() {
+  Work();
+  Tell();
+}
+
+void TlsStream::OnWritten() {
+  inner_pending_ = false;
+  output_.Written();
+  if (inner_->write_error()) {
+    LoseWriteSide();
+  }
+  Work();
+  Tell();
+}
+
+void TlsStream::OnTurn() {
+  Work();
+  Tell();
+}
+
+void TlsStream::OnHandshakeTimeout() {
+  bool was_pending = write_pending_;
+  Close(false);
+  handshake_error_ = Error(ErrorKind::kTlsHandshakeTimeout, "the TLS handshake took too long");
+  write_error_ = Error(ErrorKind::kClosed, handshake_error_->detail());
+  tell_readable_ = true;
+  tell_written_ = was_pending;
+  Tell();
+}
+
+void TlsStream::Work() {
+  if (!broken_ && !handshake_done_) {
+    Handshake();
+  }
+  if (!broken_ && handshake_done_) {
+    Decrypt();
+  }
+  if (inner_->read_state() == ReadState::kFailed && read_state_ != ReadState::kFailed) {
+    // Whatever lies here undecrypted: the peer is gone, as WatchResets wants to be told at once.
+    read_state_ = ReadState::kFailed;
+    tell_readable_ = true;
+  }
+  Send();
+}
+
+// One callback, and nothing after it. What else there is to tell comes from the ready queue.
+void TlsStream::Tell() {
+  if (std::exchange(tell_written_, false)) {
+    if (tell_readable_) {
+      posted_.Post();
+    }
+    if (owner_ != nullptr) {
+      owner_->OnWritten();
+    }
+  } else if (std::exchange(tell_readable_, false) && owner_ != nullptr) {
+    owner_->OnReadable();
+  }
+}
+
+void TlsStream::Fail(std::string reason) {
+  broken_ = true;
+  if (!handshake_done_) {
+    handshake_deadline_.Disarm();
+    handshake_error_ = Error(ErrorKind::kTlsHandshakeFailed, reason);
+  }
+  if (!write_error_) {
+    write_error_ = Error(ErrorKind::kClosed, std::move(reason));
+  }
+  read_state_ = ReadState::kFailed;
+  tell_readable_ = true;
+  tell_written_ = tell_written_ || write_pending_;
+  write_pending_ = false;
+  plain_left_ = 0;
+  // After the alert.
+  write_shut_ = true;
+}
+
+// --- reading
+
+void TlsStream::Handshake() {
+  ERR_clear_error();
+  int result = SSL_do_handshake(ssl_.get());
+  if (result == 1) {
+    handshake_done_ = true;
+    handshake_deadline_.Disarm();
+    empty_records_ = 0;
+    tell_readable_ = true;
+    return;
+  }
+  if (SSL_get_error(ssl_.get(), result) != SSL_ERROR_WANT_READ) {
+    Fail(TakeOpenSslError("the TLS handshake failed"));
+  } else if (TooManyEmptyRecords()) {
+    Fail("the TLS handshake came in too many records");
+  } else if (inner_->read_state() == ReadState::kEnded && inner_->readable().empty()) {
+    Fail("the client closed the connection during the TLS handshake");
+  } else if (inner_->read_state() == ReadState::kFailed) {
+    Fail("the connection was reset during the TLS handshake");
+  }
+  ERR_clear_error();
+}
+
+void TlsStream::Decrypt() {
+  if (std::exchange(turn_, loop_.turn()) != loop_.turn()) {
+    records_ = 0;
+  }
+  while (read_state_ == ReadState::kOpen) {
+    if (!HasUndecrypted()) {
+      HearEnd();
+      break;
+    }
+    // The peer makes us answer and does not take the answers: OnWritten goes on.
+    if (inner_pending_ && output_.waiting() > kMostAnswers) {
+      break;
+    }
+    if (records_ >= kMostRecordsATurn) {
+      next_turn_.Arm(Duration::zero());
+      break;
+    }
+    if (!TakeBuffer()) {
+      break;
+    }
+    ERR_clear_error();
+    std::size_t got = 0;
+    int result = SSL_read_ex(ssl_.get(), buffer_ + end_, BytesOf(held_size_) - end_, &got);
+    if (result == 1) {
+      end_ += got;
+      empty_records_ = 0;
+      tell_readable_ = true;
+      continue;
+    }
+    int error = SSL_get_error(ssl_.get(), result);
+    if (error == SSL_ERROR_ZERO_RETURN) {
+      close_notify_heard_ = true;
+      read_state_ = ReadState::kEnded;
+      tell_readable_ = true;
+    } else if (error != SSL_ERROR_WANT_READ) {
+      Fail(TakeOpenSslError("TLS failed"));
+    } else if (TooManyEmptyRecords()) {
+      Fail("too many TLS records that carry nothing");
+    }
+    // Otherwise a part of a record has gone to OpenSSL, and nothing is left below.
+    ERR_clear_error();
+  }
+  if (begin_ == end_) {
+    ReleaseBuffer();
+  }
+}
+
+void TlsStream::HearEnd() {
+  if (inner_->read_state() != ReadState::kEnded) {
+    return;
+  }
+  bool cut = InsideRecord() || close_notify_required_;
+  read_state_ = cut ? ReadState::kFailed : ReadState::kEnded;
+  tell_readable_ = true;
+}
+
+void TlsStream::RequireCloseNotify() {
+  close_notify_required_ = true;
+  if (read_state_ == ReadState::kEnded && !close_notify_heard_) {
+    read_state_ = ReadState::kFailed;
+  }
+}
+
+// As large as what is there: a plaintext is never longer than its record, and none is longer than
+// the smallest buffer.
+bool TlsStream::TakeBuffer() {
+  if (buffer_ == nullptr) {
+    std::size_t coming = inner_->readable().size();
+    held_size_ = BufferSize::kSmall;
+    while (coming > BytesOf(held_size_) && held_size_ != BufferSize::kLarge) {
+      held_size_ = static_cast<BufferSize>(static_cast<int>(held_size_) + 1);
+    }
+    buffer_ = pool_.Take(held_size_);
+  }
+  return end_ < BytesOf(held_size_);
+}
+
+void TlsStream::ReleaseBuffer() {
+  if (buffer_ != nullptr) {
+    pool_.Give(std::exchange(buffer_, nullptr), held_size_);
+  }
+  begin_ = end_ = 0;
+}
+
+void TlsStream::Consume(std::size_t size) {
+  TG_CHECK(size <= end_ - begin_);
+  begin_ += size;
+  if (begin_ < end_) {
+    return;
+  }
+  ReleaseBuffer();
+  // Full until now, perhaps. What there is more is decrypted, and told, by the loop.
+  bool more = HasUndecrypted() || inner_->read_state() != ReadState::kOpen;
+  if (read_state_ == ReadState::kOpen && more) {
+    posted_.Post();
+  }
+}
+
+bool TlsStream::HasUndecrypted() const {
+  return !inner_->readable().empty() || SSL_pending(ssl_.get()) > 0;
+}
+
+// OpenSSL has taken a part of a record: some of its head, or ("RB") of what follows it.
+bool TlsStream::InsideRecord() const {
+  return SSL_has_pending(ssl_.get()) == 1 ||
+         std::string_view(SSL_rstate_string(ssl_.get())) != "RH";
+}
+
+bool TlsStream::IsQuiet() const {
+  return handshake_done_ && begin_ == end_ && read_state_ == ReadState::kOpen && !InsideRecord() &&
+         inner_->IsQuiet();
+}
+
+// --- from OpenSSL
+
+BIO_METHOD* TlsStream::Method() {
+  static BIO_METHOD* const method = [] {
+    BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "tidegate stream");
+    TG_CHECK(made != nullptr);
+    BIO_meth_set_read_ex(made, &TlsStream::OnBioRead);
+    BIO_meth_set_write_ex(made, &TlsStream::OnBioWrite);
+    BIO_meth_set_ctrl(made, &TlsStream::OnBioControl);
+    return made;
+  }();
+  return method;
+}
+
+int TlsStream::OnBioRead(BIO* bio, char* out, std::size_t size, std::size_t* got) {
+  auto* self = static_cast<TlsStream*>(BIO_get_data(bio));
+  BIO_clear_retry_flags(bio);
+  std::span<char> octets = self->inner_->readable();
+  *got = self->TooManyEmptyRecords() ? 0 : std::min(size, octets.size());
+  if (*got == 0) {
+    BIO_set_retry_read(bio);
+    return -1;
+  }
+  std::memcpy(out, octets.data(), *got);
+  self->inner_->Consume(*got);
+  return 1;
+}
+
+int TlsStream::OnBioWrite(BIO* bio, const char* octets, std::size_t size, std::size_t* written) {
+  auto* self = static_cast<TlsStream*>(BIO_get_data(bio));
+  BIO_clear_retry_flags(bio);
+  *written = self->output_.Append(octets, size) ? size : 0;
+  return *written == size ? 1 : 0;
+}
+
+// Flushing has nothing to do, and what else is asked for (kernel TLS, packet sizes) is not there.
+long TlsStream::OnBioControl(BIO*, int command, long, void*) {
+  return command == BIO_CTRL_FLUSH ? 1 : 0;
+}
+
+void TlsStream::OnRecord(int is_write, int, int content_type, const void*, std::size_t, SSL*,
+                         void* self) {
+  if (is_write == 0 && content_type == SSL3_RT_HEADER) {
+    ++static_cast<TlsStream*>(self)->empty_records_;
+    ++static_cast<TlsStream*>(self)->records_;
+  }
+}
+
+}  // namespace tidegate

@@ -1,0 +1,159 @@
+#pragma once
+
+// TLS over any Stream, the server's side. Octets of the stream below are decrypted where they lie,
+// into a buffer that is held while something is in it; what is written becomes records that go down
+// in one write. So it makes the system calls that the stream below would make alone.
+//
+// Beyond what a Stream promises:
+//
+//   1. Until the handshake is done readable() is empty; what is written meanwhile waits for it
+//   (kPending). OnReadable is called once when it is done, also if nothing has come with it.
+//   2. A handshake that fails, or is not done in time, is ReadState::kFailed with
+//   handshake_error(); the alert has been written by then, and our side ended.
+//   3. The end of the connection without a close_notify is kEnded: the length of a request never
+//   depends on it, and most clients end so. Inside a record it is kFailed. Where the end is all
+//   that says that something is whole (a tunnel), RequireCloseNotify makes it kFailed: anybody on
+//   the way can forge the end of a connection.
+//   4. The destructor says close_notify if everything went well, as the end of an answer that ends
+//   with the connection. Close does not: who closes so gives up.
+//   5. A peer makes us work for what it says only: at most kMostEmptyRecords in a row carry nothing
+//   to the owner (KeyUpdate, empty records, attempts to renegotiate), kMostRecordsATurn are
+//   decrypted before others have their turn, and while it takes no answers to its KeyUpdates it is
+//   not read.
+//   6. No errors stay in OpenSSL's queue.
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "common/buffer_pool.h"
+#include "common/loop.h"
+#include "common/stream.h"
+#include "proxy/net/posted_callback.h"
+#include "proxy/net/tls_context.h"
+#include "proxy/net/tls_output.h"
+
+namespace tidegate {
+
+// Of a handshake that is done. Empty where there is nothing to tell.
+struct TlsInfo {
+  // OpenSSL's texts, "TLSv1.3" and "TLS_AES_128_GCM_SHA256"; they live for ever.
+  std::string_view version;
+  std::string_view cipher;
+  // As the client sent it.
+  std::string server_name;
+  std::string alpn;
+  bool resumed = false;
+};
+
+class TlsStream final : public Stream, private StreamOwner {
+ public:
+  // Takes a stream that has no owner; what it has read already belongs to the handshake. The
+  // timeout counts from now. `loop` and `pool` outlive the stream.
+  static std::unique_ptr<TlsStream> Accept(Loop& loop, BufferPool& pool,
+                                           std::unique_ptr<Stream> inner,
+                                           const std::shared_ptr<const ServerTls>& tls,
+                                           Duration handshake_timeout);
+  ~TlsStream() override;
+
+  bool handshake_done() const { return handshake_done_; }
+  // kTlsHandshakeFailed, with OpenSSL's reason, or kTlsHandshakeTimeout.
+  const std::optional<Error>& handshake_error() const { return handshake_error_; }
+  TlsInfo info() const;
+  // From now on (3) is strict, also for an end that has come already.
+  void RequireCloseNotify();
+
+  static constexpr unsigned kMostEmptyRecords = 32;
+  static constexpr unsigned kMostRecordsATurn = 256;
+
+  void SetOwner(StreamOwner* owner) override;
+  void Consume(std::size_t size) override;
+  void WatchResets() override { inner_->WatchResets(); }
+  bool IsQuiet() const override;
+  WriteStatus Write(std::span<const uv_buf_t> buffers) override;
+  std::size_t unwritten() const override;
+  void ShutdownWrite() override;
+  void Close(bool reset) override;
+
+ private:
+  TlsStream(Loop& loop, BufferPool& pool, std::unique_ptr<Stream> inner,
+            const std::shared_ptr<const ServerTls>& tls);
+
+  // From the stream below.
+  void OnReadable() override;
+  void OnWritten() override;
+  // From the loop.
+  void OnTurn();
+  void OnHandshakeTimeout();
+  // From OpenSSL.
+  static BIO_METHOD* Method();
+  static int OnBioRead(BIO* bio, char* out, std::size_t size, std::size_t* got);
+  static int OnBioWrite(BIO* bio, const char* octets, std::size_t size, std::size_t* written);
+  static long OnBioControl(BIO* bio, int command, long number, void* pointer);
+  static void OnRecord(int is_write, int version, int content_type, const void* octets,
+                       std::size_t size, SSL* ssl, void* self);
+
+  // Everything that can be done now. Tells the owner nothing: that is the last thing a callback
+  // does, because the owner may destroy this.
+  void Work();
+  void Handshake();
+  void Decrypt();
+  // False: the buffer is full.
+  bool TakeBuffer();
+  void ReleaseBuffer();
+  bool HasUndecrypted() const;
+  bool InsideRecord() const;
+  bool TooManyEmptyRecords() const { return empty_records_ > kMostEmptyRecords + 1; }
+  void HearEnd();
+  // Seals what it may of the owner's write, and writes all that is sealed.
+  void Send();
+  void Seal();
+  void SealCloseNotify();
+  std::span<const char> TakePlain(std::span<char> gathered);
+  void LoseWriteSide();
+  void Fail(std::string reason);
+  void Tell();
+
+  Loop& loop_;
+  BufferPool& pool_;
+  std::shared_ptr<const ServerTls> tls_;
+  OwnedSsl ssl_;
+  TlsOutput output_;
+  std::unique_ptr<Stream> inner_;
+  StreamOwner* owner_ = nullptr;
+  Deadline handshake_deadline_;
+  // Others have their turn before the next records.
+  Deadline next_turn_;
+  PostedCallback posted_;
+  std::optional<Error> handshake_error_;
+  // What of the owner's write is not sealed.
+  std::array<uv_buf_t, kMaxBuffers> plain_{};
+  std::size_t plain_at_ = 0;
+  std::size_t plain_left_ = 0;
+  // The loop's turn that records_ counts in.
+  std::uint64_t turn_ = 0;
+  unsigned records_ = 0;
+  // Begun since the last octet for the owner, its own one included.
+  unsigned empty_records_ = 0;
+  BufferSize held_size_ = BufferSize::kSmall;
+  bool handshake_done_ = false;
+  bool close_notify_required_ = false;
+  bool close_notify_heard_ = false;
+  bool close_notify_said_ = false;
+  // OpenSSL takes no more calls for this connection.
+  bool broken_ = false;
+  bool write_pending_ = false;
+  bool inner_pending_ = false;
+  // ShutdownWrite was called; the stream below has heard of it.
+  bool write_shut_ = false;
+  bool inner_shut_ = false;
+  bool tell_readable_ = false;
+  bool tell_written_ = false;
+};
+
+}  // namespace tidegate

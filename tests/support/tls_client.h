@@ -1,0 +1,148 @@
+#pragma once
+
+// A client of OpenSSL whose octets the test carries: over a socket, or piece by piece.
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "common/check.h"
+#include "common/unique_fd.h"
+#include "proxy/net/openssl.h"
+
+namespace tidegate {
+
+struct TlsClientWish {
+  // Empty: none is sent.
+  std::string server_name = "example.org";
+  int oldest = TLS1_2_VERSION;
+  int newest = TLS1_3_VERSION;
+  // For TLS 1.2 and older; empty: OpenSSL's own.
+  std::string ciphers = {};
+  std::string ciphers_of_13 = {};
+  std::string signatures = {};
+  // As ALPN has it: "\x08http/1.1".
+  std::string alpn = {};
+  SSL_SESSION* session = nullptr;
+};
+
+class TlsClient {
+ public:
+  explicit TlsClient(const TlsClientWish& wish, UniqueFd fd = {}) : fd(std::move(fd)) {
+    StartOpenSsl();
+    context_.reset(SSL_CTX_new(TLS_client_method()));
+    SSL_CTX* context = context_.get();
+    SSL_CTX_set_security_level(context, 0);
+    SSL_CTX_set_min_proto_version(context, wish.oldest);
+    SSL_CTX_set_max_proto_version(context, wish.newest);
+    TG_CHECK(wish.ciphers.empty() || SSL_CTX_set_cipher_list(context, wish.ciphers.c_str()) == 1);
+    TG_CHECK(wish.ciphers_of_13.empty() ||
+             SSL_CTX_set_ciphersuites(context, wish.ciphers_of_13.c_str()) == 1);
+    TG_CHECK(wish.signatures.empty() ||
+             SSL_CTX_set1_sigalgs_list(context, wish.signatures.c_str()) == 1);
+    ssl_.reset(SSL_new(context));
+    SSL_set_bio(ssl(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    BIO_set_mem_eof_return(SSL_get_rbio(ssl()), -1);
+    if (!wish.server_name.empty()) {
+      SSL_set_tlsext_host_name(ssl(), wish.server_name.c_str());
+    }
+    if (!wish.alpn.empty()) {
+      SSL_set_alpn_protos(ssl(), reinterpret_cast<const unsigned char*>(wish.alpn.data()),
+                          static_cast<unsigned>(wish.alpn.size()));
+    }
+    if (wish.session != nullptr) {
+      SSL_set_session(ssl(), wish.session);
+    }
+    SSL_set_connect_state(ssl());
+  }
+
+  SSL* ssl() const { return ssl_.get(); }
+  // Goes on with the handshake; true when it is done.
+  bool Handshake() {
+    ERR_clear_error();
+    int result = SSL_do_handshake(ssl());
+    Note(result);
+    return result == 1;
+  }
+  // All of it, into the octets to be carried.
+  void Write(std::string_view text) {
+    ERR_clear_error();
+    std::size_t written = 0;
+    Note(SSL_write_ex(ssl(), text.data(), text.size(), &written));
+  }
+  // What has come and could be decrypted, into `received`.
+  void Read() {
+    char buffer[16384];
+    std::size_t got = 0;
+    ERR_clear_error();
+    int result = 0;
+    while ((result = SSL_read_ex(ssl(), buffer, sizeof(buffer), &got)) == 1) {
+      received.append(buffer, got);
+    }
+    Note(result);
+    ended = ended || (SSL_get_shutdown(ssl()) & SSL_RECEIVED_SHUTDOWN) != 0;
+  }
+  void CloseNotify() { SSL_shutdown(ssl()); }
+
+  // What the client wants to send.
+  std::string TakeOctets() {
+    std::string octets(BIO_ctrl_pending(SSL_get_wbio(ssl())), 0);
+    if (!octets.empty()) {
+      BIO_read(SSL_get_wbio(ssl()), octets.data(), static_cast<int>(octets.size()));
+    }
+    return octets;
+  }
+  void GiveOctets(std::string_view octets) {
+    if (!octets.empty()) {
+      BIO_write(SSL_get_rbio(ssl()), octets.data(), static_cast<int>(octets.size()));
+    }
+  }
+  // Both ways over the socket, as far as it takes and has; `most` octets are read.
+  void Carry(std::size_t most = std::size_t{1} << 20) {
+    unsent_ += TakeOctets();
+    ssize_t size = 0;
+    while (!unsent_.empty() &&
+           (size = ::send(fd.get(), unsent_.data(), unsent_.size(), MSG_NOSIGNAL)) > 0) {
+      unsent_.erase(0, static_cast<std::size_t>(size));
+    }
+    std::string buffer(65536, 0);
+    while (most > 0 &&
+           (size = ::read(fd.get(), buffer.data(), std::min(buffer.size(), most))) > 0) {
+      GiveOctets({buffer.data(), static_cast<std::size_t>(size)});
+      most -= static_cast<std::size_t>(size);
+    }
+    if (most > 0) {
+      closed = closed || size == 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+    }
+  }
+  bool all_sent() const { return unsent_.empty(); }
+
+  UniqueFd fd;
+  std::string received;
+  // The first failure, in OpenSSL's words; empty while all is well.
+  std::string failure;
+  // A close_notify has come.
+  bool ended = false;
+  // The socket has ended or failed.
+  bool closed = false;
+
+ private:
+  void Note(int result) {
+    if (result <= 0 && SSL_get_error(ssl(), result) == SSL_ERROR_SSL && failure.empty()) {
+      failure = TakeOpenSslError("failed");
+    }
+    ERR_clear_error();
+  }
+
+  OwnedSslContext context_;
+  OwnedSsl ssl_;
+  std::string unsent_;
+};
+
+}  // namespace tidegate
