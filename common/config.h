@@ -26,6 +26,11 @@ enum class AcceptMode : std::uint8_t { kReusePort, kShared };
 // ciphers only, or 1.3 alone.
 enum class TlsProfile : std::uint8_t { kIntermediate, kModern };
 
+struct TlsConfig {
+  TlsProfile profile = TlsProfile::kIntermediate;
+  bool operator==(const TlsConfig&) const = default;
+};
+
 struct ListenerConfig {
   // Without a name in the file: the text of `bind`; "default" for the short form.
   std::string name;
@@ -34,7 +39,22 @@ struct ListenerConfig {
   AcceptMode accept = AcceptMode::kReusePort;
   // Resolved: its own list, or the general one.
   std::vector<Network> trusted_proxies;
+  // None: clients speak without TLS.
+  std::optional<TlsConfig> tls;
   bool operator==(const ListenerConfig&) const = default;
+};
+
+// One for all TLS listeners, chosen by the name that the client asks for.
+struct CertificateConfig {
+  // Exact names or "*.example.org" (one label). Empty: those that the certificate has.
+  std::vector<std::string> hosts;
+  // Absolute paths.
+  std::string certificate_file;
+  std::string key_file;
+  // What stood in them when the configuration was loaded: PEM, the chain from the leaf on.
+  std::string chain_pem;
+  std::string key_pem;
+  bool operator==(const CertificateConfig&) const = default;
 };
 
 struct ForwardedConfig {
@@ -57,6 +77,7 @@ struct LimitsConfig {
 };
 
 struct TimeoutsConfig {
+  Duration tls_handshake = std::chrono::seconds(10);
   Duration request_head = std::chrono::seconds(15);
   Duration body_idle = std::chrono::seconds(30);
   // Octets a second; kUnlimited: any.
@@ -212,6 +233,8 @@ struct Config {
   std::vector<Network> trusted_proxies;
   // In the order of the file; never empty.
   std::vector<ListenerConfig> listeners;
+  // In the order of the file; the first is for clients that name no other.
+  std::vector<CertificateConfig> certificates;
   ForwardedConfig forwarded;
   LimitsConfig limits;
   // The general ones: what a request without a route gets, and what is needed before the route is

@@ -59,6 +59,7 @@ class ReferenceCheck {
         listeners_(ElementsOf(root, "listeners", "listen")),
         upstreams_(ElementsOf(root, "upstreams", "upstream")),
         routes_(ElementsOf(root, "routes", "upstream")),
+        certificates_(ElementsOf(root, "certificates", "")),
         limits_(root.Find("limits")) {}
 
   void Run() {
@@ -68,6 +69,7 @@ class ReferenceCheck {
     CheckRouteUpstreams();
     CheckShadowedRoutes();
     CheckLimits();
+    CheckCertificates();
   }
 
  private:
@@ -277,11 +279,40 @@ class ReferenceCheck {
     }
   }
 
+  void CheckCertificates() {
+    Known files;
+    for (std::size_t i = 0; i < std::min(config_.certificates.size(), certificates_.size()); ++i) {
+      const std::string& file = config_.certificates[i].certificate_file;
+      auto [first, is_new] = files.try_emplace(file, &certificates_[i]);
+      if (!is_new && !file.empty()) {
+        ReportTwice(*first->second, certificates_[i], file, "cert", "the certificate");
+      }
+    }
+    bool wanted = false;
+    for (std::size_t i = 0; i < std::min(config_.listeners.size(), listeners_.size()); ++i) {
+      if (!config_.listeners[i].tls) {
+        continue;
+      }
+      wanted = true;
+      if (certificates_.empty()) {
+        diagnostics_.AddError(PartOf(listeners_[i], "tls").place,
+                              MemberPath(listeners_[i].path, "tls"), "TLS without a certificate",
+                              "add \"certificates\": [ { \"cert\": \"site.pem\", \"key\": { "
+                              "\"file\": \"site.key\" } } ]");
+      }
+    }
+    if (!certificates_.empty() && !wanted) {
+      diagnostics_.AddWarning(certificates_.front().place, "certificates",
+                              "no listener has \"tls\", so nobody sees them");
+    }
+  }
+
   const Config& config_;
   Diagnostics& diagnostics_;
   std::vector<Element> listeners_;
   std::vector<Element> upstreams_;
   std::vector<Element> routes_;
+  std::vector<Element> certificates_;
   // Null if the file has none.
   const JsonNode* limits_;
 };

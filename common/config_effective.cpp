@@ -1,6 +1,7 @@
 // Writing a configuration: canonical JSON, `check --print`, and what a reload changes.
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -34,9 +35,22 @@ bool Prune(Json& value, const Json& general) {
   return value.empty();
 }
 
-// Arrays whose elements are objects with names.
-bool IsNamedList(const std::string& path) {
-  return path == "listeners" || path == "routes";
+// Arrays whose elements are objects, and the key that tells them apart.
+std::optional<std::string_view> NameKeyOf(const std::string& path) {
+  if (path == "listeners" || path == "routes") {
+    return "name";
+  }
+  return path == "certificates" ? std::optional<std::string_view>("cert") : std::nullopt;
+}
+
+// Contents of files are nothing to look at, and some are secret.
+void HideContents(Json& tree) {
+  if (auto certificates = tree.find("certificates"); certificates != tree.end()) {
+    for (Json& certificate : *certificates) {
+      certificate.erase("chain_pem");
+      certificate.erase("key_pem");
+    }
+  }
 }
 
 // Calls `visit(path, value)` for each value that has one row in the table, and for each header.
@@ -46,7 +60,7 @@ void VisitLeaves(const Json& value, const std::string& path, const Visit& visit)
     for (const auto& [key, member] : value.items()) {
       VisitLeaves(member, MemberPath(path, key), visit);
     }
-  } else if (IsNamedList(path)) {
+  } else if (NameKeyOf(path)) {
     for (std::size_t i = 0; i < value.size(); ++i) {
       VisitLeaves(value[i], ItemPath(path, i), visit);
     }
@@ -87,8 +101,8 @@ class Differ {
     }
     if (path == "upstreams") {
       CompareNamed(path, NamedMembers(before), NamedMembers(after));
-    } else if (IsNamedList(path)) {
-      CompareNamed(path, NamedItems(before), NamedItems(after));
+    } else if (auto key = NameKeyOf(path)) {
+      CompareNamed(path, NamedItems(before, *key), NamedItems(after, *key));
     } else if (before.is_object() && after.is_object()) {
       std::size_t known = changes_.size();
       CompareObjects(path, before, after);
@@ -133,10 +147,10 @@ class Differ {
     return named;
   }
 
-  static Named NamedItems(const Json& array) {
+  static Named NamedItems(const Json& array, std::string_view key) {
     Named named;
     for (const Json& item : array) {
-      named.emplace_back(item.at("name").get<std::string>(), item);
+      named.emplace_back(item.at(key).get<std::string>(), item);
     }
     return named;
   }
@@ -182,6 +196,30 @@ Json EffectiveTree(const Config& config) {
   return WriteSection(RootSection(), &config);
 }
 
+Json ShownTree(const Config& config) {
+  Json tree = EffectiveTree(config);
+  HideContents(tree);
+  return tree;
+}
+
+// Files that are named as before and have other contents.
+void CompareContents(const Config& before, const Config& after, std::vector<std::string>& changes) {
+  for (const CertificateConfig& certificate : after.certificates) {
+    auto old = std::ranges::find(before.certificates, certificate.certificate_file,
+                                 &CertificateConfig::certificate_file);
+    if (old == before.certificates.end()) {
+      continue;
+    }
+    if (old->chain_pem != certificate.chain_pem) {
+      changes.push_back(
+          fmt::format("certificates: {} has another certificate", certificate.certificate_file));
+    }
+    if (old->key_pem != certificate.key_pem && old->key_file == certificate.key_file) {
+      changes.push_back(fmt::format("certificates: {} has another key", certificate.key_file));
+    }
+  }
+}
+
 }  // namespace
 
 Json WriteSection(const Section& section, const void* owner, const Config* general) {
@@ -204,6 +242,10 @@ std::string EffectiveJson(const Config& config) {
   return EffectiveTree(config).dump(2);
 }
 
+std::string ShownJson(const Config& config) {
+  return ShownTree(config).dump(2);
+}
+
 Result<Config> ParseEffectiveConfig(std::string_view effective) {
   Diagnostics diagnostics;
   std::uint32_t file = diagnostics.AddFile("effective configuration", std::string(effective));
@@ -214,7 +256,8 @@ Result<Config> ParseEffectiveConfig(std::string_view effective) {
   Config config;
   if (document.root) {
     UnescapeTree(*document.root);
-    SettingReader(diagnostics, nullptr).ReadRoot(*document.root, config);
+    SettingReader(diagnostics, nullptr, SettingReader::Source::kEffective)
+        .ReadRoot(*document.root, config);
   }
   if (diagnostics.error_count() > 0) {
     Diagnostic first = diagnostics.Take().front();
@@ -231,7 +274,7 @@ std::string PrintEffective(const LoadedConfig& loaded) {
   };
   std::vector<Row> rows;
   std::size_t width = 0;
-  VisitLeaves(EffectiveTree(loaded.config), "", [&](const std::string& path, const Json& value) {
+  VisitLeaves(ShownTree(loaded.config), "", [&](const std::string& path, const Json& value) {
     rows.push_back(
         {fmt::format("{} = {}", path, value.dump(-1, ' ', false, Json::error_handler_t::replace)),
          OriginOf(loaded.origins, path)});
@@ -252,7 +295,9 @@ std::vector<std::string> DiffConfig(const Config& before, const Config& after) {
   if (before == after) {
     return {};
   }
-  return Differ().Compare(EffectiveTree(before), EffectiveTree(after));
+  std::vector<std::string> changes = Differ().Compare(ShownTree(before), ShownTree(after));
+  CompareContents(before, after, changes);
+  return changes;
 }
 
 bool NeedsUpgrade(const Config& before, const Config& after) {

@@ -4,6 +4,7 @@
 
 #include "common/config_check.h"
 #include "common/config_diagnostics.h"
+#include "common/config_files.h"
 #include "common/config_reader.h"
 #include "common/config_source.h"
 
@@ -16,6 +17,7 @@ std::expected<LoadedConfig, std::vector<Diagnostic>> Load(const std::optional<Js
   LoadedConfig loaded;
   if (tree) {
     SettingReader(diagnostics, &loaded.origins).ReadRoot(*tree, loaded.config);
+    ReadNamedFiles(*tree, loaded.config, diagnostics);
     CheckReferences(*tree, loaded.config, diagnostics);
     const std::string& user = loaded.config.user;
     // Of a file that is right: whether this machine is the right one for it comes after that.

@@ -76,6 +76,9 @@ Result<Config> ParseEffectiveConfig(std::string_view effective);
 // Canonical JSON of `config`; same as LoadedConfig::effective.
 std::string EffectiveJson(const Config& config);
 
+// The same for people: without the contents of files.
+std::string ShownJson(const Config& config);
+
 // INTERFACE section 2's layout: three lines each, then `2 errors, 1 warning.` Empty if there is
 // none. Ends with a newline. The caller adds its own sentence about the running configuration after
 // it.

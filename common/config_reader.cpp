@@ -69,12 +69,13 @@ void SettingReader::ReadSection(const Section& section, const JsonNode& node,
     return;
   }
   for (const JsonMember& member : node.members) {
-    if (std::ranges::find(section.settings, member.key, &Setting::key) == section.settings.end()) {
+    if (Find(section, member.key) == nullptr) {
       ReportUnknown(section, member, path);
     }
   }
   for (const Setting& setting : section.settings) {
-    const JsonNode* value = node.Find(setting.key);
+    bool known = Find(section, setting.key) != nullptr;
+    const JsonNode* value = known ? node.Find(setting.key) : nullptr;
     if (value != nullptr) {
       std::string value_path = MemberPath(path, setting.key);
       if (value->kind == JsonNode::Kind::kNull) {
@@ -97,6 +98,13 @@ void SettingReader::ReadSection(const Section& section, const JsonNode& node,
   if (section.check != nullptr) {
     section.check(*this, node, path, owner);
   }
+}
+
+const Setting* SettingReader::Find(const Section& section, std::string_view key) const {
+  auto setting = std::ranges::find(section.settings, key, &Setting::key);
+  bool known =
+      setting != section.settings.end() && (!setting->internal || source_ == Source::kEffective);
+  return known ? &*setting : nullptr;
 }
 
 void SettingReader::CheckOneOf(const Section& section, const JsonNode& node,
@@ -124,7 +132,9 @@ void SettingReader::ReportUnknown(const Section& section, const JsonMember& memb
                                   const std::string& path) {
   std::vector<std::string_view> known;
   for (const Setting& setting : section.settings) {
-    known.push_back(setting.key);
+    if (Find(section, setting.key) != nullptr) {
+      known.push_back(setting.key);
+    }
   }
   std::string suggestion;
   if (auto nearest = Nearest(member.key, known)) {

@@ -21,9 +21,12 @@ bool HasNearKey(const Section& section, const JsonNode& node,
 
 class SettingReader {
  public:
+  // What is read: a file of a user, or what EffectiveJson has written, which has internal settings.
+  enum class Source : std::uint8_t { kFile, kEffective };
   // `origins` may be null; otherwise it gets "file:line" for the path of each value.
-  SettingReader(Diagnostics& diagnostics, std::map<std::string, std::string>* origins)
-      : diagnostics_(diagnostics), origins_(origins) {}
+  SettingReader(Diagnostics& diagnostics, std::map<std::string, std::string>* origins,
+                Source source = Source::kFile)
+      : diagnostics_(diagnostics), origins_(origins), source_(source) {}
 
   // Everything in `root`. Faults go to the diagnostics; what is at fault keeps its default.
   void ReadRoot(const JsonNode& root, Config& config);
@@ -47,11 +50,14 @@ class SettingReader {
   Diagnostics& diagnostics() { return diagnostics_; }
 
  private:
+  // The row of a key; null: there is none for this source.
+  const Setting* Find(const Section& section, std::string_view key) const;
   void CheckOneOf(const Section& section, const JsonNode& node, const std::string& path);
   void ReportUnknown(const Section& section, const JsonMember& member, const std::string& path);
 
   Diagnostics& diagnostics_;
   std::map<std::string, std::string>* origins_;
+  Source source_;
 };
 
 }  // namespace tidegate

@@ -458,6 +458,7 @@ const ValueType kName{"name", &ReadText<&CheckName>, &WriteText, &NonEmptySchema
 const ValueType kUser{"user", &ReadText<&CheckUser>, &WriteText, &NonEmptySchema};
 const ValueType kPathPrefix{"path", &ReadText<&CheckPathPrefix>, &WriteText, &PathSchema};
 const ValueType kLocation{"URL or path", &ReadText<&CheckLocation>, &WriteText, &NonEmptySchema};
+const ValueType kFile{"path", &ReadText<&CheckFile>, &WriteText, &NonEmptySchema};
 const ValueType kErrorLog{"path or stream", &ReadText<&CheckErrorLog>, &WriteText, &NonEmptySchema};
 const ValueType kAccessLog{"path or stream", &ReadText<&CheckAccessLog>, &WriteText,
                            &NonEmptySchema};

@@ -23,6 +23,9 @@ Json SectionSchema(const Section& section) {
   Json properties = Json::object();
   Json required = Json::array();
   for (const Setting& setting : section.settings) {
+    if (setting.internal) {
+      continue;
+    }
     Json schema = setting.type->schema(setting);
     schema["description"] = setting.help;
     if (!setting.default_text.empty()) {

@@ -219,7 +219,21 @@ void CheckRespond(SettingReader& reader, const JsonNode& node, const std::string
   }
 }
 
+// A route cannot set what is over, or belongs to a connection, before it is known.
+void CheckRouteTimeouts(SettingReader& reader, const JsonNode& route, const std::string& path) {
+  const JsonNode* timeouts = route.Find("timeouts");
+  for (std::string_view key : {"tls_handshake", "request_head", "keepalive", "upstream_idle"}) {
+    const JsonNode* value = timeouts == nullptr ? nullptr : timeouts->Find(key);
+    if (value != nullptr) {
+      reader.Fault(*value, MemberPath(MemberPath(path, "timeouts"), key),
+                   fmt::format("\"{}\" is of connections, not of a route", key),
+                   "move it to the general \"timeouts\"");
+    }
+  }
+}
+
 void CheckRoute(SettingReader& reader, const JsonNode& node, const std::string& path, void* owner) {
+  CheckRouteTimeouts(reader, node, path);
   const auto& route = *static_cast<const RouteConfig*>(owner);
   const JsonNode* strip = node.Find("strip_prefix");
   if (strip == nullptr) {

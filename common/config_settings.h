@@ -80,6 +80,9 @@ struct Setting {
   // Where the general value is, if this one is only an exception from it.
   const void* (*inherited)(const Config& config) = nullptr;
   bool required = false;
+  // Only in what EffectiveJson writes: contents of files. No file may have it, and nobody is shown
+  // it.
+  bool internal = false;
 
   constexpr Setting OneOf(std::span<const std::string_view> words) const {
     Setting copy = *this;
@@ -112,6 +115,12 @@ struct Setting {
     return copy;
   }
 
+  constexpr Setting Internal() const {
+    Setting copy = *this;
+    copy.internal = true;
+    return copy;
+  }
+
   bool IsPresent(const void* owner) const { return present == nullptr || present(owner); }
   // For reading only; IsPresent must be true.
   const void* FieldOf(const void* owner) const { return field(const_cast<void*>(owner)); }
@@ -137,6 +146,7 @@ extern const ValueType kName;            // std::string, and so on; see config_w
 extern const ValueType kUser;
 extern const ValueType kPathPrefix;
 extern const ValueType kLocation;
+extern const ValueType kFile;
 extern const ValueType kErrorLog;
 extern const ValueType kAccessLog;
 extern const ValueType kBindAddress;      // Address

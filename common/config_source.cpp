@@ -1,23 +1,18 @@
 #include "common/config_source.h"
 
-#include <fcntl.h>
 #include <glob.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <cstdlib>
 #include <map>
-#include <system_error>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
+#include "common/file_text.h"
 #include "common/text.h"
-#include "common/unique_fd.h"
 
 namespace tidegate {
 namespace {
@@ -26,41 +21,8 @@ namespace {
 constexpr std::size_t kMaxFileBytes = 16U << 20U;
 constexpr std::size_t kMaxFiles = 1000;
 
-std::string ReasonOf(int system_errno) {
-  return std::generic_category().message(system_errno);
-}
-
-struct FileText {
-  std::string text;
-  // Which file it is, whatever it is called.
-  std::pair<dev_t, ino_t> identity;
-};
-
-Result<FileText> ReadFile(const std::string& path) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
-  if (!fd) {
-    return Fail(ErrorKind::kConfig, ReasonOf(errno));
-  }
-  struct stat status{};
-  if (::fstat(fd.get(), &status) != 0) {
-    return Fail(ErrorKind::kConfig, ReasonOf(errno));
-  }
-  FileText file{{}, {status.st_dev, status.st_ino}};
-  std::array<char, 65536> buffer{};
-  while (file.text.size() <= kMaxFileBytes) {
-    ssize_t count = ::read(fd.get(), buffer.data(), buffer.size());
-    if (count < 0 && errno == EINTR) {
-      continue;
-    }
-    if (count < 0) {
-      return Fail(ErrorKind::kConfig, ReasonOf(errno));
-    }
-    if (count == 0) {
-      return file;
-    }
-    file.text.append(buffer.data(), static_cast<std::size_t>(count));
-  }
-  return Fail(ErrorKind::kConfig, fmt::format("more than {} MiB", kMaxFileBytes >> 20U));
+bool IsMergedList(std::string_view key) {
+  return key == "routes" || key == "listeners" || key == "certificates";
 }
 
 std::string FolderOf(const std::string& name) {
@@ -138,7 +100,7 @@ class SourceReader {
   }
 
   void TakeFile(const std::string& path) {
-    auto file = ReadFile(path);
+    auto file = ReadFile(path, kMaxFileBytes);
     if (!file) {
       diagnostics_.AddError(
           path, fmt::format("cannot read the configuration: {}", file.error().detail()));
@@ -207,7 +169,7 @@ class SourceReader {
   }
 
   void IncludeFile(const JsonNode& pattern, const std::string& path) {
-    auto file = ReadFile(path);
+    auto file = ReadFile(path, kMaxFileBytes);
     if (!file) {
       diagnostics_.AddError(pattern.place, "include",
                             fmt::format("cannot read {}: {}", path, file.error().detail()));
@@ -247,7 +209,7 @@ class SourceReader {
       }
       JsonNode& first = known->value;
       std::string member_path = MemberPath(path, member.key);
-      bool list = path.empty() && (member.key == "routes" || member.key == "listeners");
+      bool list = path.empty() && IsMergedList(member.key);
       if (first.kind == JsonNode::Kind::kObject && member.value.kind == JsonNode::Kind::kObject) {
         Merge(first, std::move(member.value), member_path);
       } else if (list && first.kind == JsonNode::Kind::kArray &&

@@ -235,6 +235,13 @@ Result<std::string> CheckErrorLog(std::string_view text) {
   return CheckLog(text, kStreams);
 }
 
+Result<std::string> CheckFile(std::string_view text) {
+  if (text.empty() || text.contains('\0')) {
+    return Fail(ErrorKind::kConfig, "this is no path");
+  }
+  return std::string(text);
+}
+
 Result<std::string> CheckAccessLog(std::string_view text) {
   static constexpr std::array<std::string_view, 2> kStreams = {"stdout", "stderr"};
   return CheckLog(text, kStreams);

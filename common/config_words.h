@@ -39,6 +39,8 @@ Result<std::string> CheckHeaderValue(std::string_view text);
 Result<std::string> CheckParameterName(std::string_view text);
 // An http or https URL, or a path.
 Result<std::string> CheckLocation(std::string_view text);
+// The path of a file: any text without NUL.
+Result<std::string> CheckFile(std::string_view text);
 // "stderr" or a path with a '/'.
 Result<std::string> CheckErrorLog(std::string_view text);
 // "stdout", "stderr" or a path with a '/'.

@@ -22,6 +22,10 @@ TG_COUNTER(kConnectionsAccepted, "connections_accepted", kTotal, "downstream con
 TG_COUNTER(kConnectionsRefused, "connections_refused", kTotal,
            "downstream connections closed because their address had too many")
 TG_COUNTER(kConnectionsActive, "connections_active", kGauge, "downstream connections that are open")
+TG_COUNTER(kTlsHandshakes, "tls_handshakes", kTotal, "TLS handshakes with clients that ended well")
+TG_COUNTER(kTlsResumed, "tls_resumed", kTotal, "those of them that resumed an earlier session")
+TG_COUNTER(kTlsHandshakesFailed, "tls_handshakes_failed", kTotal,
+           "TLS handshakes with clients that failed or took too long")
 TG_COUNTER(kBytesIn, "bytes_in", kTotal, "octets read from downstream")
 TG_COUNTER(kBytesOut, "bytes_out", kTotal, "octets written downstream")
 TG_COUNTER(kTunnelsActive, "tunnels_active", kGauge, "tunnels that are open")

@@ -48,6 +48,15 @@ inline constexpr Range kWaitOrNone = Between(milliseconds(0), hours(24 * 365));
 
 inline constexpr std::array<std::string_view, 2> kAcceptWords = {"reuseport", "shared"};
 
+inline constexpr std::array<std::string_view, 2> kProfileWords = {"intermediate", "modern"};
+inline constexpr std::array kTlsSettings = {
+    Setting{"profile", &kChoice, kField<&TlsConfig::profile>, "intermediate", kAny,
+            "Which versions and ciphers, as Mozilla's guidelines name them: \"modern\" is TLS 1.3, "
+            "\"intermediate\" is 1.2 and 1.3."}
+        .OneOf(kProfileWords),
+};
+inline constexpr Section kTls{"tls", kTlsSettings};
+
 inline constexpr std::array kListenerSettings = {
     Setting{"name", &kName, kField<&ListenerConfig::name>, "", kAny,
             "What status and logs call it; by default its address."},
@@ -62,6 +71,16 @@ inline constexpr std::array kListenerSettings = {
     Setting{"trusted_proxies", &kNetworks, kField<&ListenerConfig::trusted_proxies>, "", kAny,
             "For this listener instead of the general list."}
         .Inherits([](const Config& config) -> const void* { return &config.trusted_proxies; }),
+    Setting{"tls", &kSection,
+            [](void* owner) -> void* {
+              auto& tls = static_cast<ListenerConfig*>(owner)->tls;
+              return tls ? &*tls : &tls.emplace();
+            },
+            "", kAny, "Clients speak TLS here: {} for the defaults."}
+        .Of(kTls)
+        .When([](const void* owner) {
+          return static_cast<const ListenerConfig*>(owner)->tls.has_value();
+        }),
 };
 
 void CheckListener(SettingReader& reader, const JsonNode& node, const std::string& path,
@@ -79,6 +98,48 @@ inline constexpr ListAccess kListenerList{
       return &static_cast<const Config*>(owner)->listeners[i];
     },
     [](void* element) -> std::string& { return static_cast<ListenerConfig*>(element)->name; }};
+
+// Certificates.
+
+inline constexpr std::array kKeySettings = {
+    Setting{"file", &kFile, kField<&CertificateConfig::key_file>, "", kAny,
+            "A PEM file with the private key, relative to the file that names it."}
+        .Required(),
+};
+inline constexpr Section kKey{"key", kKeySettings};
+
+inline constexpr std::array kCertificateSettings = {
+    Setting{
+        "hosts", &kHosts, kField<&CertificateConfig::hosts>, "", kAny,
+        "For which names: exact, or \"*.example.org\" for one label below; without it those that "
+        "the certificate has."}
+        .When([](const void* owner) {
+          return !static_cast<const CertificateConfig*>(owner)->hosts.empty();
+        }),
+    Setting{
+        "cert", &kFile, kField<&CertificateConfig::certificate_file>, "", kAny,
+        "A PEM file with the certificate and the chain behind it, relative to the file that names "
+        "it."}
+        .Required(),
+    Setting{"key", &kSection, &Same, "", kAny, "The private key of the certificate."}
+        .Of(kKey)
+        .Required(),
+    Setting{"chain_pem", &kBody, kField<&CertificateConfig::chain_pem>, "", kAny,
+            "What stands in \"cert\"."}
+        .Internal(),
+    Setting{"key_pem", &kBody, kField<&CertificateConfig::key_pem>, "", kAny,
+            "What stands in the file of \"key\"."}
+        .Internal(),
+};
+inline constexpr Section kCertificate{"certificate", kCertificateSettings};
+
+inline constexpr ListAccess kCertificateList{
+    [](void* owner) -> void* { return &static_cast<Config*>(owner)->certificates.emplace_back(); },
+    [](const void* owner) { return static_cast<const Config*>(owner)->certificates.size(); },
+    [](const void* owner, std::size_t i) -> const void* {
+      return &static_cast<const Config*>(owner)->certificates[i];
+    },
+    nullptr};
 
 // What is said about the client.
 
@@ -119,6 +180,8 @@ inline constexpr Section kLimits{"limits", kLimitSettings};
 // Timeouts. Each is about progress in one phase; none limits a whole exchange.
 
 inline constexpr std::array kTimeoutSettings = {
+    Setting{"tls_handshake", &kDurationOrOff, kField<&TimeoutsConfig::tls_handshake>, "10s", kWait,
+            "From the first octet of a connection to the end of its TLS handshake."},
     Setting{"request_head", &kDurationOrOff, kField<&TimeoutsConfig::request_head>, "15s", kWait,
             "From the first octet of a request to the end of its head (408)."},
     Setting{"body_idle", &kDurationOrOff, kField<&TimeoutsConfig::body_idle>, "30s", kWait,
@@ -420,6 +483,15 @@ inline constexpr std::array kRootSettings = {
         .Of(kTimeouts),
     Setting{"listeners", &kSectionList, &Same, "", kAny, "Where to accept."}.Of(kListener).In(
         kListenerList),
+    Setting{
+        "certificates", &kSectionList, &Same, "", kAny,
+        "Of all TLS listeners, chosen by the name that the client asks for; the first is for the "
+        "others."}
+        .Of(kCertificate)
+        .In(kCertificateList)
+        .When([](const void* owner) {
+          return !static_cast<const Config*>(owner)->certificates.empty();
+        }),
     Setting{"upstreams", &kSectionMap, &Same, "", kAny, "Groups of endpoints, by name."}
         .Of(kUpstream)
         .In(kUpstreamList),

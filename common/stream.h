@@ -54,6 +54,10 @@ class [[gnu::visibility("hidden")]] Stream {
   // is full or the peer has ended its side; what the kernel still had is lost then. For a peer
   // whose octets are worth nothing once it has left.
   virtual void WatchResets() = 0;
+  // From now on the end of the peer's side counts only if the peer itself has said so (kFailed
+  // otherwise): where the end is all that says that something is whole. No difference to a stream
+  // that anybody on the way can end.
+  virtual void RequireCloseNotify() {}
   // Nothing was read, and the kernel has nothing either: no octets, no end. A system call.
   virtual bool IsQuiet() const = 0;
 

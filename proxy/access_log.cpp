@@ -300,6 +300,7 @@ void AccessFormatter::Format(const AccessRecord& record, std::string& out) {
     line.String(",\"peer\":\"", client.peer);
     line.String(",\"listener\":\"", client.listener);
     line.String(",\"proto\":\"", record.protocol);
+    line.String(",\"tls\":\"", client.tls);
     line.String(",\"method\":\"", record.method);
     line.String(",\"host\":\"", record.host);
     line.String(",\"path\":\"", target);

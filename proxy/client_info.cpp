@@ -136,6 +136,7 @@ ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, std::stri
   client.listener = Interned(listener.name);
   client.trusted = IsTrusted(peer, listener.trusted_proxies);
   client.network = client.has_ip && !client.trusted ? NetworkOf(peer) : 0;
+  client.proto = listener.tls ? "https" : "http";
   return client;
 }
 

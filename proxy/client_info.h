@@ -60,6 +60,8 @@ struct ClientInfo {
   ShortText<7> port;
   // The scheme that the client used.
   std::string_view proto = "http";
+  // "TLSv1.3", once its handshake is over: static text; empty without TLS.
+  std::string_view tls;
 };
 
 // A client while its connection is served. What every request says about it is at hand, as lines

@@ -113,8 +113,10 @@ AcceptingSocket::~AcceptingSocket() {
            [](uv_handle_t* handle) { delete static_cast<Handle*>(handle->data); });
 }
 
-void AcceptingSocket::SetListener(const ListenerConfig& listener) {
+void AcceptingSocket::SetListener(const ListenerConfig& listener,
+                                  std::shared_ptr<const ServerTls> tls) {
   listener_ = listener;
+  tls_ = std::move(tls);
   sockaddr_storage local{};
   socklen_t length = sizeof(local);
   ::getsockname(handle_->fd.get(), reinterpret_cast<sockaddr*>(&local), &length);
@@ -166,8 +168,9 @@ void AcceptingSocket::AcceptAll() {
       }
     }
     last_accept_ = loop_.now();
-    starter_.StartSession(UniqueFd(fd), MakeClientInfo(reinterpret_cast<sockaddr*>(&peer),
-                                                       peer_length, port_, listener_));
+    starter_.StartSession(
+        UniqueFd(fd),
+        MakeClientInfo(reinterpret_cast<sockaddr*>(&peer), peer_length, port_, listener_), tls_);
   }
 }
 

@@ -11,6 +11,7 @@
 #include "common/config.h"
 #include "common/loop.h"
 #include "common/unique_fd.h"
+#include "proxy/net/tls_context.h"
 #include "proxy/services.h"
 #include "proxy/session.h"
 
@@ -52,7 +53,9 @@ class AcceptGate {
 // Starts a session for a connection: what the worker does with what a listener accepts.
 class SessionStarter {
  public:
-  virtual void StartSession(UniqueFd fd, ClientInfo client) = 0;
+  // `tls` is null for a listener without.
+  virtual void StartSession(UniqueFd fd, ClientInfo client,
+                            const std::shared_ptr<const ServerTls>& tls) = 0;
 
  protected:
   ~SessionStarter() = default;
@@ -72,7 +75,7 @@ class AcceptingSocket {
   unsigned slot() const { return slot_; }
   // What connections belong to, from now on. Must be called before the first Update(true);
   // `listener` outlives this or is replaced.
-  void SetListener(const ListenerConfig& listener);
+  void SetListener(const ListenerConfig& listener, std::shared_ptr<const ServerTls> tls);
   // Whether to accept, if the gate is open. Called again when the gate changes.
   void Update(bool wanted);
   // When a connection came last; 0: never.
@@ -95,6 +98,7 @@ class AcceptingSocket {
   unsigned slot_;
   // A copy: a reload replaces the configuration while a connection is being accepted.
   ListenerConfig listener_;
+  std::shared_ptr<const ServerTls> tls_;
   // As ClientInfo::port.
   std::string port_;
   TimePoint last_accept_ = 0;

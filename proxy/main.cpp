@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,7 @@
 #include "common/config_load.h"
 #include "common/log.h"
 #include "common/test_fault.h"
+#include "proxy/tls_contexts.h"
 #include "proxy/worker.h"
 
 namespace tidegate {
@@ -62,6 +64,14 @@ int Check(int fd) {
   if (!config) {
     std::fprintf(stderr, "%s\n", config.error().ToString().c_str());
     return 78;
+  }
+  auto tls = TlsContexts::Make(*config, nullptr, nullptr);
+  if (!tls) {
+    std::fprintf(stderr, "%s\n", tls.error().detail().c_str());
+    return 78;
+  }
+  for (const std::string& warning : tls->Warnings(std::time(nullptr))) {
+    std::puts(warning.c_str());
   }
   return 0;
 }

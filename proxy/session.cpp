@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/log.h"
 #include "common/socket.h"
 #include "common/timed_wait.h"
 
@@ -21,7 +22,8 @@ constexpr Duration kParkAfter = std::chrono::seconds(5);
 }  // namespace
 
 // The first request has the head timeout from the start; a kept connection may be quiet for longer.
-Session::Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo client)
+Session::Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo client,
+                 const std::shared_ptr<const ServerTls>& tls)
     : Session(services, list,
               IdleConnection{
                   .fd = std::move(fd),
@@ -29,17 +31,22 @@ Session::Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo 
                   .id = list.next_id_++,
                   .opened = services.loop.now(),
                   .quiet_until = IdleConnection::After(
-                      services.loop.now(), services.snapshot->config().timeouts.request_head)}) {
+                      services.loop.now(), services.snapshot->config().timeouts.request_head)},
+              tls) {
   services_.counters.Add(CounterId::kConnectionsAccepted);
   services_.counters.Add(CounterId::kConnectionsActive);
 }
 
+// A connection with TLS is never parked: it is more than its descriptor.
 Session::Session(Services& services, SessionList& list, IdleConnection connection)
+    : Session(services, list, std::move(connection), nullptr) {}
+
+Session::Session(Services& services, SessionList& list, IdleConnection connection,
+                 const std::shared_ptr<const ServerTls>& tls)
     : services_(services),
       list_(list),
       client_(connection.client),
-      connection_(SocketStream::Adopt(services.loop, services.buffers, std::move(connection.fd)),
-                  services.snapshot->limits()),
+      connection_(MakeStream(std::move(connection.fd), tls), services.snapshot->limits()),
       deadline_(services.loop.timers(), Bind<&Session::OnDeadline>(this)),
       id_(connection.id),
       opened_(connection.opened),
@@ -47,6 +54,37 @@ Session::Session(Services& services, SessionList& list, IdleConnection connectio
       octets_out_(connection.octets_out),
       patience_(connection.Patience(services.loop.now())) {
   list_.Add(*this);
+}
+
+std::unique_ptr<Stream> Session::MakeStream(UniqueFd fd,
+                                            const std::shared_ptr<const ServerTls>& tls) {
+  auto socket = SocketStream::Adopt(services_.loop, services_.buffers, std::move(fd));
+  if (tls == nullptr) {
+    return socket;
+  }
+  auto stream = TlsStream::Accept(services_.loop, services_.buffers, std::move(socket), tls,
+                                  services_.snapshot->config().timeouts.tls_handshake);
+  handshaking_ = stream.get();
+  return stream;
+}
+
+void Session::NoteHandshake() {
+  if (handshaking_ == nullptr) {
+    return;
+  }
+  if (handshaking_->handshake_done()) {
+    const TlsInfo info = handshaking_->info();
+    client_.tls = info.version;
+    services_.counters.Add(CounterId::kTlsHandshakes);
+    services_.counters.Add(CounterId::kTlsResumed, info.resumed ? 1 : 0);
+  } else if (const auto& error = handshaking_->handshake_error()) {
+    services_.counters.Add(CounterId::kTlsHandshakesFailed);
+    LogDebug("{}: {} on {}: {}", RowOf(error->kind()).log_name, client_.peer.view(),
+             client_.listener, error->ToString());
+  } else {
+    return;
+  }
+  handshaking_ = nullptr;
 }
 
 Session::~Session() {
@@ -72,6 +110,7 @@ Task<void> Session::ServeRequests() {
       do {
         co_await connection_.WaitForOctets();
       } while (connection_.DropEmptyLines());
+      NoteHandshake();
     }
     if (!connection_.has_octets() || connection_.aborted()) {
       // Quiet: it was the deadline that ended the wait.

@@ -7,6 +7,7 @@
 #include "common/unique_fd.h"
 #include "proxy/exchange.h"
 #include "proxy/http/h1_connection.h"
+#include "proxy/net/tls_stream.h"
 #include "proxy/parking.h"
 #include "proxy/services.h"
 
@@ -19,8 +20,10 @@ class SessionList;
 // deadlines are the head of a request, keep-alive, and the lingering close.
 class Session {
  public:
-  // A new connection: `fd` is a connected, non-blocking socket. Part of `list` while it lives.
-  Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo client);
+  // A new connection: `fd` is a connected, non-blocking socket; `tls` is null where clients speak
+  // without TLS. Part of `list` while it lives.
+  Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo client,
+          const std::shared_ptr<const ServerTls>& tls);
   // Goes on with one that was parked.
   Session(Services& services, SessionList& list, IdleConnection connection);
   Session(const Session&) = delete;
@@ -48,7 +51,12 @@ class Session {
 
  private:
   friend class SessionList;
+  Session(Services& services, SessionList& list, IdleConnection connection,
+          const std::shared_ptr<const ServerTls>& tls);
+  std::unique_ptr<Stream> MakeStream(UniqueFd fd, const std::shared_ptr<const ServerTls>& tls);
   Task<void> ServeRequests();
+  // Counts the handshake once it is over, one way or the other.
+  void NoteHandshake();
   Task<void> Linger();
   bool Park();
   void OnDeadline();
@@ -56,6 +64,8 @@ class Session {
   Services& services_;
   SessionList& list_;
   ServedClient client_;
+  // The stream of connection_ until its handshake is noted; null without TLS.
+  TlsStream* handshaking_ = nullptr;
   H1ServerConnection connection_;
   Deadline deadline_;
   std::unique_ptr<Exchange> exchange_;

@@ -6,7 +6,7 @@
 namespace tidegate {
 
 Snapshot::Snapshot(const Parts& parts, Config config, const Snapshot* previous)
-    : config_(std::move(config)), router_(config_), workers_(parts.workers) {
+    : config_(std::move(config)), router_(config_), tls_(parts.tls), workers_(parts.workers) {
   limits_.max_head_bytes = config_.limits.max_header_bytes;
   limits_.max_fields = config_.limits.max_headers;
   limits_.max_url_bytes = config_.limits.max_url_bytes;

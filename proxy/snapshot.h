@@ -9,6 +9,7 @@
 #include "proxy/access_log.h"
 #include "proxy/http/h1_decoder.h"
 #include "proxy/router.h"
+#include "proxy/tls_contexts.h"
 #include "proxy/upstream/upstream.h"
 
 namespace tidegate {
@@ -25,6 +26,8 @@ class Snapshot {
     Resolver& resolver;
     Counters& counters;
     unsigned workers = 1;
+    // Of the configuration.
+    TlsContexts tls;
   };
 
   // Upstreams of `previous` (may be null) whose configuration is the same are taken over with their
@@ -34,6 +37,7 @@ class Snapshot {
   const Config& config() const { return config_; }
   const Router& router() const { return router_; }
   const DecoderLimits& limits() const { return limits_; }
+  const TlsContexts& tls() const { return tls_; }
   // The upstream of a route whose action is ForwardAction; `route` is one of config().
   Upstream& UpstreamOf(const RouteConfig& route) const;
   // By name.
@@ -47,6 +51,7 @@ class Snapshot {
   Config config_;
   Router router_;
   DecoderLimits limits_;
+  TlsContexts tls_;
   unsigned workers_;
   std::unique_ptr<AccessFormatter> access_formatter_;
   std::map<std::string, std::shared_ptr<Upstream>> upstreams_;

@@ -103,17 +103,23 @@ Result<> Worker::Prepare(PrepareRequest request) {
   if (config->listeners.size() != request.listeners.size()) {
     return Fail(ErrorKind::kProtocol, "the number of listeners differs from the configuration's");
   }
+  const Snapshot* in_force = services_.snapshot.get();
+  auto tls = TlsContexts::Make(*config, in_force != nullptr ? &in_force->config() : nullptr,
+                               in_force != nullptr ? &in_force->tls() : nullptr);
+  if (!tls) {
+    return Fail(std::move(tls).error());
+  }
   Snapshot::Parts parts{.loop = loop_,
                         .buffers = buffers_,
                         .resolver = resolver_,
                         .counters = counters_,
-                        .workers = workers_};
+                        .workers = workers_,
+                        .tls = std::move(*tls)};
   // Until the endpoints hold what they want of it.
   std::vector<AddressMemory::Holder> offered = resolver_.memory().Offer(request.known_addresses);
   Prepared prepared;
   prepared.id = request.id;
-  prepared.snapshot =
-      std::make_shared<const Snapshot>(parts, std::move(*config), services_.snapshot.get());
+  prepared.snapshot = std::make_shared<const Snapshot>(parts, std::move(*config), in_force);
   prepared.listeners = std::move(request.listeners);
   prepared.access_log = std::move(request.access_log);
   for (ListenerSocket& socket : request.sockets) {
@@ -151,7 +157,7 @@ void Worker::Commit(std::uint64_t id) {
     listener.in_force = true;
     listener.dropped_at.reset();
     for (auto& socket : listener.sockets) {
-      socket->SetListener(config.listeners[i]);
+      socket->SetListener(config.listeners[i], services_.snapshot->tls().Of(config.listeners[i]));
     }
   }
   gate_.Configure(config.limits.max_connections, workers_);
@@ -259,7 +265,8 @@ void Worker::CheckDropped() {
   }
 }
 
-void Worker::StartSession(UniqueFd fd, ClientInfo client) {
+void Worker::StartSession(UniqueFd fd, ClientInfo client,
+                          const std::shared_ptr<const ServerTls>& tls) {
   if (!peers_.Enter(client.network)) {
     // Closed without a word: an answer would cost what the limit is to save.
     counters_.Add(CounterId::kConnectionsRefused);
@@ -270,7 +277,8 @@ void Worker::StartSession(UniqueFd fd, ClientInfo client) {
     }
     return;
   }
-  scope_.Start(RunSession(std::make_unique<Session>(services_, sessions_, std::move(fd), client)));
+  scope_.Start(
+      RunSession(std::make_unique<Session>(services_, sessions_, std::move(fd), client, tls)));
   gate_.Count(sessions_.size());
   trim_.Count(sessions_.session_count(), sessions_.parking().size());
 }

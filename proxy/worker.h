@@ -69,7 +69,8 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   void OnOrphaned() override;
   void OnAdopted() override;
 
-  void StartSession(UniqueFd fd, ClientInfo client) override;
+  void StartSession(UniqueFd fd, ClientInfo client,
+                    const std::shared_ptr<const ServerTls>& tls) override;
   void ResumeSession(IdleConnection connection) override;
   Task<void> RunSession(std::unique_ptr<Session> session);
   void ReleaseFreeLists();

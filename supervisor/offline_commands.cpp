@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "common/config_load.h"
+#include "common/control.h"
 #include "common/text.h"
 #include "supervisor/completion.h"
 #include "supervisor/invocation.h"
@@ -35,7 +36,7 @@ void PrintCheckJson(Outputs& outputs, const std::string& path, const LoadedConfi
                  {"valid", loaded != nullptr}};
   object["diagnostics"] = Json::parse(DiagnosticsJson(diagnostics), nullptr, false);
   if (print && loaded != nullptr) {
-    object["effective"] = Json::parse(loaded->effective, nullptr, false);
+    object["effective"] = Json::parse(ShownJson(loaded->config), nullptr, false);
     object["origins"] = loaded->origins;
   }
   outputs.results.Write(Dump(object));
@@ -47,21 +48,23 @@ std::string Summary(const std::string& path, const Config& config) {
                      CountOf(config.upstreams.size(), "upstream"));
 }
 
-// A worker that says nothing for so long is broken.
-constexpr Duration kWorkerPatience = std::chrono::seconds(3);
+// A worker that says nothing for so long is broken. A thousand certificates take less than a
+// second.
+constexpr Duration kVersionPatience = std::chrono::seconds(3);
+constexpr Duration kCheckPatience = std::chrono::seconds(20);
 
-Task<void> AskVersion(Loop& loop, Children& children, const Program& worker, ProbeEnd& out) {
-  SpawnRequest request{.program = &worker, .argv = {worker.path, "--version", "-v"}};
-  // It does not look at its descriptor 3.
-  auto end =
-      co_await RunProbe(loop, children, std::move(request), worker.fd.get(), kWorkerPatience);
+Task<void> RunWorker(Loop& loop, Children& children, const Program& worker,
+                     std::vector<std::string> arguments, int fd, Duration patience, ProbeEnd& out) {
+  SpawnRequest request{.program = &worker, .argv = std::move(arguments)};
+  request.argv.insert(request.argv.begin(), worker.path);
+  auto end = co_await RunProbe(loop, children, std::move(request), fd, patience);
   out = std::move(end);
   loop.Stop();
 }
 
-// What the worker that belongs to this program says of itself: its libraries are not ours. Not ok:
-// it does not, and `reason` is why.
-ProbeEnd WorkerVersion() {
+// What the worker that belongs to this program says, with `fd` as its descriptor 3 (-1: something
+// that it does not look at). Not ok: `reason` is why.
+ProbeEnd AskWorker(std::vector<std::string> arguments, Duration patience, int fd = -1) {
   ProbeEnd end;
   Result<Program> own = OpenOwnProgram();
   Result<Program> worker =
@@ -74,16 +77,50 @@ ProbeEnd WorkerVersion() {
   {
     Children children(loop);
     TaskScope scope;
-    scope.Start(AskVersion(loop, children, *worker, end));
+    scope.Start(RunWorker(loop, children, *worker, std::move(arguments),
+                          fd >= 0 ? fd : worker->fd.get(), patience, end));
     loop.Run();
     ReadyQueue::Drain();
   }
   loop.RunUntilClosed();
+  return end;
+}
+
+// Its libraries are not ours.
+ProbeEnd WorkerVersion() {
+  ProbeEnd end = AskWorker({"--version", "-v"}, kVersionPatience);
   if (end.ok && !end.output.starts_with("tidegate-worker ")) {
     end.ok = false;
-    end.reason = worker->path + " is no worker";
+    Result<Program> own = OpenOwnProgram();
+    end.reason = (own ? WorkerPathFor(own->path) : std::string("that")) + " is no worker";
   }
   return end;
+}
+
+// Whether certificates and keys fit, which only the worker knows: it has the library. What it says
+// is added to `diagnostics`; false if one of them is an error.
+bool CheckCertificates(const std::string& path, const LoadedConfig& loaded,
+                       std::vector<Diagnostic>& diagnostics) {
+  if (loaded.config.certificates.empty()) {
+    return true;
+  }
+  Result<UniqueFd> effective = MakeMemfd("configuration", loaded.effective);
+  ProbeEnd end;
+  if (effective) {
+    end = AskWorker({"--check", "3"}, kCheckPatience, effective->get());
+  } else {
+    end.reason = effective.error().ToString();
+  }
+  constexpr int kInvalid = static_cast<int>(ExitCode::kConfigInvalid);
+  const Severity severity = end.ok ? Severity::kWarning : Severity::kError;
+  std::istringstream lines(end.ok || end.exit_code == kInvalid
+                               ? end.output
+                               : "the certificates cannot be checked: " + end.reason);
+  for (std::string line; std::getline(lines, line);) {
+    diagnostics.push_back(
+        {.severity = severity, .file = path, .path = "certificates", .message = line});
+  }
+  return end.ok;
 }
 
 // `tidegate-worker 1.0.0` and a line for each library as an object; the name of one may have
@@ -127,15 +164,15 @@ ExitCode CheckCommand(const Invocation& invocation, Outputs& outputs) {
       invocation.arguments.empty() ? ConfigPathOf(invocation) : invocation.arguments.front();
   auto loaded = LoadConfig(path, ProcessEnvironment(),
                            [](const std::string& user) { return LookUpUser(user).has_value(); });
-  const std::vector<Diagnostic>& diagnostics = loaded ? loaded->warnings : loaded.error();
+  std::vector<Diagnostic> diagnostics = loaded ? loaded->warnings : loaded.error();
+  const bool valid = loaded && CheckCertificates(path, *loaded, diagnostics);
 
   if (invocation.json) {
-    PrintCheckJson(outputs, path, loaded ? &*loaded : nullptr, diagnostics,
-                   invocation.Has("print"));
-  } else if (!loaded || !invocation.quiet) {
+    PrintCheckJson(outputs, path, valid ? &*loaded : nullptr, diagnostics, invocation.Has("print"));
+  } else if (!valid || !invocation.quiet) {
     outputs.diagnostics.Write(outputs.diagnostics.PaintDiagnostics(FormatDiagnostics(diagnostics)));
   }
-  if (!loaded) {
+  if (!valid) {
     return ExitCode::kConfigInvalid;
   }
   if (!invocation.json) {

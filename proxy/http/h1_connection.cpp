@@ -77,6 +77,7 @@ void H1Connection<Role>::BecomeTunnel() {
     phase_ = Phase::kTunnel;
   }
   tunnel_ = true;
+  stream_->RequireCloseNotify();
   chunk_ready_ = false;
   framing_ = Framing::kRaw;
   write_complete_ = false;

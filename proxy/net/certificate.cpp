@@ -145,9 +145,9 @@ std::string FaultOfKey(const EVP_PKEY* key) {
   }
 }
 
-bool IsSignedWeakly(X509* leaf) {
+bool IsSignedWeakly(X509* certificate) {
   int digest = NID_undef;
-  if (X509_get_signature_info(leaf, &digest, nullptr, nullptr, nullptr) != 1) {
+  if (X509_get_signature_info(certificate, &digest, nullptr, nullptr, nullptr) != 1) {
     return false;
   }
   return digest == NID_sha1 || digest == NID_md5 || digest == NID_md5_sha1 || digest == NID_md4 ||
@@ -191,14 +191,22 @@ void CheckOrder(std::span<const OwnedX509> chain, std::vector<std::string>& faul
   ERR_clear_error();
 }
 
-void CheckLeaf(X509* leaf, std::vector<std::string>& faults) {
-  const EVP_PKEY* key = X509_get0_pubkey(leaf);
-  std::string fault = key != nullptr ? FaultOfKey(key) : "its public key cannot be read";
-  if (!fault.empty()) {
-    faults.push_back(std::move(fault));
-  }
-  if (IsSignedWeakly(leaf)) {
-    faults.emplace_back("it is signed with SHA-1 or MD5, which no client takes");
+// Of every certificate: a weak issuer would show in the first handshake only, and depends on the
+// version of OpenSSL. Who signed itself is trusted for itself or not at all.
+void CheckStrength(std::span<const OwnedX509> chain, std::vector<std::string>& faults) {
+  for (std::size_t i = 0; i < chain.size(); ++i) {
+    X509* each = chain[i].get();
+    std::string whose =
+        i == 0 ? "" : fmt::format("certificate {} of the file ({}): ", i + 1, NameOf(each));
+    const EVP_PKEY* key = X509_get0_pubkey(each);
+    std::string fault = key != nullptr ? FaultOfKey(key) : "its public key cannot be read";
+    if (!fault.empty()) {
+      faults.push_back(whose + fault);
+    }
+    bool signed_by_itself = (X509_get_extension_flags(each) & EXFLAG_SS) != 0;
+    if (IsSignedWeakly(each) && (i == 0 || !signed_by_itself)) {
+      faults.push_back(whose + "it is signed with SHA-1 or MD5, which no client takes");
+    }
   }
   ERR_clear_error();
 }
@@ -227,7 +235,7 @@ std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
   if (!chain.empty()) {
     X509* leaf = chain.front().get();
     CheckOrder(chain, found);
-    CheckLeaf(leaf, found);
+    CheckStrength(chain, found);
     if (key != nullptr && X509_check_private_key(leaf, key.get()) != 1) {
       found.emplace_back("the key belongs to another certificate");
     }

@@ -30,7 +30,7 @@ struct CertificateMaterial {
 
 struct Certificate {
   std::string name;
-  // Not all of these are valid: what a certificate may be asked for, lower case, no dot at the end.
+  // Whom it is served for, in the form of CanonicalHost. Empty: for nobody by name.
   std::vector<std::string> hosts;
   OwnedX509 leaf;
   // Without the leaf; null if it stands alone.

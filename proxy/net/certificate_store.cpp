@@ -6,7 +6,6 @@
 
 #include <fmt/format.h>
 
-#include "common/check.h"
 #include "common/text.h"
 
 namespace tidegate {
@@ -16,37 +15,12 @@ namespace {
 constexpr std::size_t kLongestName = 253;
 constexpr std::string_view kAnyLabel = "*.";
 
-// What a handshake will do with each certificate, done once before: that OpenSSL finds an issuer in
-// the chain too weak would show in the first handshake only, and to nobody but the client.
-class Rehearsal {
- public:
-  Rehearsal() : context_(SSL_CTX_new(TLS_server_method())) {
-    TG_CHECK(context_ != nullptr);
-    SSL_CTX_set_security_level(context_.get(), kTlsSecurityLevel);
-    ssl_.reset(SSL_new(context_.get()));
-    TG_CHECK(ssl_ != nullptr);
-  }
-  // OpenSSL's reason not to take it; empty: it does.
-  std::string FaultOf(const Certificate& certificate) {
-    ERR_clear_error();
-    int taken = SSL_use_cert_and_key(ssl_.get(), certificate.leaf.get(), certificate.key.get(),
-                                     certificate.chain.get(), 1);
-    return taken == 1 ? std::string() : TakeOpenSslError("it does not say why");
-  }
-
- private:
-  OwnedSslContext context_;
-  OwnedSsl ssl_;
-};
-
 }  // namespace
 
 Result<std::shared_ptr<const CertificateStore>> CertificateStore::Make(
     std::span<const CertificateMaterial> materials) {
   std::vector<std::string> faults;
   std::shared_ptr<CertificateStore> store(new CertificateStore);
-  StartOpenSsl();
-  Rehearsal rehearsal;
   if (materials.empty()) {
     faults.emplace_back("TLS needs at least one certificate");
   }
@@ -59,10 +33,6 @@ Result<std::shared_ptr<const CertificateStore>> CertificateStore::Make(
     if (certificate->hosts.empty() && &material != &materials.front()) {
       faults.push_back(
           fmt::format("{}: it names no host, so no client would get it", material.name));
-      continue;
-    }
-    if (std::string fault = rehearsal.FaultOf(*certificate); !fault.empty()) {
-      faults.push_back(fmt::format("{}: OpenSSL does not serve it: {}", material.name, fault));
       continue;
     }
     store->Add(std::move(*certificate));

@@ -33,9 +33,6 @@ using OwnedX509Stack = std::unique_ptr<STACK_OF(X509), OpenSslDeleter<&FreeCerti
 using OwnedSsl = std::unique_ptr<SSL, OpenSslDeleter<&SSL_free>>;
 using OwnedSslContext = std::unique_ptr<SSL_CTX, OpenSslDeleter<&SSL_CTX_free>>;
 
-// 112 bits: RSA from 2048 bits on, no SHA-1.
-inline constexpr int kTlsSecurityLevel = 2;
-
 // Before anything else is asked of OpenSSL: what it does must not depend on a file of the system
 // (openssl.cnf), which a worker may not read.
 inline void StartOpenSsl() {

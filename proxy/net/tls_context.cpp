@@ -21,6 +21,8 @@ constexpr const char* kCiphersOf12 =
 constexpr const char* kGroups = "X25519:P-256:P-384";
 // From OpenSSL 3.5 on; before, the name is unknown and the whole list refused.
 constexpr const char* kGroupsAfterQuantum = "X25519MLKEM768:X25519:P-256:P-384";
+// 112 bits. What it would refuse of a certificate in a handshake, ReadCertificate has refused.
+constexpr int kSecurityLevel = 2;
 
 bool SetGroups(SSL_CTX* context) {
   if (SSL_CTX_set1_groups_list(context, kGroupsAfterQuantum) == 1) {
@@ -65,7 +67,7 @@ Result<std::shared_ptr<const ServerTls>> ServerTls::Make(
 bool ServerTls::Configure(TlsProfile profile) {
   SSL_CTX* context = context_.get();
   int oldest = profile == TlsProfile::kModern ? TLS1_3_VERSION : TLS1_2_VERSION;
-  SSL_CTX_set_security_level(context, kTlsSecurityLevel);
+  SSL_CTX_set_security_level(context, kSecurityLevel);
   if (SSL_CTX_set_min_proto_version(context, oldest) != 1 ||
       SSL_CTX_set_max_proto_version(context, TLS1_3_VERSION) != 1 ||
       SSL_CTX_set_ciphersuites(context, kCiphersOf13) != 1 ||

@@ -66,7 +66,7 @@ class TlsStream final : public Stream, private StreamOwner {
   const std::optional<Error>& handshake_error() const { return handshake_error_; }
   TlsInfo info() const;
   // From now on (3) is strict, also for an end that has come already.
-  void RequireCloseNotify();
+  void RequireCloseNotify() override;
 
   static constexpr unsigned kMostEmptyRecords = 32;
   static constexpr unsigned kMostRecordsATurn = 256;

@@ -110,7 +110,7 @@ class Rig final : public SessionResumer {
                       .has_ip = true,
                       .listener = "default",
                       .port = "80"};
-    Session session(services_, list_, std::move(fd), client);
+    Session session(services_, list_, std::move(fd), client, nullptr);
     co_await session.Run();
   }
 

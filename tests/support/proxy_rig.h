@@ -125,7 +125,7 @@ class ProxyRig : public ::testing::Test, public SessionResumer {
                       .has_ip = true,
                       .listener = "default",
                       .port = "80"};
-    Session session(services, sessions, std::move(fd), client);
+    Session session(services, sessions, std::move(fd), client, nullptr);
     co_await session.Run();
   }
   void ResumeSession(IdleConnection connection) override {

@@ -36,10 +36,10 @@ TEST(ConfigEffective, EveryKindOfOddTextSurvives) {
 
 TEST(ConfigEffective, OnlyExceptionsFromTheGeneralValuesAreWritten) {
   std::string effective =
-      LoadedFrom(WithRoute(R"("path": "/x", "respond": {}, "timeouts": { "keepalive": "1s" })"))
+      LoadedFrom(WithRoute(R"("path": "/x", "respond": {}, "timeouts": { "write_idle": "1s" })"))
           .effective;
   std::size_t route = effective.find("\"routes\"");
-  EXPECT_NE(effective.find("\"keepalive\": \"1s\"", route), std::string::npos);
+  EXPECT_NE(effective.find("\"write_idle\": \"1s\"", route), std::string::npos);
   EXPECT_EQ(effective.find("body_idle", route), std::string::npos);
 }
 

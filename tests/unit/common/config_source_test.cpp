@@ -104,7 +104,7 @@ TEST_F(ConfigSource, AFolderAndAHugeFileAreRefused) {
   EXPECT_NE(Faults((folder_ / "d.json").string()).find("Is a directory"), std::string::npos);
   std::string path = Write("huge.json", "");
   ASSERT_EQ(::truncate(path.c_str(), 20 << 20), 0);
-  EXPECT_NE(Faults(path).find("more than 16 MiB"), std::string::npos);
+  EXPECT_NE(Faults(path).find("more than 16MiB"), std::string::npos);
 }
 
 TEST_F(ConfigSource, FaultsInAllIncludesAreFoundAtOnce) {

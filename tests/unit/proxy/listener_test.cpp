@@ -11,7 +11,8 @@ namespace {
 
 class ListenerTest : public ProxyRig, public SessionStarter {
  protected:
-  void StartSession(UniqueFd fd, ClientInfo client) override {
+  void StartSession(UniqueFd fd, ClientInfo client,
+                    const std::shared_ptr<const ServerTls>& /*tls*/) override {
     accepted.push_back(std::move(fd));
     clients.push_back(client);
     gate.Count(accepted.size());
@@ -24,7 +25,7 @@ class ListenerTest : public ProxyRig, public SessionStarter {
   void Listen() {
     UniqueFd copy(::dup(origin.get()));
     socket = std::make_unique<AcceptingSocket>(loop, gate, *this, std::move(copy), 3);
-    socket->SetListener(ListenerConfig{.name = "web", .bind = {}, .trusted_proxies = {}});
+    socket->SetListener(ListenerConfig{.name = "web", .bind = {}, .trusted_proxies = {}}, nullptr);
     socket->Update(wanted);
   }
   UniqueFd Dial() {

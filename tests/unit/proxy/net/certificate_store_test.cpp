@@ -73,26 +73,6 @@ TEST(CertificateStore, TellsEveryFaultOfEveryFileAtOnce) {
   EXPECT_FALSE(CertificateStore::Make({}).has_value());
 }
 
-TEST(CertificateStore, RefusesAnIssuerThatIsTooWeakForAHandshake) {
-  TestCertificate root = MakeTestCertificate({.hosts = {"root"}, .is_authority = true}, true);
-  TestCertificateWish weak_key{
-      .hosts = {"middle"}, .key = "RSA-1024", .issuer = &root, .is_authority = true};
-  TestCertificateWish weak_signature{
-      .hosts = {"middle"}, .digest = EVP_sha1(), .issuer = &root, .is_authority = true};
-  for (const TestCertificateWish& wish : {weak_key, weak_signature}) {
-    TestCertificate middle = MakeTestCertificate(wish, true);
-    TestCertificate leaf = MakeTestCertificate({.issuer = &middle}, true);
-    std::vector<CertificateMaterial> materials = {{.hosts = {},
-                                                   .name = "leaf.pem",
-                                                   .chain_pem = PemOf(leaf) + PemOf(middle),
-                                                   .key_pem = KeyPemOf(leaf)}};
-    auto store = CertificateStore::Make(materials);
-    ASSERT_FALSE(store.has_value());
-    EXPECT_TRUE(store.error().ToString().starts_with("leaf.pem: OpenSSL does not serve it: ca "))
-        << store.error().ToString();
-  }
-}
-
 TEST(CertificateStore, WarnsOfEveryCertificate) {
   auto store = StoreOf({TestMaterial({.hosts = {"a.example"}, .ends_in = 3600}, {}, "a.pem"),
                         TestMaterial({.hosts = {"b.example"}}, {}, "b.pem"),

@@ -100,6 +100,24 @@ TEST(Certificate, ThatNoClientTakesIsRefused) {
   }
 }
 
+TEST(Certificate, WithAnIssuerThatNoClientTakesIsRefused) {
+  const std::string where = "leaf.pem: certificate 2 of the file (middle): ";
+  TestCertificate root =
+      MakeTestCertificate({.hosts = {"root"}, .digest = EVP_sha1(), .is_authority = true}, true);
+  auto faults = [&](const TestCertificateWish& wish) {
+    TestCertificate middle = MakeTestCertificate(wish, true);
+    TestCertificate leaf = MakeTestCertificate({.issuer = &middle}, true);
+    return FaultsOf(Leaf(PemOf(leaf) + PemOf(middle) + PemOf(root), KeyPemOf(leaf)));
+  };
+  TestCertificateWish wish{.hosts = {"middle"}, .issuer = &root, .is_authority = true};
+  EXPECT_EQ(faults(wish), "") << "who signed itself is not judged by how";
+  wish.digest = EVP_sha1();
+  EXPECT_EQ(faults(wish), where + "it is signed with SHA-1 or MD5, which no client takes");
+  wish.digest = EVP_sha256();
+  wish.key = "RSA-1024";
+  EXPECT_EQ(faults(wish), where + "its RSA key has 1024 bits; 2048 are the least");
+}
+
 TEST(Certificate, MustNameTheHostsThatItIsGivenFor) {
   TestCertificateWish wish{.hosts = {"example.org", "*.wild.example"}};
   EXPECT_EQ(FaultsOf(TestMaterial(wish, {"example.org", "a.wild.example", "*.wild.example"})), "");

@@ -1,0 +1,26 @@
+#pragma once
+
+// The files that a configuration names and that workers cannot open: certificates and keys. What
+// they say is a part of the configuration from here on.
+
+#include <string>
+#include <string_view>
+
+#include "common/config.h"
+#include "common/config_diagnostics.h"
+#include "common/json_reader.h"
+
+namespace tidegate {
+
+// Fills in the contents of the certificates of `config`, which was read from `root`, and makes
+// their paths absolute: a relative one is relative to the file that has it. Faults: a file that
+// cannot be read or has no PEM of its kind, a key with a pass phrase. A key that everybody may read
+// is a warning. Whether certificate and key fit is the worker's to say.
+void ReadNamedFiles(const JsonNode& root, Config& config, Diagnostics& diagnostics);
+
+// The blocks of `text` whose label ends with `label` ("CERTIFICATE", "PRIVATE KEY"), from
+// "-----BEGIN" to the end of the line of "-----END" (RFC 7468), without what stands between them.
+// All of it is ASCII; a block that is not, or has no end, is left out.
+std::string PemBlocks(std::string_view text, std::string_view label);
+
+}  // namespace tidegate

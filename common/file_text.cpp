@@ -1,0 +1,52 @@
+#include "common/file_text.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <system_error>
+
+#include <fmt/format.h>
+
+#include "common/unique_fd.h"
+#include "common/units.h"
+
+namespace tidegate {
+namespace {
+
+std::string ReasonOf(int system_errno) {
+  return std::generic_category().message(system_errno);
+}
+
+}  // namespace
+
+Result<FileText> ReadFile(const std::string& path, std::size_t max_bytes) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+  if (!fd) {
+    return Fail(ErrorKind::kConfig, ReasonOf(errno));
+  }
+  struct stat status{};
+  if (::fstat(fd.get(), &status) != 0) {
+    return Fail(ErrorKind::kConfig, ReasonOf(errno));
+  }
+  FileText file{{}, {status.st_dev, status.st_ino}, status.st_mode};
+  std::array<char, 65536> buffer{};
+  while (file.text.size() <= max_bytes) {
+    ssize_t count = ::read(fd.get(), buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) {
+      continue;
+    }
+    if (count < 0) {
+      return Fail(ErrorKind::kConfig, ReasonOf(errno));
+    }
+    if (count == 0) {
+      return file;
+    }
+    file.text.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+  return Fail(ErrorKind::kConfig, "more than " + FormatSize(max_bytes));
+}
+
+}  // namespace tidegate

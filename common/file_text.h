@@ -1,0 +1,24 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include "common/result.h"
+
+namespace tidegate {
+
+struct FileText {
+  std::string text;
+  // Which file it is, whatever it is called.
+  std::pair<dev_t, ino_t> identity;
+  // Its permissions, as in st_mode.
+  mode_t mode = 0;
+};
+
+// The whole file. Error: kConfig, with the reason in words; also for more than `max_bytes`.
+Result<FileText> ReadFile(const std::string& path, std::size_t max_bytes);
+
+}  // namespace tidegate

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/config.h"
+#include "common/result.h"
+#include "proxy/net/tls_context.h"
+
+namespace tidegate {
+
+// What a configuration says about TLS towards clients, ready to be used. Listeners of one profile
+// share a context.
+class TlsContexts {
+ public:
+  // Error: kConfig, every fault of every certificate, one a line. Contexts of `previous` (may be
+  // null) are kept where nothing about them has changed, and with them what clients may resume.
+  static Result<TlsContexts> Make(const Config& config, const Config* before,
+                                  const TlsContexts* previous);
+
+  TlsContexts() = default;
+  // Null: the listener has no TLS.
+  std::shared_ptr<const ServerTls> Of(const ListenerConfig& listener) const;
+  // What is wrong with the certificates today, one text each. `now` is Unix time in seconds.
+  std::vector<std::string> Warnings(std::int64_t now) const;
+
+ private:
+  static constexpr std::size_t kProfiles = 2;
+  std::shared_ptr<const CertificateStore> certificates_;
+  std::array<std::shared_ptr<const ServerTls>, kProfiles> of_profile_;
+};
+
+}  // namespace tidegate

@@ -1,0 +1,227 @@
+"""TLS towards clients: handshakes, certificates by name, reloads, and what `check` says about certificates."""
+
+import os
+import ssl
+import subprocess
+
+import pytest
+
+from support.certificates import TlsClient, make_pair, trusting
+from support.client import request
+from support.daemon import basic
+from support.wait import until
+
+MIB = 1 << 20
+FAILED, TIMEOUT = "tls_handshake_failed", "tls_handshake_timeout"
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("certificates")
+    return {"a": make_pair(folder, "a.example"), "b": make_pair(folder, "b.example", "*.b.example", "b.example"),
+            "rsa": make_pair(folder, "a-rsa", "a.example", kind="rsa"), "next": make_pair(folder, "next", "a.example")}
+
+
+def secure(origin, *entries, tls=None, **changes):
+    """A configuration with one TLS listener."""
+    return basic(origin.address, listeners=[{"name": "web", "bind": "127.0.0.1:0", "tls": tls or {}}],
+                 certificates=list(entries), **changes)
+
+
+def open_tls(tidegate, context, name="a.example", **options):
+    return TlsClient(tidegate.addresses()[0], context, name, **options)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_requests_are_served_over_tls(launch, origin, pairs, version):
+    tidegate = launch(secure(origin, pairs["a"].entry()))
+    with open_tls(tidegate, trusting(pairs["a"], version=version, alpn=["http/1.1"])) as client:
+        assert client.sock.selected_alpn_protocol() == "http/1.1"
+        for _ in range(3):
+            assert client.get("/").status == 200
+    fields = origin.requests[0].fields
+    assert ("X-Forwarded-Proto", "https") in [tuple(field) for field in fields], fields
+    assert tidegate.logged(path="/")["tls"] == {"TLSv1_2": "TLSv1.2", "TLSv1_3": "TLSv1.3"}[version.name]
+    until(lambda: tidegate.counters()["tls_handshakes"] == 1, "one handshake counted")
+
+
+def test_large_bodies_pass_in_both_directions(launch, origin, pairs):
+    origin.handler = lambda peer, got: peer.answer(body=got.body)
+    tidegate = launch(secure(origin, pairs["a"].entry()))
+    body = os.urandom(5 * MIB)
+    with open_tls(tidegate, trusting(pairs["a"])) as client:
+        client.send(request("POST", "/", body=body))
+        assert client.response().body == body
+        assert client.get("/").status == 200
+
+
+def test_a_certificate_is_chosen_by_name(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry(), pairs["b"].entry()))
+    context = trusting(pairs["a"], pairs["b"])
+    for name, subject in (("a.example", "a.example"), ("www.b.example", "*.b.example"), ("b.example", "*.b.example"),
+                          ("A.EXAMPLE", "a.example")):
+        with open_tls(tidegate, context, name) as client:
+            assert client.subject == subject
+    context.check_hostname = False
+    for name in ("other.example", "x.www.b.example", None):
+        with open_tls(tidegate, context, name) as client:
+            assert client.subject == "a.example", "the first is for the others"
+
+
+def test_a_name_may_have_a_certificate_of_each_kind(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry(), pairs["rsa"].entry()))
+    for algorithms, pair in (("ECDHE-ECDSA-AES128-GCM-SHA256", "a"), ("ECDHE-RSA-AES128-GCM-SHA256", "rsa")):
+        context = trusting(pairs[pair], version=ssl.TLSVersion.TLSv1_2)
+        context.set_ciphers(algorithms)
+        with open_tls(tidegate, context) as client:
+            assert client.sock.cipher()[0] == algorithms
+
+
+def test_the_modern_profile_speaks_1_3_only(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry(), tls={"profile": "modern"}))
+    with open_tls(tidegate, trusting(pairs["a"])) as client:
+        assert client.sock.version() == "TLSv1.3" and client.get("/").status == 200
+    with pytest.raises(ssl.SSLError):
+        open_tls(tidegate, trusting(pairs["a"], version=ssl.TLSVersion.TLSv1_2))
+    until(lambda: tidegate.counters()["tls_handshakes_failed"] == 1, "one failed handshake counted")
+
+
+def test_what_is_no_handshake_is_closed(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry(), logging={"level": "debug"}))
+    with tidegate.connect() as client:
+        client.send(request("GET", "/"))
+        assert b"HTTP" not in client.expect_gone()
+    with pytest.raises(ssl.SSLError):
+        open_tls(tidegate, trusting(pairs["a"], alpn=["h2"]))
+    until(lambda: tidegate.counters()["tls_handshakes_failed"] == 2, "two failed handshakes counted")
+    until(lambda: tidegate.stderr.count(FAILED) == 2, "both told in the log")
+    assert "http request" in tidegate.stderr and not origin.requests
+    with open_tls(tidegate, trusting(pairs["a"])) as client:
+        assert client.get("/").status == 200
+
+
+def test_a_handshake_has_its_time(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry(), timeouts={"tls_handshake": "300ms"}, logging={"level": "debug"}))
+    with tidegate.connect() as silent, open_tls(tidegate, trusting(pairs["a"])) as client:
+        silent.expect_gone()
+        assert client.get("/").status == 200, "once it is over the time is of no consequence"
+    until(lambda: tidegate.counters()["tls_handshakes_failed"] == 1, "one failed handshake counted")
+    until(lambda: TIMEOUT in tidegate.stderr, "the log tells it")
+
+
+def test_a_session_is_resumed(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry()))
+    context = trusting(pairs["a"])
+    with open_tls(tidegate, context) as client:
+        assert client.get("/").status == 200
+        session = client.sock.session
+    with open_tls(tidegate, context, session=session) as client:
+        assert client.sock.session_reused and client.get("/").status == 200
+    until(lambda: tidegate.counters()["tls_resumed"] == 1, "one resumed handshake counted")
+
+
+def test_a_reload_brings_a_new_certificate_and_touches_no_connection(launch, origin, pairs, tmp_path):
+    cert, key = tmp_path / "site.pem", tmp_path / "site.key"
+
+    def install(pair):
+        cert.write_bytes(pair.cert.read_bytes())
+        key.write_bytes(pair.key.read_bytes())
+        key.chmod(0o600)
+    install(pairs["a"])
+    tidegate = launch(secure(origin, {"cert": str(cert), "key": {"file": str(key)}}))
+    with open_tls(tidegate, trusting(pairs["a"])) as client:
+        assert client.get("/").status == 200
+        install(pairs["next"])
+        said = tidegate.ok("reload").text
+        assert "site.pem has another certificate" in said, said
+        assert client.get("/").status == 200
+    with open_tls(tidegate, trusting(pairs["next"])) as client:
+        assert client.get("/").status == 200
+    # A broken pair keeps the old one and says so.
+    key.write_bytes(pairs["a"].key.read_bytes())
+    outcome = tidegate.cli("reload")
+    assert outcome.code != 0 and "site.pem" in outcome.text and "key" in outcome.text, outcome.text
+    with open_tls(tidegate, trusting(pairs["next"])) as client:
+        assert client.get("/").status == 200
+
+
+def test_an_upgrade_keeps_serving_over_tls(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry()))
+    context = trusting(pairs["a"])
+    with open_tls(tidegate, context) as old:
+        assert old.get("/").status == 200
+        tidegate.ok("upgrade", "--force", "--detach")
+        last = old.get("/")
+        assert last.status == 200
+        with open_tls(tidegate, context) as new:
+            assert new.get("/").status == 200
+    tidegate.wait_generations(1)
+    with open_tls(tidegate, context) as client:
+        assert client.get("/").status == 200
+
+
+def test_a_clean_close_is_announced(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry(), timeouts={"keepalive": "200ms"}))
+    context = trusting(pairs["a"])
+    with open_tls(tidegate, context) as client:
+        assert client.get("/").status == 200
+        # suppress_ragged_eofs: an end without close_notify would be an error.
+        client.sock.suppress_ragged_eofs = False
+        assert client.sock.recv(1) == b""
+
+
+def test_curl_is_served(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry()))
+    host, _, port = tidegate.addresses()[0].rpartition(":")
+    done = subprocess.run(["curl", "-sS", "--http1.1", "--cacert", pairs["a"].cert, "--resolve", f"a.example:{port}:{host}",
+                           "-o", os.devnull, "-w", "%{http_code} %{ssl_verify_result}", f"https://a.example:{port}/"],
+                          capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "200 0", done.stderr
+
+
+# What check says.
+
+def checked(tidegate, config):
+    tidegate.write(config)
+    return tidegate.cli("check", str(tidegate.config_path))
+
+
+def test_check_names_a_key_that_does_not_fit(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry()))
+    wrong = {"cert": str(pairs["a"].cert), "key": {"file": str(pairs["b"].key)}}
+    outcome = checked(tidegate, secure(origin, wrong))
+    assert outcome.code == 78 and str(pairs["a"].cert) in outcome.text and "key" in outcome.text, outcome.text
+
+
+def test_check_names_files_that_cannot_be_used(launch, origin, pairs, tmp_path):
+    tidegate = launch(secure(origin, pairs["a"].entry()))
+    secret = tmp_path / "secret.key"
+    subprocess.run(["openssl", "pkey", "-in", pairs["a"].key, "-aes256", "-passout", "pass:x", "-out", secret],
+                   check=True, capture_output=True)
+    for entry, words in (
+            ({"cert": str(tmp_path / "none.pem"), "key": {"file": str(pairs["a"].key)}}, ["none.pem", "No such file"]),
+            ({"cert": str(pairs["a"].cert), "key": {"file": str(secret)}}, ["secret.key", "pass phrase"]),
+            ({"cert": str(pairs["a"].key), "key": {"file": str(pairs["a"].key)}}, ["no certificate"]),
+            ({"cert": str(pairs["a"].cert), "key": {"file": str(pairs["a"].cert)}}, ["no private key"])):
+        outcome = checked(tidegate, secure(origin, entry))
+        assert outcome.code == 78 and all(word in outcome.text for word in words), outcome.text
+    outcome = checked(tidegate, secure(origin))
+    assert outcome.code == 78 and "TLS without a certificate" in outcome.text, outcome.text
+
+
+def test_check_warns_of_dates_and_of_keys_that_everybody_can_read(launch, origin, pairs, tmp_path):
+    tidegate = launch(secure(origin, pairs["a"].entry()))
+    soon = make_pair(tmp_path, "soon", "soon.example", valid=("-days", "3"))
+    soon.key.chmod(0o644)
+    outcome = checked(tidegate, secure(origin, soon.entry()))
+    assert outcome.code == 0 and "soon.pem" in outcome.text and "soon.key" in outcome.text, outcome.text
+
+
+def test_nobody_is_shown_a_key(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry()))
+    secret = pairs["a"].key.read_text().splitlines()[1]
+    for command in (["check", "--print"], ["check", "--print", "--json"], ["status"], ["status", "--json"]):
+        arguments = [*command, str(tidegate.config_path)] if command[0] == "check" else command
+        outcome = tidegate.cli(*arguments)
+        assert outcome.code == 0 and secret not in outcome.text and "BEGIN" not in outcome.text
+    assert secret not in tidegate.stderr

@@ -1,0 +1,140 @@
+#include "common/config_files.h"
+
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include "common/config_load.h"
+
+namespace tidegate {
+namespace {
+
+constexpr std::string_view kCert = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+constexpr std::string_view kKey = "-----BEGIN PRIVATE KEY-----\nBBBB\n-----END PRIVATE KEY-----\n";
+
+TEST(PemBlocks, AreTakenByTheirLabel) {
+  const std::string text = std::string("a comment \xc3\xa4\n") + std::string(kCert) +
+                           std::string(kKey) + "more\n" + std::string(kCert);
+  EXPECT_EQ(PemBlocks(text, "CERTIFICATE"), std::string(kCert) + std::string(kCert));
+  EXPECT_EQ(PemBlocks(text, "PRIVATE KEY"), kKey);
+  EXPECT_EQ(PemBlocks("-----BEGIN EC PARAMETERS-----\nx\n-----END EC PARAMETERS-----\n"
+                      "-----BEGIN EC PRIVATE KEY-----\ny\n-----END EC PRIVATE KEY-----\n",
+                      "PRIVATE KEY"),
+            "-----BEGIN EC PRIVATE KEY-----\ny\n-----END EC PRIVATE KEY-----\n");
+}
+
+TEST(PemBlocks, ThatAreBrokenAreLeftOut) {
+  EXPECT_EQ(PemBlocks("", "CERTIFICATE"), "");
+  EXPECT_EQ(PemBlocks("-----BEGIN ", "CERTIFICATE"), "");
+  EXPECT_EQ(PemBlocks("-----BEGIN CERTIFICATE-----\nAAAA\n", "CERTIFICATE"), "");
+  EXPECT_EQ(
+      PemBlocks("-----BEGIN CERTIFICATE-----\nA\xff\n-----END CERTIFICATE-----\n", "CERTIFICATE"),
+      "");
+  // The one that has an end is found behind one that has none.
+  EXPECT_EQ(PemBlocks("-----BEGIN X-----\n" + std::string(kCert), "CERTIFICATE"), kCert);
+}
+
+class ConfigFilesTest : public ::testing::Test {
+ protected:
+  ConfigFilesTest() {
+    char pattern[] = "/tmp/tidegate-files-XXXXXX";
+    folder = mkdtemp(pattern);
+    Write("site.pem", kCert);
+    Write("site.key", kKey);
+  }
+  ~ConfigFilesTest() override { std::filesystem::remove_all(folder); }
+
+  void Write(const std::string& name, std::string_view text, mode_t mode = 0600) const {
+    std::ofstream(folder + "/" + name) << text;
+    EXPECT_EQ(chmod((folder + "/" + name).c_str(), mode), 0);
+  }
+  // `certificates` and what else the file says, with one TLS listener.
+  auto Load(const std::string& certificates, const std::string& tls = "{}") const {
+    return LoadConfigText(folder + "/tidegate.json",
+                          R"({"listeners": [{"bind": ":443", "tls": )" + tls +
+                              R"(}], "upstream": "127.0.0.1:1", "certificates": )" + certificates +
+                              "}",
+                          {});
+  }
+  // The messages of all faults and warnings.
+  template <class Loaded>
+  static std::string MessagesOf(const Loaded& loaded) {
+    std::string all;
+    for (const Diagnostic& each : loaded ? loaded->warnings : loaded.error()) {
+      all += each.path + ": " + each.message + "\n";
+    }
+    return all;
+  }
+
+  std::string folder;
+};
+
+TEST_F(ConfigFilesTest, AreReadRelativeToTheFileThatNamesThem) {
+  auto loaded = Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}}])");
+  ASSERT_TRUE(loaded.has_value()) << MessagesOf(loaded);
+  const CertificateConfig& certificate = loaded->config.certificates.at(0);
+  EXPECT_EQ(certificate.certificate_file, folder + "/site.pem");
+  EXPECT_EQ(certificate.key_file, folder + "/site.key");
+  EXPECT_EQ(certificate.chain_pem, kCert);
+  EXPECT_EQ(certificate.key_pem, kKey);
+  EXPECT_TRUE(loaded->warnings.empty());
+}
+
+TEST_F(ConfigFilesTest, GoWithTheConfigurationAndAreShownToNobody) {
+  auto loaded = Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}}])");
+  ASSERT_TRUE(loaded.has_value()) << MessagesOf(loaded);
+  auto again = ParseEffectiveConfig(loaded->effective);
+  ASSERT_TRUE(again.has_value()) << again.error().ToString();
+  EXPECT_EQ(*again, loaded->config);
+  EXPECT_EQ(PrintEffective(*loaded).find("BBBB"), std::string::npos);
+  EXPECT_EQ(ShownJson(loaded->config).find("BBBB"), std::string::npos);
+  EXPECT_NE(loaded->effective.find("BBBB"), std::string::npos);
+}
+
+TEST_F(ConfigFilesTest, ThatHaveChangedAreAChange) {
+  auto before = Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}}])");
+  Write("site.pem", std::string(kCert) + std::string(kCert));
+  auto after = Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}}])");
+  ASSERT_TRUE(before && after);
+  EXPECT_EQ(
+      DiffConfig(before->config, after->config),
+      std::vector<std::string>{"certificates: " + folder + "/site.pem has another certificate"});
+}
+
+TEST_F(ConfigFilesTest, AreNamedWhereTheyCannotBeUsed) {
+  EXPECT_EQ(MessagesOf(Load(R"([{"cert": "none.pem", "key": {"file": "site.pem"}}])")),
+            "certificates[0].cert: none.pem: No such file or directory\n"
+            "certificates[0].key.file: site.pem: has no private key in PEM\n");
+  Write("locked.key",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nx\n-----END ENCRYPTED PRIVATE KEY-----\n");
+  EXPECT_EQ(
+      MessagesOf(Load(R"([{"cert": "site.key", "key": {"file": "locked.key"}}])")),
+      "certificates[0].cert: site.key: has no certificate in PEM\n"
+      "certificates[0].key.file: locked.key: needs a pass phrase, and nobody is there to give "
+      "it\n");
+}
+
+TEST_F(ConfigFilesTest, ThatEverybodyCanReadAreAWarning) {
+  Write("site.key", kKey, 0644);
+  auto loaded = Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}}])");
+  ASSERT_TRUE(loaded.has_value());
+  EXPECT_EQ(MessagesOf(loaded), "certificates[0].key.file: everybody can read site.key\n");
+}
+
+TEST_F(ConfigFilesTest, MustBeThereForTls) {
+  EXPECT_EQ(MessagesOf(Load("[]")), "listeners[0].tls: TLS without a certificate\n");
+  EXPECT_EQ(
+      MessagesOf(Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}, "key_pem": "x"}])")),
+      "certificates[0]: unknown key \"key_pem\"\n");
+}
+
+TEST_F(ConfigFilesTest, GivenTwiceAreAFault) {
+  const std::string one = R"({"cert": "site.pem", "key": {"file": "site.key"}})";
+  EXPECT_NE(MessagesOf(Load("[" + one + "," + one + "]")).find("is taken"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tidegate

@@ -1,0 +1,81 @@
+#include "proxy/tls_contexts.h"
+
+#include <ctime>
+
+#include <gtest/gtest.h>
+
+#include "tests/support/test_certificates.h"
+
+namespace tidegate {
+namespace {
+
+CertificateConfig Certificate(const TestCertificateWish& wish) {
+  CertificateMaterial material = TestMaterial(wish);
+  return {.certificate_file = material.name,
+          .chain_pem = material.chain_pem,
+          .key_pem = material.key_pem};
+}
+
+ListenerConfig Listener(std::optional<TlsProfile> profile) {
+  ListenerConfig listener;
+  if (profile) {
+    listener.tls = TlsConfig{.profile = *profile};
+  }
+  return listener;
+}
+
+class TlsContextsTest : public ::testing::Test {
+ protected:
+  TlsContextsTest() {
+    config.listeners = {Listener(std::nullopt), Listener(TlsProfile::kIntermediate),
+                        Listener(TlsProfile::kIntermediate), Listener(TlsProfile::kModern)};
+    config.certificates = {Certificate({})};
+  }
+
+  Config config;
+};
+
+TEST_F(TlsContextsTest, AreSharedByListenersOfOneProfile) {
+  auto contexts = TlsContexts::Make(config, nullptr, nullptr);
+  ASSERT_TRUE(contexts.has_value()) << contexts.error().ToString();
+  EXPECT_EQ(contexts->Of(config.listeners[0]), nullptr);
+  EXPECT_NE(contexts->Of(config.listeners[1]), nullptr);
+  EXPECT_EQ(contexts->Of(config.listeners[1]), contexts->Of(config.listeners[2]));
+  EXPECT_NE(contexts->Of(config.listeners[1]), contexts->Of(config.listeners[3]));
+  EXPECT_TRUE(contexts->Warnings(std::time(nullptr)).empty());
+  EXPECT_EQ(contexts->Warnings(std::time(nullptr) + 365 * 86400).size(), 1U);
+}
+
+TEST_F(TlsContextsTest, AreKeptWhileTheCertificatesAreTheSame) {
+  auto first = TlsContexts::Make(config, nullptr, nullptr);
+  ASSERT_TRUE(first.has_value());
+  Config next = config;
+  next.workers = 7;
+  auto same = TlsContexts::Make(next, &config, &*first);
+  ASSERT_TRUE(same.has_value());
+  EXPECT_EQ(same->Of(config.listeners[1]), first->Of(config.listeners[1]));
+  next.certificates.push_back(Certificate({.hosts = {"other.example"}}));
+  auto other = TlsContexts::Make(next, &config, &*first);
+  ASSERT_TRUE(other.has_value());
+  EXPECT_NE(other->Of(config.listeners[1]), first->Of(config.listeners[1]));
+}
+
+TEST_F(TlsContextsTest, AreNotThereWithoutCertificates) {
+  config.certificates.clear();
+  config.listeners.resize(1);
+  auto contexts = TlsContexts::Make(config, nullptr, nullptr);
+  ASSERT_TRUE(contexts.has_value());
+  EXPECT_EQ(contexts->Of(config.listeners[0]), nullptr);
+  EXPECT_TRUE(contexts->Warnings(std::time(nullptr)).empty());
+}
+
+TEST_F(TlsContextsTest, SayWhichCertificateIsAtFault) {
+  config.certificates[0].key_pem = KeyPemOf(MakeTestCertificate({.key = "P-384"}));
+  auto contexts = TlsContexts::Make(config, nullptr, nullptr);
+  ASSERT_FALSE(contexts.has_value());
+  EXPECT_EQ(contexts.error().kind(), ErrorKind::kConfig);
+  EXPECT_NE(contexts.error().detail().find("example.org.pem"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tidegate
