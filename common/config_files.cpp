@@ -34,9 +34,13 @@ class FileReader {
     const std::string path = ItemPath("certificates", index);
     const JsonNode* cert = item.Find("cert");
     if (auto text = Read(cert, MemberPath(path, "cert"), certificate.certificate_file)) {
-      certificate.chain_pem = PemBlocks(text->text, "CERTIFICATE");
-      if (certificate.chain_pem.empty()) {
+      auto blocks = PemBlocks(text->text, "CERTIFICATE");
+      if (!blocks) {
+        Fault(*cert, MemberPath(path, "cert"), blocks.error().detail());
+      } else if (blocks->empty()) {
         Fault(*cert, MemberPath(path, "cert"), "has no certificate in PEM");
+      } else {
+        certificate.chain_pem = std::move(*blocks);
       }
     }
     const JsonNode* key = item.Find("key");
@@ -50,7 +54,12 @@ class FileReader {
  private:
   void TakeKey(const FileText& text, const JsonNode& node, const std::string& path,
                CertificateConfig& certificate) {
-    certificate.key_pem = PemBlocks(text.text, "PRIVATE KEY");
+    auto blocks = PemBlocks(text.text, "PRIVATE KEY");
+    if (!blocks) {
+      Fault(node, path, blocks.error().detail());
+      return;
+    }
+    certificate.key_pem = std::move(*blocks);
     if (certificate.key_pem.empty()) {
       Fault(node, path, "has no private key in PEM");
     } else if (certificate.key_pem.contains("ENCRYPTED")) {
@@ -71,7 +80,7 @@ class FileReader {
         std::filesystem::path(diagnostics_.NameOf(node->place.file)).parent_path();
     std::error_code ignored;
     file = std::filesystem::absolute(folder / file, ignored).lexically_normal().string();
-    Result<FileText> text = ReadFile(file, kMaxBytes);
+    Result<FileText> text = ReadFile(file, kMaxBytes, FileKind::kRegular);
     if (!text) {
       Fault(*node, path, text.error().detail());
       return std::nullopt;
@@ -91,7 +100,7 @@ class FileReader {
 
 }  // namespace
 
-std::string PemBlocks(std::string_view text, std::string_view label) {
+Result<std::string> PemBlocks(std::string_view text, std::string_view label) {
   constexpr std::string_view kBegin = "-----BEGIN ";
   constexpr std::string_view kDashes = "-----";
   std::string blocks;
@@ -103,17 +112,19 @@ std::string PemBlocks(std::string_view text, std::string_view label) {
     text.remove_prefix(begin);
     const std::size_t label_end = text.find(kDashes, kBegin.size());
     if (label_end == std::string_view::npos) {
-      return blocks;
+      return Fail(ErrorKind::kConfig, "is cut short: a block of PEM has no end");
     }
     const std::string_view found = text.substr(kBegin.size(), label_end - kBegin.size());
     const std::string end_line = fmt::format("-----END {}-----", found);
     const std::size_t end = text.find(end_line);
     if (end == std::string_view::npos) {
-      text.remove_prefix(kBegin.size());
-      continue;
+      return Fail(ErrorKind::kConfig, "is cut short: a block of PEM has no end");
     }
     const std::string_view block = text.substr(0, end + end_line.size());
-    if (found.ends_with(label) && IsAscii(block)) {
+    if (found.ends_with(label)) {
+      if (!IsAscii(block)) {
+        return Fail(ErrorKind::kConfig, "is damaged: a block of PEM has octets that are no text");
+      }
       blocks += block;
       blocks += '\n';
     }

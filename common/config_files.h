@@ -9,6 +9,7 @@
 #include "common/config.h"
 #include "common/config_diagnostics.h"
 #include "common/json_reader.h"
+#include "common/result.h"
 
 namespace tidegate {
 
@@ -20,7 +21,8 @@ void ReadNamedFiles(const JsonNode& root, Config& config, Diagnostics& diagnosti
 
 // The blocks of `text` whose label ends with `label` ("CERTIFICATE", "PRIVATE KEY"), from
 // "-----BEGIN" to the end of the line of "-----END" (RFC 7468), without what stands between them.
-// All of it is ASCII; a block that is not, or has no end, is left out.
-std::string PemBlocks(std::string_view text, std::string_view label);
+// All of it is ASCII. Error: kConfig, where a block has no end or is no text: a file that is just
+// being written, or damaged, must not lose a part of its chain without a word.
+Result<std::string> PemBlocks(std::string_view text, std::string_view label);
 
 }  // namespace tidegate

@@ -22,14 +22,18 @@ std::string ReasonOf(int system_errno) {
 
 }  // namespace
 
-Result<FileText> ReadFile(const std::string& path, std::size_t max_bytes) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY));
+Result<FileText> ReadFile(const std::string& path, std::size_t max_bytes, FileKind kind) {
+  const bool regular = kind == FileKind::kRegular;
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | (regular ? O_NONBLOCK : 0)));
   if (!fd) {
     return Fail(ErrorKind::kConfig, ReasonOf(errno));
   }
   struct stat status{};
   if (::fstat(fd.get(), &status) != 0) {
     return Fail(ErrorKind::kConfig, ReasonOf(errno));
+  }
+  if (regular && !S_ISREG(status.st_mode)) {
+    return Fail(ErrorKind::kConfig, S_ISDIR(status.st_mode) ? ReasonOf(EISDIR) : "no regular file");
   }
   FileText file{{}, {status.st_dev, status.st_ino}, status.st_mode};
   std::array<char, 65536> buffer{};

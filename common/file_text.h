@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -18,7 +19,11 @@ struct FileText {
   mode_t mode = 0;
 };
 
+// What may be read: also a pipe, which somebody must write to, or nothing that may keep us waiting.
+enum class FileKind : std::uint8_t { kAny, kRegular };
+
 // The whole file. Error: kConfig, with the reason in words; also for more than `max_bytes`.
-Result<FileText> ReadFile(const std::string& path, std::size_t max_bytes);
+Result<FileText> ReadFile(const std::string& path, std::size_t max_bytes,
+                          FileKind kind = FileKind::kAny);
 
 }  // namespace tidegate

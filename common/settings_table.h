@@ -181,7 +181,12 @@ inline constexpr Section kLimits{"limits", kLimitSettings};
 
 inline constexpr std::array kTimeoutSettings = {
     Setting{"tls_handshake", &kDurationOrOff, kField<&TimeoutsConfig::tls_handshake>, "10s", kWait,
-            "From the first octet of a connection to the end of its TLS handshake."},
+            "From the accept of a connection to the end of its TLS handshake."}
+        .When([](const void* owner) {
+          // Not written at its default: an older image, which we may go back to, does not know it.
+          const auto& timeouts = *static_cast<const TimeoutsConfig*>(owner);
+          return timeouts.tls_handshake != TimeoutsConfig().tls_handshake;
+        }),
     Setting{"request_head", &kDurationOrOff, kField<&TimeoutsConfig::request_head>, "15s", kWait,
             "From the first octet of a request to the end of its head (408)."},
     Setting{"body_idle", &kDurationOrOff, kField<&TimeoutsConfig::body_idle>, "30s", kWait,

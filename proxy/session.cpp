@@ -68,25 +68,6 @@ std::unique_ptr<Stream> Session::MakeStream(UniqueFd fd,
   return stream;
 }
 
-void Session::NoteHandshake() {
-  if (handshaking_ == nullptr) {
-    return;
-  }
-  if (handshaking_->handshake_done()) {
-    const TlsInfo info = handshaking_->info();
-    client_.tls = info.version;
-    services_.counters.Add(CounterId::kTlsHandshakes);
-    services_.counters.Add(CounterId::kTlsResumed, info.resumed ? 1 : 0);
-  } else if (const auto& error = handshaking_->handshake_error()) {
-    services_.counters.Add(CounterId::kTlsHandshakesFailed);
-    LogDebug("{}: {} on {}: {}", RowOf(error->kind()).log_name, client_.peer.view(),
-             client_.listener, error->ToString());
-  } else {
-    return;
-  }
-  handshaking_ = nullptr;
-}
-
 Session::~Session() {
   if (state_ != State::kParked) {
     services_.counters.Subtract(CounterId::kConnectionsActive);
@@ -95,10 +76,33 @@ Session::~Session() {
 }
 
 Task<void> Session::Run() {
+  if (handshaking_ != nullptr) {
+    co_await AwaitHandshake();
+  }
   co_await ServeRequests();
   if (state_ != State::kParked && !connection_.aborted()) {
     co_await Linger();
   }
+}
+
+Task<void> Session::AwaitHandshake() {
+  while (!handshaking_->handshake_done() && connection_.quiet()) {
+    co_await connection_.WaitForAnything();
+  }
+  TlsStream& stream = *std::exchange(handshaking_, nullptr);
+  if (stream.handshake_done()) {
+    const TlsInfo info = stream.info();
+    client_.tls = info.version;
+    services_.counters.Add(CounterId::kTlsHandshakes);
+    services_.counters.Add(CounterId::kTlsResumed, info.resumed ? 1 : 0);
+    // The time for the first request begins here.
+    patience_ = services_.snapshot->config().timeouts.request_head;
+    co_return;
+  }
+  services_.counters.Add(CounterId::kTlsHandshakesFailed);
+  const Error error = stream.handshake_error().value_or(Error(ErrorKind::kTlsHandshakeFailed));
+  LogDebug("{}: {} on {}: {}", RowOf(error.kind()).log_name, client_.peer.view(), client_.listener,
+           error.ToString());
 }
 
 Task<void> Session::ServeRequests() {
@@ -110,7 +114,6 @@ Task<void> Session::ServeRequests() {
       do {
         co_await connection_.WaitForOctets();
       } while (connection_.DropEmptyLines());
-      NoteHandshake();
     }
     if (!connection_.has_octets() || connection_.aborted()) {
       // Quiet: it was the deadline that ended the wait.

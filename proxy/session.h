@@ -55,8 +55,8 @@ class Session {
           const std::shared_ptr<const ServerTls>& tls);
   std::unique_ptr<Stream> MakeStream(UniqueFd fd, const std::shared_ptr<const ServerTls>& tls);
   Task<void> ServeRequests();
-  // Counts the handshake once it is over, one way or the other.
-  void NoteHandshake();
+  // Until the handshake is over, one way or the other: its own deadline is the stream's.
+  Task<void> AwaitHandshake();
   Task<void> Linger();
   bool Park();
   void OnDeadline();
@@ -64,7 +64,7 @@ class Session {
   Services& services_;
   SessionList& list_;
   ServedClient client_;
-  // The stream of connection_ until its handshake is noted; null without TLS.
+  // The stream of connection_ until its handshake is over; null without TLS.
   TlsStream* handshaking_ = nullptr;
   H1ServerConnection connection_;
   Deadline deadline_;

@@ -1,6 +1,9 @@
 #include "proxy/tls_contexts.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "common/check.h"
 
 namespace tidegate {
 namespace {
@@ -25,6 +28,11 @@ Result<std::shared_ptr<const CertificateStore>> MakeStore(const Config& config) 
 Result<TlsContexts> TlsContexts::Make(const Config& config, const Config* before,
                                       const TlsContexts* previous) {
   TlsContexts contexts;
+  const bool wanted = std::ranges::any_of(
+      config.listeners, [](const ListenerConfig& listener) { return listener.tls.has_value(); });
+  if (wanted && config.certificates.empty()) {
+    return Fail(ErrorKind::kConfig, "TLS without a certificate");
+  }
   if (config.certificates.empty()) {
     return contexts;
   }
@@ -53,7 +61,13 @@ Result<TlsContexts> TlsContexts::Make(const Config& config, const Config* before
 }
 
 std::shared_ptr<const ServerTls> TlsContexts::Of(const ListenerConfig& listener) const {
-  return listener.tls ? of_profile_[IndexOf(listener.tls->profile)] : nullptr;
+  if (!listener.tls) {
+    return nullptr;
+  }
+  const auto& context = of_profile_[IndexOf(listener.tls->profile)];
+  // Never plain text where TLS was asked for.
+  TG_CHECK(context != nullptr);
+  return context;
 }
 
 std::vector<std::string> TlsContexts::Warnings(std::int64_t now) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <ctime>
 #include <utility>
 
 #include <fmt/format.h>
@@ -141,6 +142,11 @@ void Worker::Commit(std::uint64_t id) {
   services_.snapshot = std::move(prepared.snapshot);
   const Config& config = services_.snapshot->config();
   services_.snapshot->PutInForce();
+  if (slot_ == 0) {
+    for (const std::string& warning : services_.snapshot->tls().Warnings(std::time(nullptr))) {
+      LogWarn("{}", warning);
+    }
+  }
   SetErrorLogLevel(config.logging.level);
   log_level_deadline_.Disarm();
   if (!config.logging.access) {

@@ -80,9 +80,11 @@ std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfiguration(const Run
   return loaded;
 }
 
-Result<ActiveConfigPtr> Activate(Config config) {
+namespace {
+
+Result<ActiveConfigPtr> ActivateAs(Config config, std::string effective) {
   auto active = std::make_shared<ActiveConfig>();
-  active->effective = EffectiveJson(config);
+  active->effective = std::move(effective);
   active->config = std::move(config);
   active->loaded = UnixTime();
   Result<UniqueFd> memfd = MakeMemfd("tidegate-config", active->effective);
@@ -91,6 +93,21 @@ Result<ActiveConfigPtr> Activate(Config config) {
   }
   active->memfd = std::move(*memfd);
   return active;
+}
+
+}  // namespace
+
+Result<ActiveConfigPtr> Activate(Config config) {
+  std::string effective = EffectiveJson(config);
+  return ActivateAs(std::move(config), std::move(effective));
+}
+
+Result<ActiveConfigPtr> ActivateText(std::string effective) {
+  Result<Config> config = ParseEffectiveConfig(effective);
+  if (!config) {
+    return Fail(std::move(config).error());
+  }
+  return ActivateAs(std::move(*config), std::move(effective));
 }
 
 unsigned WorkerCountOf(const Config& config) {

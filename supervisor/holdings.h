@@ -98,6 +98,9 @@ struct Holdings {
 std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfiguration(const RunOptions& options);
 // For what a generation gets. Error: kSystem.
 Result<ActiveConfigPtr> Activate(Config config);
+// The same for an effective text that another image has written, which is kept octet for octet:
+// that image may get it back, and does not know what we would add. Also kConfig.
+Result<ActiveConfigPtr> ActivateText(std::string effective);
 // How many workers `config` means.
 unsigned WorkerCountOf(const Config& config);
 // Whom workers run as: nobody else unless we are root. Without a `user`, root takes "tidegate", or

@@ -96,11 +96,18 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
   narrator.Begin("prepare", 0);
   auto prepared = co_await generation.Prepare(*config, (*config)->config.upgrade.ready_timeout);
   Result<> listening;
-  if (prepared) {
+  if (prepared && holdings.stopping) {
+    listening = Fail(ErrorKind::kShutdown, "the supervisor is stopping");
+  } else if (prepared) {
     listening = holdings.listeners.Listen();
   }
   if (!prepared || !listening) {
     std::string reason = prepared ? listening.error().ToString() : generation.failure().reason;
+    if (!prepared && !generation.failure().diagnostics.empty()) {
+      // A reload by signal has nobody else to tell it to.
+      const std::string& diagnostics = generation.failure().diagnostics;
+      reason += ": " + diagnostics.substr(0, diagnostics.find_last_not_of('\n') + 1);
+    }
     if (prepared) {
       generation.Abandon();
     }

@@ -30,11 +30,7 @@ json SaveConfig(const ActiveConfig& config) {
 
 // Throws nothing but json's own.
 Result<ActiveConfigPtr> RestoreConfig(const json& saved) {
-  Result<Config> config = ParseEffectiveConfig(saved.at("effective").get<std::string>());
-  if (!config) {
-    return Fail(config.error());
-  }
-  Result<ActiveConfigPtr> active = Activate(std::move(*config));
+  Result<ActiveConfigPtr> active = ActivateText(saved.at("effective").get<std::string>());
   if (active) {
     const_cast<ActiveConfig&>(**active).loaded = saved.at("loaded").get<double>();
   }

@@ -177,12 +177,8 @@ Task<void> Flush(Holdings& holdings) {
 
 Plan PlanFrom(const json& upgrade) {
   Plan plan;
-  Result<Config> config = ParseEffectiveConfig(TextOf(upgrade, "config"));
-  if (config) {
-    Result<ActiveConfigPtr> active = Activate(std::move(*config));
-    if (active) {
-      plan.config = *active;
-    }
+  if (Result<ActiveConfigPtr> active = ActivateText(TextOf(upgrade, "config"))) {
+    plan.config = *active;
   }
   plan.changes = upgrade.value("changes", std::vector<std::string>());
   plan.supervisor_program =

@@ -160,6 +160,12 @@ bool H1Connection<Role>::Pump() {
 }
 
 template <class Role>
+bool H1Connection<Role>::PollAnything() {
+  waiting_for_ = WaitingFor::kAnything;
+  return !quiet();
+}
+
+template <class Role>
 bool H1Connection<Role>::PollOctets() {
   waiting_for_ = WaitingFor::kOctets;
   return !quiet();
@@ -234,6 +240,9 @@ void H1Connection<Role>::OnReadable() {
   }
   bool ready = false;
   switch (waiting_for_) {
+    case WaitingFor::kAnything:
+      ready = true;
+      break;
     case WaitingFor::kOctets:
       ready = PollOctets();
       break;

@@ -37,7 +37,7 @@ class H1Connection : public Role, protected StreamOwner {
 
  protected:
   enum class Phase : std::uint8_t { kBetween, kHead, kBody, kComplete, kTunnel, kFailed };
-  enum class WaitingFor : std::uint8_t { kOctets, kHead, kBody };
+  enum class WaitingFor : std::uint8_t { kAnything, kOctets, kHead, kBody };
   enum class Framing : std::uint8_t { kNone, kLength, kChunked, kRaw };
 
   H1Connection(std::unique_ptr<Stream> stream, H1Decoder decoder);
@@ -54,6 +54,7 @@ class H1Connection : public Role, protected StreamOwner {
   // Whether the head, or the reason why there is none, is there.
   bool PollHeadOctets();
   Result<> TakeHeadOctets();
+  bool PollAnything();
   bool PollOctets();
   // Decodes until there is a head, a chunk, an end or an error. False: more octets are needed.
   bool Pump();
@@ -102,6 +103,12 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
     void await_suspend(std::coroutine_handle<> waiter) { connection.reader_.Set(waiter); }
     void await_resume() const noexcept {}
   };
+  struct AnythingAwaiter {
+    H1ServerConnection& connection;
+    bool await_ready() { return connection.PollAnything(); }
+    void await_suspend(std::coroutine_handle<> waiter) { connection.reader_.Set(waiter); }
+    void await_resume() const noexcept {}
+  };
   struct HeadAwaiter {
     H1ServerConnection& connection;
     bool await_ready() { return connection.PollHeadOctets(); }
@@ -109,6 +116,8 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
     Result<> await_resume() { return connection.TakeHeadOctets(); }
   };
 
+  // Waits until the stream has anything to tell: a handshake that is over brings no octets.
+  AnythingAwaiter WaitForAnything() { return {*this}; }
   // Waits, holding nothing, until there are octets of a request, the client has ended, or reading
   // was interrupted.
   OctetsAwaiter WaitForOctets() { return {*this}; }

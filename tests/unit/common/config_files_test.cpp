@@ -18,23 +18,26 @@ constexpr std::string_view kKey = "-----BEGIN PRIVATE KEY-----\nBBBB\n-----END P
 TEST(PemBlocks, AreTakenByTheirLabel) {
   const std::string text = std::string("a comment \xc3\xa4\n") + std::string(kCert) +
                            std::string(kKey) + "more\n" + std::string(kCert);
-  EXPECT_EQ(PemBlocks(text, "CERTIFICATE"), std::string(kCert) + std::string(kCert));
-  EXPECT_EQ(PemBlocks(text, "PRIVATE KEY"), kKey);
-  EXPECT_EQ(PemBlocks("-----BEGIN EC PARAMETERS-----\nx\n-----END EC PARAMETERS-----\n"
-                      "-----BEGIN EC PRIVATE KEY-----\ny\n-----END EC PRIVATE KEY-----\n",
-                      "PRIVATE KEY"),
+  EXPECT_EQ(*PemBlocks(text, "CERTIFICATE"), std::string(kCert) + std::string(kCert));
+  EXPECT_EQ(*PemBlocks(text, "PRIVATE KEY"), kKey);
+  EXPECT_EQ(*PemBlocks("-----BEGIN EC PARAMETERS-----\nx\n-----END EC PARAMETERS-----\n"
+                       "-----BEGIN EC PRIVATE KEY-----\ny\n-----END EC PRIVATE KEY-----\n",
+                       "PRIVATE KEY"),
             "-----BEGIN EC PRIVATE KEY-----\ny\n-----END EC PRIVATE KEY-----\n");
 }
 
-TEST(PemBlocks, ThatAreBrokenAreLeftOut) {
-  EXPECT_EQ(PemBlocks("", "CERTIFICATE"), "");
-  EXPECT_EQ(PemBlocks("-----BEGIN ", "CERTIFICATE"), "");
-  EXPECT_EQ(PemBlocks("-----BEGIN CERTIFICATE-----\nAAAA\n", "CERTIFICATE"), "");
+TEST(PemBlocks, ThatAreBrokenAreFaults) {
+  EXPECT_EQ(*PemBlocks("", "CERTIFICATE"), "");
+  for (const std::string& text :
+       {std::string("-----BEGIN "), std::string("-----BEGIN CERTIFICATE-----\nAAAA\n"),
+        std::string(kCert) + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTI",
+        std::string("-----BEGIN CERTIFICATE-----\nA\xff\n-----END CERTIFICATE-----\n")}) {
+    EXPECT_FALSE(PemBlocks(text, "CERTIFICATE").has_value()) << text;
+  }
+  // Of no interest here, as long as it has an end.
   EXPECT_EQ(
-      PemBlocks("-----BEGIN CERTIFICATE-----\nA\xff\n-----END CERTIFICATE-----\n", "CERTIFICATE"),
-      "");
-  // The one that has an end is found behind one that has none.
-  EXPECT_EQ(PemBlocks("-----BEGIN X-----\n" + std::string(kCert), "CERTIFICATE"), kCert);
+      *PemBlocks("-----BEGIN X-----\n\xff-----END X-----\n" + std::string(kCert), "CERTIFICATE"),
+      kCert);
 }
 
 class ConfigFilesTest : public ::testing::Test {

@@ -41,5 +41,13 @@ TEST_F(FileTextTest, SaysWhyThereIsNone) {
   EXPECT_EQ(ReadFile(path, 8).error().detail(), "more than 8B");
 }
 
+TEST_F(FileTextTest, IsNotWaitedForWhereOnlyAFileWillDo) {
+  const std::string pipe = folder + "/pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(ReadFile(pipe, 10, FileKind::kRegular).error().detail(), "no regular file");
+  EXPECT_EQ(ReadFile(folder, 10, FileKind::kRegular).error().detail(), "Is a directory");
+  EXPECT_EQ(ReadFile(path, 10, FileKind::kRegular)->text, "some text");
+}
+
 }  // namespace
 }  // namespace tidegate
