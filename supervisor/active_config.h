@@ -13,7 +13,7 @@ namespace tidegate {
 
 struct ActiveConfig {
   Config config;
-  // Canonical JSON; EffectiveJson(config).
+  // What `config` was read from: EffectiveJson of the image that made it, this one or another.
   std::string effective;
   // Sealed, holds `effective`.
   UniqueFd memfd;

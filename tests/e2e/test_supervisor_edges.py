@@ -38,6 +38,10 @@ def descriptors(pid):
     return links
 
 
+def links_to(pid, name):
+    return sum(name in link for link in descriptors(pid))
+
+
 def test_a_stop_in_the_preflight_stops_and_leaves_nothing(launch, origin):
     gate = slow(origin, 3)
     tidegate = launch(basic(origin.address))
@@ -170,3 +174,21 @@ def test_an_orphan_that_makes_no_sense_does_not_keep_a_supervisor_from_starting(
     listeners[0].shutdown(socket.SHUT_RDWR)
     listeners[0].close()
     until(lambda: tidegate.cli("status").code == 0, "the place beside the socket to be free")
+
+
+def test_a_stop_while_workers_prepare_a_reload_refuses_the_reload(launch, origin):
+    """The answer of a worker that was asleep comes when nobody wants it any more."""
+    tidegate = launch(basic(origin.address))
+    worker = tidegate.workers()[0]
+    tidegate.change(limits={"max_headers": 77})
+    os.kill(worker, signal.SIGSTOP)
+    outcomes = []
+    thread = threading.Thread(target=lambda: outcomes.append(tidegate.cli("reload")))
+    thread.start()
+    until(lambda: links_to(tidegate.pid, "tidegate-config") == 2, "the reload to have made its configuration")
+    tidegate.signal(signal.SIGTERM)
+    until(lambda: any("STOPPING=1" in line for line in tidegate.notify.lines()), "the stop to begin")
+    os.kill(worker, signal.SIGCONT)
+    thread.join()
+    assert tidegate.wait_exit() == 0, tidegate.stderr
+    assert outcomes[0].code == 1 and "the supervisor is stopping" in outcomes[0].text, outcomes[0].text

@@ -1,0 +1,49 @@
+#include "supervisor/holdings.h"
+
+#include <gtest/gtest.h>
+
+#include "common/config_load.h"
+#include "common/control.h"
+
+namespace tidegate {
+namespace {
+
+Config Loaded() {
+  auto loaded =
+      LoadConfigText("test.json", R"({"listen": "127.0.0.1:0", "upstream": "127.0.0.1:3000"})", {});
+  EXPECT_TRUE(loaded.has_value());
+  return loaded->config;
+}
+
+TEST(ActiveConfig, OfAnotherImageKeepsItsTextOctetForOctet) {
+  // What we write all keys into, an older image writes less into.
+  std::string theirs = EffectiveJson(Loaded());
+  std::size_t at = theirs.find("\"max_headers\"");
+  ASSERT_NE(at, std::string::npos);
+  std::size_t begin = theirs.rfind('\n', at);
+  theirs.erase(begin, theirs.find('\n', at) - begin);
+  theirs += "\n ";
+
+  auto active = ActivateText(theirs);
+  ASSERT_TRUE(active.has_value()) << active.error().ToString();
+  EXPECT_EQ((*active)->effective, theirs);
+  EXPECT_EQ(*ReadMemfd((*active)->memfd.get()), theirs) << "workers get it, too";
+  EXPECT_EQ((*active)->config.limits.max_headers, Loaded().limits.max_headers);
+}
+
+TEST(ActiveConfig, OfAnotherImageMustBeUnderstood) {
+  auto active = ActivateText(R"({"listeners": [], "of_later": 1})");
+  ASSERT_FALSE(active.has_value());
+  EXPECT_EQ(active.error().kind(), ErrorKind::kConfig);
+}
+
+TEST(ActiveConfig, HasNoSettingOfALaterVersionAtItsDefault) {
+  // An older image refuses the key.
+  Config config = Loaded();
+  EXPECT_EQ(EffectiveJson(config).find("tls_handshake"), std::string::npos);
+  config.timeouts.tls_handshake = std::chrono::seconds(4);
+  EXPECT_NE(EffectiveJson(config).find("\"tls_handshake\": \"4s\""), std::string::npos);
+}
+
+}  // namespace
+}  // namespace tidegate
