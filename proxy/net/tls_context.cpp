@@ -78,7 +78,9 @@ bool ServerTls::Configure(TlsProfile profile) {
   SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
                                    SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   // No buffers for a connection that is idle. The chain is served as it was given.
-  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN);
+  // A write that must be repeated is repeated with the same octets from another place.
+  SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN |
+                                SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   // Sessions are resumed by tickets, sealed with the context's own key: workers would not share a
   // cache. No early data: what is replayed there is a request.
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);

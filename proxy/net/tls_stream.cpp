@@ -62,7 +62,7 @@ void TlsStream::Close(bool reset) {
   handshake_deadline_.Disarm();
   next_turn_.Disarm();
   posted_.TakeBack();
-  plain_left_ = 0;
+  ForgetUnsealed();
   broken_ = true;
   write_pending_ = inner_pending_ = false;
   tell_readable_ = tell_written_ = false;
@@ -176,7 +176,7 @@ void TlsStream::Fail(std::string reason) {
   tell_readable_ = true;
   tell_written_ = tell_written_ || write_pending_;
   write_pending_ = false;
-  plain_left_ = 0;
+  ForgetUnsealed();
   // After the alert.
   write_shut_ = true;
 }

@@ -1,15 +1,16 @@
 #pragma once
 
 // TLS over any Stream, the server's side. Octets of the stream below are decrypted where they lie,
-// into a buffer that is held while something is in it; what is written becomes records that go down
-// in one write. So it makes the system calls that the stream below would make alone.
+// into a buffer that is held while something is in it; what is written becomes records, and those
+// of one write go down together.
 //
 // Beyond what a Stream promises:
 //
 //   1. Until the handshake is done readable() is empty; what is written meanwhile waits for it
 //   (kPending). OnReadable is called once when it is done, also if nothing has come with it.
 //   2. A handshake that fails, or is not done in time, is ReadState::kFailed with
-//   handshake_error(); the alert has been written by then, and our side ended.
+//   handshake_error(). After a failure the alert is on its way and our side ends after it; a
+//   timeout says nothing.
 //   3. The end of the connection without a close_notify is kEnded: the length of a request never
 //   depends on it, and most clients end so. Inside a record it is kFailed. Where the end is all
 //   that says that something is whole (a tunnel), RequireCloseNotify makes it kFailed: anybody on
@@ -113,9 +114,15 @@ class TlsStream final : public Stream, private StreamOwner {
   // Seals what it may of the owner's write, and writes all that is sealed.
   void Send();
   void Seal();
+  bool SealRecord(std::span<const char> record);
   void SealCloseNotify();
   std::span<const char> TakePlain(std::span<char> gathered);
   void LoseWriteSide();
+  bool HasUnsealed() const { return plain_left_ > 0 || !unsealed_.empty(); }
+  void ForgetUnsealed() {
+    plain_left_ = 0;
+    unsealed_.clear();
+  }
   void Fail(std::string reason);
   void Tell();
 
@@ -131,10 +138,13 @@ class TlsStream final : public Stream, private StreamOwner {
   Deadline next_turn_;
   PostedCallback posted_;
   std::optional<Error> handshake_error_;
-  // What of the owner's write is not sealed.
+  // What of the owner's write is not sealed: first unsealed_, then what lies in plain_.
   std::array<uv_buf_t, kMaxBuffers> plain_{};
   std::size_t plain_at_ = 0;
   std::size_t plain_left_ = 0;
+  // A record that OpenSSL takes only once it has read the rest of something: it wants the same
+  // octets again.
+  std::string unsealed_;
   // The loop's turn that records_ counts in.
   std::uint64_t turn_ = 0;
   unsigned records_ = 0;

@@ -37,12 +37,12 @@ Stream::WriteStatus TlsStream::Write(std::span<const uv_buf_t> buffers) {
   if (write_error_) {
     return WriteStatus::kFailed;
   }
-  write_pending_ = plain_left_ > 0 || inner_pending_;
+  write_pending_ = HasUnsealed() || inner_pending_;
   return write_pending_ ? WriteStatus::kPending : WriteStatus::kDone;
 }
 
 std::size_t TlsStream::unwritten() const {
-  return write_pending_ ? plain_left_ + inner_->unwritten() : 0;
+  return write_pending_ ? unsealed_.size() + plain_left_ + inner_->unwritten() : 0;
 }
 
 void TlsStream::ShutdownWrite() {
@@ -78,7 +78,7 @@ void TlsStream::Send() {
         return;
     }
   }
-  if (inner_pending_ || plain_left_ > 0) {
+  if (inner_pending_ || HasUnsealed()) {
     return;
   }
   if (write_shut_ && !inner_shut_) {
@@ -93,7 +93,7 @@ void TlsStream::Send() {
 void TlsStream::LoseWriteSide() {
   inner_pending_ = false;
   output_.Release();
-  plain_left_ = 0;
+  ForgetUnsealed();
   if (!write_error_) {
     write_error_ = inner_->write_error();
   }
@@ -105,8 +105,14 @@ void TlsStream::LoseWriteSide() {
 }
 
 void TlsStream::Seal() {
-  if (plain_left_ == 0 || !handshake_done_ || broken_) {
+  if (!HasUnsealed() || !handshake_done_ || broken_) {
     return;
+  }
+  if (!unsealed_.empty()) {
+    std::string again = std::exchange(unsealed_, {});
+    if (!SealRecord(again)) {
+      return;
+    }
   }
   std::size_t portion = std::min(plain_left_, kMostSealed);
   std::size_t rest = plain_left_ - portion;
@@ -114,18 +120,33 @@ void TlsStream::Seal() {
   while (plain_left_ > rest) {
     std::array<char, kRecordBytes> gathered;
     std::span<const char> record = TakePlain(gathered);
-    ERR_clear_error();
-    std::size_t written = 0;
-    if (SSL_write_ex(ssl_.get(), record.data(), record.size(), &written) != 1) {
-      Fail(TakeOpenSslError("TLS failed"));
+    if (!SealRecord(record)) {
       return;
     }
   }
 }
 
+// False: it was not, for now or for ever.
+bool TlsStream::SealRecord(std::span<const char> record) {
+  ERR_clear_error();
+  std::size_t written = 0;
+  int result = SSL_write_ex(ssl_.get(), record.data(), record.size(), &written);
+  if (result == 1) {
+    return true;
+  }
+  if (SSL_get_error(ssl_.get(), result) == SSL_ERROR_WANT_READ) {
+    // In the middle of a message after the handshake, which the peer has cut in two.
+    unsealed_.assign(record.data(), record.size());
+    ERR_clear_error();
+  } else {
+    Fail(TakeOpenSslError("TLS failed"));
+  }
+  return false;
+}
+
 // Behind the last octet of the owner. A handshake that is not done has none.
 void TlsStream::SealCloseNotify() {
-  bool due = write_shut_ && plain_left_ == 0 && handshake_done_ && !broken_;
+  bool due = write_shut_ && !HasUnsealed() && handshake_done_ && !broken_;
   if (due && !std::exchange(close_notify_said_, true)) {
     ERR_clear_error();
     SSL_shutdown(ssl_.get());

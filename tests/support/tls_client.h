@@ -12,6 +12,9 @@
 #include <string_view>
 #include <utility>
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
 #include "common/check.h"
 #include "common/unique_fd.h"
 #include "proxy/net/openssl.h"
@@ -46,7 +49,9 @@ class TlsClient {
              SSL_CTX_set_ciphersuites(context, wish.ciphers_of_13.c_str()) == 1);
     TG_CHECK(wish.signatures.empty() ||
              SSL_CTX_set1_sigalgs_list(context, wish.signatures.c_str()) == 1);
+    SSL_CTX_set_keylog_callback(context, &TlsClient::OnSecret);
     ssl_.reset(SSL_new(context));
+    SSL_set_app_data(ssl(), this);
     SSL_set_bio(ssl(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
     BIO_set_mem_eof_return(SSL_get_rbio(ssl()), -1);
     if (!wish.server_name.empty()) {
@@ -63,6 +68,30 @@ class TlsClient {
   }
 
   SSL* ssl() const { return ssl_.get(); }
+  // A record of TLS_AES_128_GCM_SHA256 made by hand, which OpenSSL would not send: `number` records
+  // with application keys have gone before (RFC 8446 section 5.2).
+  std::string SealByHand(std::string_view content, char type, std::uint64_t number) const {
+    TG_CHECK(secret_.size() == 32);
+    std::string key = Expand("key", 16);
+    std::string nonce = Expand("iv", 12);
+    for (int i = 0; i < 8; ++i) {
+      char& octet = nonce[nonce.size() - 1 - static_cast<std::size_t>(i)];
+      octet = static_cast<char>(octet ^ static_cast<char>(number >> (8 * i)));
+    }
+    std::string inner = std::string(content) + type;
+    std::string head = {23, 3, 3, 0, static_cast<char>(inner.size() + 16)};
+    std::string sealed(inner.size() + 16, 0);
+    int size = 0;
+    std::unique_ptr<EVP_CIPHER_CTX, OpenSslDeleter<&EVP_CIPHER_CTX_free>> cipher(
+        EVP_CIPHER_CTX_new());
+    EVP_EncryptInit_ex(cipher.get(), EVP_aes_128_gcm(), nullptr, Octets(key), Octets(nonce));
+    EVP_EncryptUpdate(cipher.get(), nullptr, &size, Octets(head), 5);
+    EVP_EncryptUpdate(cipher.get(), Octets(sealed), &size, Octets(inner),
+                      static_cast<int>(inner.size()));
+    EVP_EncryptFinal_ex(cipher.get(), Octets(sealed) + size, &size);
+    EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_AEAD_GET_TAG, 16, Octets(sealed) + inner.size());
+    return head + sealed;
+  }
   // Goes on with the handshake; true when it is done.
   bool Handshake() {
     ERR_clear_error();
@@ -133,6 +162,32 @@ class TlsClient {
   bool closed = false;
 
  private:
+  static unsigned char* Octets(std::string& text) {
+    return reinterpret_cast<unsigned char*>(text.data());
+  }
+  // "CLIENT_TRAFFIC_SECRET_0", the client's random, the secret; the last two in hexadecimal.
+  static void OnSecret(const SSL* ssl, const char* line) {
+    std::string_view text = line;
+    if (!text.starts_with("CLIENT_TRAFFIC_SECRET_0 ")) {
+      return;
+    }
+    text.remove_prefix(text.rfind(' ') + 1);
+    auto& secret = static_cast<TlsClient*>(SSL_get_app_data(ssl))->secret_;
+    for (std::size_t i = 0; i + 1 < text.size(); i += 2) {
+      secret += static_cast<char>(std::stoi(std::string(text.substr(i, 2)), nullptr, 16));
+    }
+  }
+  // RFC 8446 section 7.1; one block of HKDF is enough for it.
+  std::string Expand(const std::string& label, char size) const {
+    std::string info = {0, size, static_cast<char>(label.size() + 6)};
+    info += "tls13 " + label + std::string{0, 1};
+    std::string block(32, 0);
+    unsigned block_size = 0;
+    HMAC(EVP_sha256(), secret_.data(), static_cast<int>(secret_.size()), Octets(info), info.size(),
+         Octets(block), &block_size);
+    return block.substr(0, static_cast<std::size_t>(size));
+  }
+
   void Note(int result) {
     if (result <= 0 && SSL_get_error(ssl(), result) == SSL_ERROR_SSL && failure.empty()) {
       failure = TakeOpenSslError("failed");
@@ -143,6 +198,8 @@ class TlsClient {
   OwnedSslContext context_;
   OwnedSsl ssl_;
   std::string unsent_;
+  // Of the application keys of TLS 1.3.
+  std::string secret_;
 };
 
 }  // namespace tidegate

@@ -125,6 +125,25 @@ TEST_F(TlsStreamWriteTest, AFailureEndsAPendingWriteToo) {
   EXPECT_EQ(stream->read_state(), Stream::ReadState::kFailed);
 }
 
+TEST_F(TlsStreamWriteTest, AMessageThatIsCutIntoTwoRecordsHoldsAWriteOnly) {
+  PlayAndShake({.oldest = TLS1_3_VERSION, .ciphers_of_13 = "TLS_AES_128_GCM_SHA256"});
+  // KeyUpdate, which asks for none in return (RFC 8446 section 4.6.3).
+  const std::string key_update = {24, 0, 0, 1, 0};
+  played->Come(client->SealByHand(key_update.substr(0, 4), 22, 0));
+  std::vector<std::string> parts = {"head", Text(100000)};
+  EXPECT_EQ(Write(parts), Stream::WriteStatus::kPending);
+  EXPECT_EQ(stream->unwritten(), 100004U);
+  EXPECT_FALSE(stream->write_error().has_value());
+  EXPECT_EQ(written, 0);
+  played->Come(client->SealByHand(key_update.substr(4), 22, 1));
+  EXPECT_EQ(written, 1);
+  EXPECT_EQ(stream->unwritten(), 0U);
+  client->GiveOctets(played->TakeWritten());
+  client->Read();
+  EXPECT_TRUE(client->received == parts[0] + parts[1]) << client->received.size();
+  EXPECT_EQ(stream->read_state(), Stream::ReadState::kOpen);
+}
+
 TEST_F(TlsStreamWriteTest, WritingToAPeerThatIsGoneFails) {
   ConnectAndShake();
   client->fd.Reset();
