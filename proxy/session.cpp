@@ -86,6 +86,7 @@ Task<void> Session::Run() {
 }
 
 Task<void> Session::AwaitHandshake() {
+  state_ = State::kHandshake;
   while (!handshaking_->handshake_done() && connection_.quiet()) {
     co_await connection_.WaitForAnything();
   }
@@ -200,6 +201,8 @@ Task<void> Session::Linger() {
 
 void Session::OnDeadline() {
   switch (state_) {
+    case State::kHandshake:
+      break;
     case State::kIdle:
       if (patience_ > kParkAfter) {
         connection_.EndWait();
@@ -236,6 +239,7 @@ void Session::CloseAfterExchange() {
 
 void Session::ForceEnd(Error why) {
   switch (state_) {
+    case State::kHandshake:
     case State::kIdle:
     case State::kRequest:
       connection_.InterruptRead(std::move(why));

@@ -41,7 +41,15 @@ class Session {
   void ForceEnd(Error why);
 
   // kParked: no part of the list any more.
-  enum class State : std::uint8_t { kIdle, kRequest, kResponse, kTunnel, kClosing, kParked };
+  enum class State : std::uint8_t {
+    kHandshake,
+    kIdle,
+    kRequest,
+    kResponse,
+    kTunnel,
+    kClosing,
+    kParked
+  };
   State state() const;
   std::uint64_t id() const { return id_; }
   const ClientInfo& client() const { return client_; }

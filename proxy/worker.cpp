@@ -29,6 +29,8 @@ constexpr Duration kResolvedDelay = std::chrono::milliseconds(1);
 
 std::string_view NameOf(Session::State state) {
   switch (state) {
+    case Session::State::kHandshake:
+      return "handshake";
     case Session::State::kIdle:
       return "idle";
     case Session::State::kRequest:
@@ -105,11 +107,11 @@ Result<> Worker::Prepare(PrepareRequest request) {
     return Fail(ErrorKind::kProtocol, "the number of listeners differs from the configuration's");
   }
   const Snapshot* in_force = services_.snapshot.get();
-  auto tls = TlsContexts::Make(*config, in_force != nullptr ? &in_force->config() : nullptr,
-                               in_force != nullptr ? &in_force->tls() : nullptr);
+  auto tls = TlsContexts::Make(*config, in_force != nullptr ? &in_force->tls() : nullptr);
   if (!tls) {
     return Fail(std::move(tls).error());
   }
+  ForgetFileContents(*config);
   Snapshot::Parts parts{.loop = loop_,
                         .buffers = buffers_,
                         .resolver = resolver_,
@@ -354,9 +356,11 @@ void Worker::CheckDrained() {
 }
 
 void Worker::Cut(Session& session) {
-  bool has_ended =
-      session.state() == Session::State::kIdle || session.state() == Session::State::kClosing;
-  cut_ += has_ended ? 0 : 1;
+  // Of the others nothing is lost that was asked for.
+  Session::State state = session.state();
+  bool asked = state == Session::State::kRequest || state == Session::State::kResponse ||
+               state == Session::State::kTunnel;
+  cut_ += asked ? 1 : 0;
   session.ForceEnd(Error(ErrorKind::kDrainDeadline, "the drain took longer than allowed"));
 }
 

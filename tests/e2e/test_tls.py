@@ -1,6 +1,7 @@
 """TLS towards clients: handshakes, certificates by name, reloads, and what `check` says about certificates."""
 
 import os
+import signal
 import ssl
 import subprocess
 
@@ -9,7 +10,7 @@ import pytest
 from support.certificates import TlsClient, make_pair, trusting
 from support.client import request
 from support.daemon import basic
-from support.wait import until
+from support.wait import stays, until
 
 MIB = 1 << 20
 FAILED, TIMEOUT = "tls_handshake_failed", "tls_handshake_timeout"
@@ -107,6 +108,98 @@ def test_a_handshake_has_its_time(launch, origin, pairs):
         assert client.get("/").status == 200, "once it is over the time is of no consequence"
     until(lambda: tidegate.counters()["tls_handshakes_failed"] == 1, "one failed handshake counted")
     until(lambda: TIMEOUT in tidegate.stderr, "the log tells it")
+
+
+class Hands:
+    """A client whose octets the test carries."""
+
+    def __init__(self, tidegate, context, name="a.example"):
+        self.raw = tidegate.connect()
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
+
+    def until_done(self, step):
+        """Repeats `step` with what the server says until OpenSSL has enough."""
+        while True:
+            try:
+                done = step()
+            except ssl.SSLWantReadError:
+                done = None
+            self.raw.send(self.outgoing.read())
+            if done is not None:
+                return done
+            self.incoming.write(self.raw.some())
+
+    def handshake(self):
+        return self.until_done(lambda: self.tls.do_handshake() or True)
+
+
+def test_a_stop_lets_a_handshake_and_its_request_end(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry(), timeouts={"request_head": "10s"}))
+    hands = Hands(tidegate, trusting(pairs["a"]))
+    with hands.raw:
+        with pytest.raises(ssl.SSLWantReadError):
+            hands.tls.do_handshake()
+        hello = hands.outgoing.read()
+        hands.raw.send(hello[:100])
+        until(lambda: [each["state"] for each in tidegate.ok("conns", "--json").json["connections"]] == ["handshake"],
+              "the handshake to have begun")
+        tidegate.signal(signal.SIGTERM)
+        until(lambda: any("STOPPING=1" in line for line in tidegate.notify.lines()), "the stop to begin")
+        hands.raw.send(hello[100:])
+        hands.handshake()
+        hands.tls.write(request("GET", "/"))
+        answer = hands.until_done(lambda: hands.tls.read(65536))
+        assert answer.startswith(b"HTTP/1.1 200 ") and b"connection: close" in answer.lower(), answer
+    assert tidegate.wait_exit() == 0
+
+
+def test_handshakes_have_their_own_time_and_not_that_of_a_request(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry(), timeouts={"request_head": "300ms", "keepalive": "300ms"},
+                             logging={"level": "debug"}))
+    hands = Hands(tidegate, trusting(pairs["a"]))
+    with hands.raw, tidegate.connect() as silent:
+        stays(lambda: tidegate.counters()["tls_handshakes_failed"] == 0, "a handshake that is waited for", 0.6)
+        hands.handshake()
+        # Nothing comes with it, and it is counted all the same.
+        until(lambda: tidegate.counters()["tls_handshakes"] == 1, "the handshake counted")
+        # From here the request has its time.
+        hands.raw.expect_gone()
+        assert tidegate.counters()["tls_handshakes_failed"] == 0
+        silent.close()
+    until(lambda: tidegate.counters()["tls_handshakes_failed"] == 1, "the one that never began counted")
+
+
+def test_keys_are_shown_to_nobody(launch, origin, pairs, tmp_path):
+    key = pairs["a"].key.read_text().splitlines()[1]
+    tidegate = launch(secure(origin, pairs["a"].entry(), logging={"level": "debug"}))
+    shown = [tidegate.ok("status", "--json").out, tidegate.ok("check", "--print", tidegate.config_path).out]
+    tidegate.write(secure(origin, pairs["next"].entry(), logging={"level": "debug"}))
+    shown.append(tidegate.ok("reload", "--json").out)
+    tidegate.write(secure(origin, {**pairs["a"].entry(), "key": {"file": str(pairs["b"].key)}}))
+    rejected = tidegate.cli("reload", "--json")
+    assert rejected.code in (1, 78) and "another certificate" in rejected.text
+    checked = tidegate.cli("check", "--json", tidegate.config_path)
+    shown += [rejected.text, checked.text, tidegate.ok("conns", "--json").out, tidegate.stderr]
+    keys = [key, pairs["next"].key.read_text().splitlines()[1], pairs["b"].key.read_text().splitlines()[1]]
+    for text in shown:
+        assert "PRIVATE KEY" not in text and not [one for one in keys if one in text], text
+
+
+def test_a_reload_says_what_changed_in_the_files(launch, origin, tmp_path):
+    pair = make_pair(tmp_path, "site", "a.example")
+    tidegate = launch(secure(origin, pair.entry()))
+    make_pair(tmp_path, "site", "a.example")
+    told = tidegate.ok("reload").text
+    assert f"{pair.cert} has another certificate" in told and f"{pair.key} has another key" in told, told
+    assert "nothing to do" in tidegate.ok("reload").text
+
+
+def test_a_certificate_that_hides_another_is_told(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry(), pairs["next"].entry()))
+    text = f"{pairs['next'].cert}: it is never served for a.example: {pairs['a'].cert} is"
+    until(lambda: text in tidegate.stderr, "the warning in the log")
+    assert text in tidegate.ok("check", tidegate.config_path).text
 
 
 def test_a_session_is_resumed(launch, origin, pairs):
