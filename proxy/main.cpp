@@ -65,7 +65,7 @@ int Check(int fd) {
     std::fprintf(stderr, "%s\n", config.error().ToString().c_str());
     return 78;
   }
-  auto tls = TlsContexts::Make(*config, nullptr, nullptr);
+  auto tls = TlsContexts::Make(*config, nullptr);
   if (!tls) {
     std::fprintf(stderr, "%s\n", tls.error().detail().c_str());
     return 78;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <openssl/crypto.h>
+
 #include "common/check.h"
 
 namespace tidegate {
@@ -12,7 +14,8 @@ constexpr std::size_t IndexOf(TlsProfile profile) {
   return static_cast<std::size_t>(profile);
 }
 
-Result<std::shared_ptr<const CertificateStore>> MakeStore(const Config& config) {
+Result<std::shared_ptr<const CertificateStore>> MakeStore(
+    const Config& config, const std::shared_ptr<const CertificateStore>& previous) {
   std::vector<CertificateMaterial> materials;
   for (const CertificateConfig& certificate : config.certificates) {
     materials.push_back({.hosts = certificate.hosts,
@@ -20,13 +23,12 @@ Result<std::shared_ptr<const CertificateStore>> MakeStore(const Config& config) 
                          .chain_pem = certificate.chain_pem,
                          .key_pem = certificate.key_pem});
   }
-  return CertificateStore::Make(materials);
+  return CertificateStore::Make(materials, previous);
 }
 
 }  // namespace
 
-Result<TlsContexts> TlsContexts::Make(const Config& config, const Config* before,
-                                      const TlsContexts* previous) {
+Result<TlsContexts> TlsContexts::Make(const Config& config, const TlsContexts* previous) {
   TlsContexts contexts;
   const bool wanted = std::ranges::any_of(
       config.listeners, [](const ListenerConfig& listener) { return listener.tls.has_value(); });
@@ -36,16 +38,14 @@ Result<TlsContexts> TlsContexts::Make(const Config& config, const Config* before
   if (config.certificates.empty()) {
     return contexts;
   }
-  if (before != nullptr && previous != nullptr && before->certificates == config.certificates) {
+  auto store = MakeStore(config, previous != nullptr ? previous->certificates_ : nullptr);
+  if (!store) {
+    return Fail(std::move(store).error());
+  }
+  if (previous != nullptr && previous->certificates_ == *store) {
     contexts = *previous;
   }
-  if (contexts.certificates_ == nullptr) {
-    auto store = MakeStore(config);
-    if (!store) {
-      return Fail(std::move(store).error());
-    }
-    contexts.certificates_ = std::move(*store);
-  }
+  contexts.certificates_ = std::move(*store);
   for (const ListenerConfig& listener : config.listeners) {
     if (!listener.tls || contexts.of_profile_[IndexOf(listener.tls->profile)] != nullptr) {
       continue;
@@ -68,6 +68,14 @@ std::shared_ptr<const ServerTls> TlsContexts::Of(const ListenerConfig& listener)
   // Never plain text where TLS was asked for.
   TG_CHECK(context != nullptr);
   return context;
+}
+
+void ForgetFileContents(Config& config) {
+  for (CertificateConfig& certificate : config.certificates) {
+    OPENSSL_cleanse(certificate.key_pem.data(), certificate.key_pem.size());
+    certificate.key_pem = {};
+    certificate.chain_pem = {};
+  }
 }
 
 std::vector<std::string> TlsContexts::Warnings(std::int64_t now) const {

@@ -16,10 +16,10 @@ namespace tidegate {
 // share a context.
 class TlsContexts {
  public:
-  // Error: kConfig, every fault of every certificate, one a line. Contexts of `previous` (may be
-  // null) are kept where nothing about them has changed, and with them what clients may resume.
-  static Result<TlsContexts> Make(const Config& config, const Config* before,
-                                  const TlsContexts* previous);
+  // Error: kConfig, every fault of every certificate, one a line. What has not changed since
+  // `previous` (may be null) is kept: certificates one by one, contexts while all certificates are
+  // the same, and with them what clients may resume.
+  static Result<TlsContexts> Make(const Config& config, const TlsContexts* previous);
 
   TlsContexts() = default;
   // Null: the listener has no TLS.
@@ -32,5 +32,8 @@ class TlsContexts {
   std::shared_ptr<const CertificateStore> certificates_;
   std::array<std::shared_ptr<const ServerTls>, kProfiles> of_profile_;
 };
+
+// Wipes and forgets what stood in files: the contexts have it in another form.
+void ForgetFileContents(Config& config);
 
 }  // namespace tidegate

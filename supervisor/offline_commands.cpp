@@ -48,8 +48,7 @@ std::string Summary(const std::string& path, const Config& config) {
                      CountOf(config.upstreams.size(), "upstream"));
 }
 
-// A worker that says nothing for so long is broken. A thousand certificates take less than a
-// second.
+// A worker that says nothing for so long is broken. A thousand certificates take about a second.
 constexpr Duration kVersionPatience = std::chrono::seconds(3);
 constexpr Duration kCheckPatience = std::chrono::seconds(20);
 

@@ -8,16 +8,21 @@
 
 #include <fmt/format.h>
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 #include <openssl/objects.h>
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "common/check.h"
 #include "common/text.h"
 
 namespace tidegate {
 namespace {
 
 constexpr int kLeastRsaBits = 2048;
+// The longest public chains have four or five. RFC 8446 section 4.4.2 would allow 16 MiB.
+constexpr std::size_t kLongestChain = 10;
+constexpr std::size_t kLargestChain = 64 * 1024;
 constexpr std::int64_t kSecondsOfDay = 86400;
 constexpr std::int64_t kSoon = 14 * kSecondsOfDay;
 
@@ -36,6 +41,12 @@ int NoPassPhrase(char*, int, int, void* asked) {
 // What there is of PEM certificates, in order. A fault is added if one cannot be read.
 std::vector<OwnedX509> ReadChain(std::string_view pem, std::vector<std::string>& faults) {
   std::vector<OwnedX509> chain;
+  if (pem.size() > kLargestChain) {
+    faults.push_back(
+        fmt::format("its chain has {} bytes, {} are the most: is it a bundle of roots?", pem.size(),
+                    kLargestChain));
+    return chain;
+  }
   OwnedBio bio = BioOf(pem);
   bool asked = false;
   while (true) {
@@ -53,6 +64,10 @@ std::vector<OwnedX509> ReadChain(std::string_view pem, std::vector<std::string>&
         fmt::format("certificate {} of the file cannot be read: {}", chain.size() + 1, reason));
   } else if (chain.empty()) {
     faults.emplace_back("there is no certificate in it (\"-----BEGIN CERTIFICATE-----\")");
+  } else if (chain.size() > kLongestChain) {
+    faults.push_back(
+        fmt::format("it has {} certificates, {} are the most: is it a bundle of roots?",
+                    chain.size(), kLongestChain));
   }
   return chain;
 }
@@ -217,6 +232,27 @@ CertificateMaterial::~CertificateMaterial() {
   OPENSSL_cleanse(key_pem.data(), key_pem.size());
 }
 
+MaterialDigest DigestOf(const CertificateMaterial& material) {
+  // Each part with its length: no two materials have the same octets.
+  OwnedDigestContext context(EVP_MD_CTX_new());
+  bool done = EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
+  auto add = [&](std::string_view text) {
+    std::uint64_t size = text.size();
+    done = done && EVP_DigestUpdate(context.get(), &size, sizeof(size)) == 1 &&
+           EVP_DigestUpdate(context.get(), text.data(), text.size()) == 1;
+  };
+  add(material.name);
+  add(material.chain_pem);
+  add(material.key_pem);
+  for (const std::string& host : material.hosts) {
+    add(host);
+  }
+  MaterialDigest digest;
+  done = done && EVP_DigestFinal_ex(context.get(), digest.data(), nullptr) == 1;
+  TG_CHECK(done);
+  return digest;
+}
+
 std::string CanonicalHost(std::string_view host) {
   if (host.ends_with('.')) {
     host.remove_suffix(1);
@@ -259,6 +295,7 @@ std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
   if (!found.empty()) {
     return std::nullopt;
   }
+  certificate.digest = DigestOf(material);
   certificate.key = std::move(key);
   certificate.key_type = EVP_PKEY_get_base_id(certificate.key.get());
   certificate.leaf = std::move(chain.front());

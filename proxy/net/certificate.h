@@ -3,6 +3,7 @@
 // One certificate with its chain and its key: read, and everything that would make it useless later
 // said at once. Opens no file, asks nobody for a pass phrase.
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -13,8 +14,7 @@
 
 namespace tidegate {
 
-// What the supervisor has read from files. The key is wiped with it; who copies key_pem wipes the
-// copy.
+// What the supervisor has read from files. Wipes its own copy of the key when it goes.
 struct CertificateMaterial {
   // Lower case: exact names, or "*.example.org", one label below only (RFC 6125 section 6.4.3).
   // Empty: the DNS names of the certificate's subjectAltName.
@@ -28,6 +28,10 @@ struct CertificateMaterial {
   ~CertificateMaterial();
 };
 
+// SHA-256 of everything in a CertificateMaterial: the same one makes the same certificate.
+using MaterialDigest = std::array<unsigned char, 32>;
+MaterialDigest DigestOf(const CertificateMaterial& material);
+
 struct Certificate {
   std::string name;
   // Whom it is served for, in the form of CanonicalHost. Empty: for nobody by name.
@@ -38,9 +42,11 @@ struct Certificate {
   OwnedKey key;
   // EVP_PKEY_RSA, EVP_PKEY_EC, ...
   int key_type = 0;
+  MaterialDigest digest{};
 };
 
-// Appends one line a fault, each with the file's name; none of them: the certificate.
+// Appends one line a fault, each with the file's name; none of them: the certificate. A chain of
+// more than 10 certificates or 64 KiB of PEM is a fault: every full handshake would carry it.
 std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
                                            std::vector<std::string>& faults);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <utility>
 
 #include <fmt/format.h>
@@ -18,15 +19,27 @@ constexpr std::string_view kAnyLabel = "*.";
 }  // namespace
 
 Result<std::shared_ptr<const CertificateStore>> CertificateStore::Make(
-    std::span<const CertificateMaterial> materials) {
+    std::span<const CertificateMaterial> materials,
+    const std::shared_ptr<const CertificateStore>& previous) {
+  std::map<MaterialDigest, std::shared_ptr<const Certificate>> known;
+  if (previous != nullptr) {
+    for (const auto& each : previous->certificates_) {
+      known.emplace(each->digest, each);
+    }
+  }
   std::vector<std::string> faults;
   std::shared_ptr<CertificateStore> store(new CertificateStore);
   if (materials.empty()) {
     faults.emplace_back("TLS needs at least one certificate");
   }
   for (const CertificateMaterial& material : materials) {
-    auto certificate = ReadCertificate(material, faults);
-    if (!certificate) {
+    std::shared_ptr<const Certificate> certificate;
+    auto found = known.empty() ? known.end() : known.find(DigestOf(material));
+    if (found != known.end()) {
+      certificate = found->second;
+    } else if (auto read = ReadCertificate(material, faults)) {
+      certificate = std::make_shared<const Certificate>(std::move(*read));
+    } else {
       continue;
     }
     // The first is what a client gets that names no host, as one that asks for an address does.
@@ -35,10 +48,13 @@ Result<std::shared_ptr<const CertificateStore>> CertificateStore::Make(
           fmt::format("{}: it names no host, so no client would get it", material.name));
       continue;
     }
-    store->Add(std::move(*certificate));
+    store->Add(std::move(certificate));
   }
   if (!faults.empty()) {
     return Fail(ErrorKind::kConfig, fmt::format("{}", fmt::join(faults, "\n")));
+  }
+  if (previous != nullptr && previous->certificates_ == store->certificates_) {
+    return previous;
   }
   const Certificate& first = *store->certificates_.front();
   store->default_ = {&first};
@@ -51,18 +67,25 @@ Result<std::shared_ptr<const CertificateStore>> CertificateStore::Make(
   return store;
 }
 
-void CertificateStore::Add(Certificate certificate) {
-  certificates_.push_back(std::make_unique<const Certificate>(std::move(certificate)));
+void CertificateStore::Add(std::shared_ptr<const Certificate> certificate) {
+  certificates_.push_back(std::move(certificate));
   const Certificate& added = *certificates_.back();
+  std::map<const Certificate*, std::vector<std::string_view>> hidden_by;
   for (std::string_view host : added.hosts) {
     bool wildcard = host.starts_with(kAnyLabel);
     Choice& choice = wildcard ? wildcard_[std::string(host.substr(kAnyLabel.size()))]
                               : exact_[std::string(host)];
-    bool known = std::ranges::any_of(
-        choice, [&](const Certificate* each) { return each->key_type == added.key_type; });
-    if (!known) {
+    auto known = std::ranges::find(choice, added.key_type, &Certificate::key_type);
+    if (known == choice.end()) {
       choice.push_back(&added);
+    } else if (*known != &added) {
+      hidden_by[*known].push_back(host);
     }
+  }
+  for (const auto& [other, hosts] : hidden_by) {
+    unserved_.push_back(
+        fmt::format("{}: it is never served for {}: {} is, and has the same kind of key",
+                    added.name, fmt::join(hosts, ", "), other->name));
   }
 }
 
@@ -89,7 +112,7 @@ const CertificateStore::Choice& CertificateStore::Find(std::string_view server_n
 }
 
 std::vector<std::string> CertificateStore::Warnings(std::int64_t now) const {
-  std::vector<std::string> warnings;
+  std::vector<std::string> warnings = unserved_;
   for (const auto& certificate : certificates_) {
     WarnOfDates(*certificate, now, warnings);
   }

@@ -23,9 +23,12 @@ class CertificateStore {
   using Choice = std::vector<const Certificate*>;
 
   // Error: kConfig, every fault of every material, one a line, each with the file's name. Of two
-  // certificates of one key type for one name the first is served.
+  // certificates of one key type for one name the first is served; Warnings tells.
+  // Certificates of `previous` (may be null) are taken over where their material is the same:
+  // reading one costs a worker about as much as a handshake. All the same: it is `previous`.
   static Result<std::shared_ptr<const CertificateStore>> Make(
-      std::span<const CertificateMaterial> materials);
+      std::span<const CertificateMaterial> materials,
+      const std::shared_ptr<const CertificateStore>& previous = nullptr);
 
   CertificateStore(const CertificateStore&) = delete;
   CertificateStore& operator=(const CertificateStore&) = delete;
@@ -34,8 +37,8 @@ class CertificateStore {
   // first name. Any octets, in any case, with a dot at the end or without; empty: none was named.
   const Choice& Find(std::string_view server_name) const;
 
-  // One line a certificate that has expired, is not valid yet, or expires within 14 days. `now`:
-  // seconds since 1970.
+  // One line a certificate that has expired, is not valid yet, or expires within 14 days, and one
+  // for each that is never served for some of its names. `now`: seconds since 1970.
   std::vector<std::string> Warnings(std::int64_t now) const;
 
   std::size_t size() const { return certificates_.size(); }
@@ -50,9 +53,13 @@ class CertificateStore {
   using ByName = std::unordered_map<std::string, Choice, Hash, std::equal_to<>>;
 
   CertificateStore() = default;
-  void Add(Certificate certificate);
+  using Certificates = std::vector<std::shared_ptr<const Certificate>>;
 
-  std::vector<std::unique_ptr<const Certificate>> certificates_;
+  void Add(std::shared_ptr<const Certificate> certificate);
+
+  // In the order of the materials.
+  Certificates certificates_;
+  std::vector<std::string> unserved_;
   ByName exact_;
   // "*.example.org" as "example.org".
   ByName wildcard_;

@@ -26,6 +26,7 @@ inline void FreeCertificates(STACK_OF(X509) * certificates) {
   sk_X509_pop_free(certificates, &X509_free);
 }
 
+using OwnedDigestContext = std::unique_ptr<EVP_MD_CTX, OpenSslDeleter<&EVP_MD_CTX_free>>;
 using OwnedBio = std::unique_ptr<BIO, OpenSslDeleter<&BIO_free>>;
 using OwnedKey = std::unique_ptr<EVP_PKEY, OpenSslDeleter<&EVP_PKEY_free>>;
 using OwnedX509 = std::unique_ptr<X509, OpenSslDeleter<&X509_free>>;

@@ -83,6 +83,44 @@ TEST(CertificateStore, WarnsOfEveryCertificate) {
   EXPECT_TRUE(warnings[1].starts_with("c.pem: the certificate c.example expired on "));
 }
 
+TEST(CertificateStore, WarnsOfACertificateThatIsNeverServedForAName) {
+  auto store = StoreOf({TestMaterial({.hosts = {"a.example", "b.example", "c.example"}}, {}, "one"),
+                        TestMaterial({.hosts = {"b.example", "c.example"}}, {}, "two"),
+                        TestMaterial({.hosts = {"a.example"}, .key = "RSA-2048"}, {}, "three")});
+  EXPECT_EQ(
+      store->Warnings(std::time(nullptr)),
+      std::vector<std::string>{"two: it is never served for b.example, c.example: one is, and "
+                               "has the same kind of key"});
+}
+
+TEST(CertificateStore, TakesOverWhatIsTheSame) {
+  std::vector<CertificateMaterial> materials = {
+      TestMaterial({.hosts = {"a.example"}}, {}, "a"),
+      TestMaterial({.hosts = {"b.example", "c.example"}}, {}, "b")};
+  auto first = StoreOf(materials);
+  auto same = CertificateStore::Make(materials, first);
+  ASSERT_TRUE(same.has_value());
+  EXPECT_EQ(*same, first);
+
+  materials[1] = TestMaterial({.hosts = {"b.example"}}, {}, "b");
+  auto other = CertificateStore::Make(materials, first);
+  ASSERT_TRUE(other.has_value());
+  ASSERT_NE(*other, first);
+  EXPECT_EQ((*other)->Find("a.example").front(), first->Find("a.example").front());
+  EXPECT_NE((*other)->Find("b.example").front(), first->Find("b.example").front());
+  EXPECT_EQ(Found(**other, "c.example"), "a");
+
+  std::swap(materials[0], materials[1]);
+  auto swapped = CertificateStore::Make(materials, *other);
+  ASSERT_TRUE(swapped.has_value());
+  EXPECT_EQ(Found(**swapped, "unknown.example"), "b") << "the first is another one now";
+  materials[0].hosts = {"b.example"};
+  auto narrowed = CertificateStore::Make(materials, *swapped);
+  ASSERT_TRUE(narrowed.has_value());
+  EXPECT_NE((*narrowed)->Find("b.example").front(), (*swapped)->Find("b.example").front())
+      << "the hosts are part of it";
+}
+
 TEST(CertificateStore, OfAThousandCertificatesIsMadeAndAskedQuickly) {
   std::vector<CertificateMaterial> materials;
   for (int i = 0; i < 1000; ++i) {

@@ -53,6 +53,20 @@ TEST(Certificate, OfEveryServedKindOfKeyIsRead) {
   }
 }
 
+TEST(Certificate, WithABundleOfRootsBehindItIsRefused) {
+  TestCertificate leaf = MakeTestCertificate({});
+  std::string issuers;
+  for (int i = 0; i < 10; ++i) {
+    issuers += PemOf(leaf);
+  }
+  EXPECT_NE(FaultsOf(Leaf(PemOf(leaf) + issuers, KeyPemOf(leaf)))
+                .find("it has 11 certificates, 10 are the most"),
+            std::string::npos);
+  std::string much(64 * 1024 + 1, '\n');
+  EXPECT_EQ(FaultsOf(Leaf(much, KeyPemOf(leaf))),
+            "leaf.pem: its chain has 65537 bytes, 65536 are the most: is it a bundle of roots?");
+}
+
 TEST(Certificate, ThatIsNoneIsRefused) {
   TestCertificate leaf = MakeTestCertificate({});
   EXPECT_EQ(FaultsOf(Leaf("", KeyPemOf(leaf))),
