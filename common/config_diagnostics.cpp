@@ -17,50 +17,45 @@ constexpr std::size_t kShownCharacters = 110;
 constexpr std::size_t kShownBefore = 60;
 constexpr std::string_view kCut = "...";
 
-// One printable piece for each character: a terminal must not obey what a broken file says, and one
-// column is one column.
-std::vector<std::string> PrintableCharacters(std::string_view line) {
-  std::vector<std::string> characters;
-  for (std::size_t i = 0; i < line.size();) {
+// Characters `first` up to `last` of a line: a terminal must not obey what a broken file says, and
+// one column is one column.
+std::string Printable(std::string_view line, std::size_t first = 0,
+                      std::size_t last = std::string_view::npos) {
+  std::string shown;
+  for (std::size_t i = 0, number = 0; i < line.size() && number < last; ++number) {
     std::size_t length = Utf8SequenceLength(line, i);
-    auto octet = static_cast<unsigned char>(line[i]);
-    // C1 control characters (U+0080 to U+009f) are obeyed by some terminals too.
-    bool c1 = length == 2 && octet == 0xc2 && static_cast<unsigned char>(line[i + 1]) < 0xa0;
-    if (line[i] == '\t') {
-      characters.emplace_back(" ");
-    } else if (length == 0 || octet < 0x20 || octet == 0x7f || c1) {
-      characters.emplace_back("?");
-    } else {
-      characters.emplace_back(line.substr(i, length));
-    }
+    std::size_t begin = i;
     i += std::max<std::size_t>(length, 1);
+    if (number < first) {
+      continue;
+    }
+    auto octet = static_cast<unsigned char>(line[begin]);
+    // C1 control characters (U+0080 to U+009f) are obeyed by some terminals too.
+    bool c1 = length == 2 && octet == 0xc2 && static_cast<unsigned char>(line[begin + 1]) < 0xa0;
+    if (line[begin] == '\t') {
+      shown += ' ';
+    } else if (length == 0 || octet < 0x20 || octet == 0x7f || c1) {
+      shown += '?';
+    } else {
+      shown += line.substr(begin, length);
+    }
   }
-  return characters;
+  return shown;
 }
 
-std::string Printable(std::string_view text) {
-  std::string result;
-  for (const std::string& character : PrintableCharacters(text)) {
-    result += character;
-  }
-  return result;
-}
-
-// Cuts a long line around the column.
+// Cuts a long line around the column. A whole configuration may be one line, and have a thousand
+// faults.
 void ShowLine(Diagnostic& diagnostic, std::string_view line) {
-  std::vector<std::string> characters = PrintableCharacters(line);
+  std::size_t size = Utf8Length(line);
   std::size_t column = diagnostic.column - 1;
   std::size_t first = 0;
-  if (characters.size() > kShownCharacters && column > kShownBefore) {
-    first = std::min(column - kShownBefore,
-                     characters.size() - std::min(characters.size(), kShownCharacters));
+  if (size > kShownCharacters && column > kShownBefore) {
+    first = std::min(column - kShownBefore, size - std::min(size, kShownCharacters));
   }
-  std::size_t last = std::min(characters.size(), first + kShownCharacters);
+  std::size_t last = std::min(size, first + kShownCharacters);
   std::string shown = first > 0 ? std::string(kCut) : "";
-  for (std::size_t i = first; i < last; ++i) {
-    shown += characters[i];
-  }
-  if (last < characters.size()) {
+  shown += Printable(line, first, last);
+  if (last < size) {
     shown += kCut;
   }
   std::size_t shift = first > 0 ? kCut.size() : 0;
