@@ -46,6 +46,7 @@ class Case:
     most_rounds: int = 100
     quick_rounds: int = 2
     warm_up: bool = True
+    quick: bool = True                # part of a quick run
 
     def rows_of(self, tidegates, peers, programs):
         if self.rows:
@@ -108,9 +109,11 @@ CASES = [
          targets=(Target("cpu_us", 0.90),)),
     Case("tls-resumed", "TLS 1.3 resumed handshakes", load.handshakes("resumed"), TLS, unit="us a handshake",
          targets=(Target("cpu_us", 0.85),)),
-    Case("tls-idle", "idle TLS connections after one request", load.idle(open_connections(1000), tls=True), TLS,
-         figure="bytes", unit="bytes each", fresh=True, most_rounds=2, quick_rounds=1, warm_up=False,
-         targets=(Target("bytes", 12000, None),)),
+    Case("tls-idle", "idle TLS connections after one request", load.idle(open_connections(10000), tls=True), TLS,
+         figure="bytes", unit="bytes each", fresh=True, most_rounds=1, warm_up=False, quick=False,
+         targets=(Target("bytes", 1.0, "haproxy"),)),
+    Case("certificates", "1,000 certificates", load.many_certificates, Setup(tls=True, certificates=1000), figure="bytes",
+         unit="bytes in all", fresh=True, most_rounds=2, warm_up=False, quick=False),
     Case("h2", "HTTP/2, 16 connections, 32 streams each", load.h2load(), Setup(tls=True, http2=True),
          targets=(Target("cpu_us", 0.90),)),
 ]

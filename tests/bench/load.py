@@ -210,6 +210,28 @@ def idle(count, tls=False):
     return shoot
 
 
+def many_certificates(running, _context):
+    """Memory of the whole family, and how long a start and a reload take, with all certificates of the setup."""
+    begun = time.monotonic()
+    resident = settle(running, 0.5)
+    family, before = running.family_kib(), set(running.serving())
+    started = time.monotonic()
+    process = running.replace("reload")
+    if process:
+        _, text = process.communicate()
+        if process.returncode != 0:
+            raise Fault(f"the reload was refused: {text.strip()[-300:]}")
+    else:
+        # A signal says nothing: until who serves next is there.
+        while set(running.serving()) <= before:
+            if time.monotonic() > started + 30:
+                raise Fault("no new worker 30 s after the reload")
+            time.sleep(0.002)
+    return {"requests": 1, "octets": 0, "failed": 0, "bytes": 1024 * family, "rss_kib": resident,
+            "start_ms": 1e3 * running.start_seconds, "reload_ms": 1e3 * (time.monotonic() - started),
+            "seconds": time.monotonic() - begun}
+
+
 # --- what does not drift with the machine: system calls and instructions
 
 def counted_round(running, context, how, requests, attach=None):

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 
 from processes import Process, descendants, free_port, resident_kib
 
@@ -18,6 +19,7 @@ class Setup:
     workers: int = 1
     tls: bool = False
     http2: bool = False
+    certificates: int = 1
     tunnel: bool = False
     routes: int = 1
     endpoints: int = 1
@@ -27,12 +29,12 @@ class Setup:
 
 @dataclasses.dataclass
 class Place:
-    """Where a proxy runs: a folder of its own, its cores, the origin's ports, and a certificate with its key."""
+    """Where a proxy runs: a folder of its own, its cores, the origin's ports, and (host, certificate, key) for TLS, that of
+    localhost first."""
     directory: object
     cores: object
     origin_ports: list
-    certificate: object = None
-    key: object = None
+    certificates: list = ()
 
 
 class Running:
@@ -41,6 +43,7 @@ class Running:
     def __init__(self, process, port, has_parent, commands=None, pinned=True):
         self.process, self.port, self.has_parent, self.pinned = process, port, has_parent, pinned
         self.commands = commands or {}
+        self.start_seconds = time.monotonic() - process.begun
 
     @property
     def pid(self):
@@ -51,6 +54,10 @@ class Running:
 
     def resident_kib(self):
         return resident_kib(self.serving())
+
+    def family_kib(self):
+        """The parent's, too."""
+        return resident_kib([self.pid] + descendants(self.pid))
 
     def pin(self, cores):
         """One core for each serving process, or for each thread where there is only one process."""
@@ -100,7 +107,7 @@ class Tidegate:
         routes += [{"name": f"path{i}", "path": f"/path{i}/", "upstream": "origin"} for i in range(half, setup.routes - 1)]
         config = {
             "workers": setup.workers, "listeners": [listener], "forwarded": {"via": False},
-            "timeouts": {"keepalive": "10m", "upstream_idle": "10m"},
+            "timeouts": {"request_head": "10m", "keepalive": "10m", "upstream_idle": "10m"},
             "upstreams": {"origin": {"endpoints": [f"127.0.0.1:{one}" for one in ports]}},
             "routes": [*routes, {"name": "all", "upstream": "origin"}],
             "upgrade": {"probation": "100ms"}, "logging": {"level": "error"},
@@ -111,8 +118,8 @@ class Tidegate:
             listener |= {"tls": {}, "protocols": ["h2", "h1"] if setup.http2 else ["h1"]}
             if "protocols" not in self.listener_keys:
                 del listener["protocols"]
-            config["certificates"] = [
-                {"hosts": ["localhost"], "cert": str(place.certificate), "key": {"file": str(place.key)}}]
+            config["certificates"] = [{"hosts": [host], "cert": str(certificate), "key": {"file": str(key)}}
+                                      for host, certificate, key in place.certificates[:setup.certificates]]
         (place.directory / f"{name}.json").write_text(json.dumps(config))
         control = [str(self.binary), "--socket", str(place.directory / f"{name}.sock")]
         process = Process(name, [*control, "-c", f"{name}.json", "run"], place.directory, place.cores.proxy)
@@ -136,6 +143,7 @@ http {{
   server {{
     listen 127.0.0.1:{port} {reuseport} backlog=4096{tls};
     {certificate}
+    server_name {host};
     location / {{
       proxy_pass http://origin; proxy_http_version 1.1;
       {upgrade}
@@ -145,7 +153,13 @@ http {{
       proxy_set_header X-Request-Id $request_id;
     }}
   }}
+  {more}
 }}
+"""
+
+NGINX_MORE = """
+  server {{ listen 127.0.0.1:{port} ssl; server_name {host}; ssl_certificate {certificate}; ssl_certificate_key {key};
+            location / {{ proxy_pass http://origin; }} }}
 """
 
 
@@ -164,14 +178,18 @@ class Nginx:
         upgrade = 'proxy_set_header Connection "";'
         if setup.tunnel:
             upgrade = "proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_of;"
-        certificate = ""
+        certificate, more = "", ""
         if setup.tls:
-            certificate = (f"ssl_certificate {place.certificate}; ssl_certificate_key {place.key}; "
+            _, file, key = place.certificates[0]
+            certificate = (f"ssl_certificate {file}; ssl_certificate_key {key}; "
                            "ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache shared:tls:10m;")
+            more = "".join(NGINX_MORE.format(port=port, host=host, certificate=file, key=key)
+                           for host, file, key in place.certificates[1:setup.certificates])
         (place.directory / "nginx.conf").write_text(NGINX.format(
             name=self.name, workers=setup.workers, descriptors=setup.descriptors, connections=setup.descriptors - 100,
             servers=" ".join(f"server 127.0.0.1:{one};" for one in place.origin_ports[:setup.endpoints]), port=port,
-            reuseport="reuseport" if setup.workers > 1 else "", certificate=certificate, upgrade=upgrade,
+            reuseport="reuseport" if setup.workers > 1 else "", certificate=certificate, upgrade=upgrade, more=more,
+            host="localhost",
             tls=(" ssl" if setup.tls else "") + (" http2" if setup.http2 else "")))
         command = [self.program, "-p", place.directory, "-c", "nginx.conf"]
         process = Process(self.name, command, place.directory, place.cores.proxy)
@@ -227,8 +245,11 @@ class Haproxy:
         port, name = free_port(), self.name.replace("/", "-")
         tls = ""
         if setup.tls:
-            both = place.directory / "both.pem"
-            both.write_text(place.certificate.read_text() + place.key.read_text())
+            both = place.directory / "pem"
+            both.mkdir(exist_ok=True)
+            for index, (_, certificate, key) in enumerate(place.certificates[:setup.certificates]):
+                # The first in the order of their names is the default.
+                (both / f"{index:04}.pem").write_text(certificate.read_text() + key.read_text())
             tls = f" ssl crt {both} ssl-min-ver TLSv1.2 alpn {'h2,' if setup.http2 else ''}http/1.1"
         (place.directory / f"{name}.cfg").write_text(HAPROXY.format(
             # A spliced transfer has a pipe besides its sockets.
@@ -276,7 +297,7 @@ class Caddy:
         port, admin = free_port(), free_port()
         (place.directory / "Caddyfile").write_text(CADDY.format(
             admin=admin, port=port, scheme="https" if setup.tls else "http",
-            tls=f"tls {place.certificate} {place.key}" if setup.tls else "",
+            tls="tls {1} {2}".format(*place.certificates[0]) if setup.tls else "",
             servers=" ".join(f"127.0.0.1:{one}" for one in place.origin_ports[:setup.endpoints])))
         config = ["--config", str(place.directory / "Caddyfile"), "--adapter", "caddyfile"]
         process = Process(self.name, [self.program, "run", *config], place.directory, place.cores.proxy)
@@ -301,7 +322,8 @@ class Nghttpx:
         process = Process(self.name, [
             self.program, f"--frontend=127.0.0.1,{port}", *[f"--backend=127.0.0.1,{one}" for one in place.origin_ports[:1]],
             f"--workers={setup.workers}", "--no-via", "--add-x-forwarded-for", "--accesslog-file=/dev/null", "--no-ocsp",
-            "--backend-keep-alive-timeout=600s", place.key, place.certificate], place.directory, place.cores.proxy)
+            "--backend-keep-alive-timeout=600s", place.certificates[0][2], place.certificates[0][1]],
+            place.directory, place.cores.proxy)
         process.wait_for_port(port)
         return Running(process, port, True)
 

@@ -51,6 +51,7 @@ class Process:
     def __init__(self, name, command, directory, cores, reads_output=False):
         self.name = name
         self.log = directory / (name.replace("/", "-") + ".log")
+        self.begun = time.monotonic()
         with open(self.log, "ab") as log:
             self.popen = subprocess.Popen(
                 [str(word) for word in command], cwd=directory, stdin=subprocess.DEVNULL,
