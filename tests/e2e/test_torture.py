@@ -12,12 +12,13 @@ from collections import Counter
 import pytest
 
 from support import processes, report
+from support.certificates import make_pair
 from support.daemon import basic, copied_binaries
 from support.wait import SMALL, deadline, until
 from torture.run import Torture
 
-ROUNDS = {"reloads": 8, "upgrades": 4, "kills": 5, "storm": 30} if SMALL else \
-         {"reloads": 50, "upgrades": 20, "kills": 20, "storm": 100}
+ROUNDS = {"reloads": 8, "upgrades": 4, "kills": 5, "storm": 30, "tls": 3} if SMALL else \
+         {"reloads": 50, "upgrades": 20, "kills": 20, "storm": 100, "tls": 10}
 
 
 @pytest.fixture
@@ -153,6 +154,24 @@ def test_no_request_is_lost_to_upgrades_of_both_binaries(launch, torture, tmp_pa
     verdict = torture.end()
     assert tidegate.generation == generation + ROUNDS["upgrades"]
     before.check(verdict, f"(b) {ROUNDS['upgrades']} upgrades of worker and supervisor, PID {pid} unchanged")
+
+
+def test_no_request_over_tls_is_lost_to_upgrades_and_reloads(launch, torture, tmp_path):
+    pair = make_pair(tmp_path, "torture")
+    binaries = [copied_binaries(tmp_path / name) for name in ("a", "b")]
+    config = configured(torture, certificates=[pair.entry()])
+    config["listeners"][0]["tls"] = {}
+    tidegate = launch(config)
+    before = Before(tidegate, warm=("upgrade", "--binary", binaries[1]))
+    torture.begin(tidegate.port(), pair.cert)
+    for number in range(ROUNDS["tls"]):
+        tidegate.ok("upgrade", "--binary", binaries[number % 2], seconds=60)
+        alternate(tidegate, number)
+        tidegate.ok("reload")
+        if number % 3 == 0:
+            torture.progress()
+    torture.progress("answers of every kind after the last upgrade")
+    before.check(torture.end(), f"(e) {ROUNDS['tls']} upgrades and reloads over TLS")
 
 
 def test_no_request_is_lost_to_killed_workers_but_those_inside(launch, torture):

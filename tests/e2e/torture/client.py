@@ -1,6 +1,7 @@
 """The torture's client, a process of its own: owns every connection and accounts for every octet.
 
-`client.py PORT`: runs all kinds of clients until its standard input ends, prints {"progress": {kind: ok}} while it runs
+`client.py PORT [CERTIFICATE]`: runs all kinds of clients, over TLS if the server's certificate is given, until its
+standard input ends, prints {"progress": {kind: ok}} while it runs
 and at the end {"rows": ..., "failures": [...], "connections": N, "answers": N, ...}."""
 
 import asyncio
@@ -8,6 +9,7 @@ import json
 import logging
 import random
 import socket
+import ssl
 import sys
 import time
 from collections import Counter
@@ -31,7 +33,8 @@ class Lost(Exception):
 
 
 class Tally:
-    def __init__(self):
+    def __init__(self, tls=None):
+        self.tls = tls  # an ssl.SSLContext, or None
         self.rows = {}
         self.failures = []
         self.connections = 0
@@ -73,7 +76,13 @@ class Connection:
             sock.close()
             raise Lost(REFUSED, repr(refused)) from None
         tally.connections += 1
-        reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 16)
+        name = "torture" if tally.tls else None
+        try:
+            opening = asyncio.open_connection(sock=sock, limit=1 << 16, ssl=tally.tls, server_hostname=name)
+            reader, writer = await asyncio.wait_for(opening, PATIENCE)
+        except (OSError, asyncio.TimeoutError) as failed:
+            sock.close()
+            raise Lost(RESET_BEFORE, f"handshake: {failed!r}") from None
         return cls(tally, reader, writer)
 
     def idle_end(self):
@@ -287,8 +296,8 @@ async def one_client(tally, port, kind):
         connection.close()
 
 
-async def main(port):
-    tally = Tally()
+async def main(port, certificate=None):
+    tally = Tally(ssl.create_default_context(cafile=certificate) if certificate else None)
     clients = [asyncio.create_task(one_client(tally, port, kind)) for kind, (_, many, _, _) in KINDS.items() for _ in range(many)]
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     while not ended.done():
@@ -304,5 +313,5 @@ async def main(port):
 if __name__ == "__main__":
     # Writing to a connection that was reset is an event of the torture, not a warning.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    random.seed(int(sys.argv[2]) if len(sys.argv) > 2 else 1)
-    asyncio.run(main(int(sys.argv[1])))
+    random.seed(1)
+    asyncio.run(main(int(sys.argv[1]), *sys.argv[2:3]))

@@ -112,9 +112,9 @@ class Torture:
             if child:
                 child.process.wait()
 
-    def begin(self, port):
-        """Starts the clients; returns when every kind has had an answer."""
-        self.client = Child("client.py", port)
+    def begin(self, port, *certificate):
+        """Starts the clients, over TLS if a certificate is given; returns when every kind has had an answer."""
+        self.client = Child("client.py", port, *certificate)
         self.progress("the first answers")
 
     def progress(self, what="answers of every kind", more=1):
