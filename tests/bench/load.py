@@ -95,6 +95,33 @@ def handshakes(mode):
     return shoot
 
 
+def flooded(connections=8, flood=64):
+    """Plain requests on kept connections while others make a full handshake for each of theirs; the account is that of the
+    plain ones, with `handshakes_per_second` of the others."""
+    plain, full = wrk(connections=connections), wrk(connections=flood, tls=True, words=("close",))
+
+    def shoot(running, context):
+        others = {}
+        thread = threading.Thread(target=lambda: others.update(full(running, context)))
+        thread.start()
+        try:
+            account = plain(Plain(running), context)
+        finally:
+            thread.join()
+        if not others:
+            raise Fault("the handshakes gave no account")
+        return account | {"failed": account["failed"] + others["failed"],
+                          "handshakes_per_second": others["requests"] / others["seconds"]}
+    return shoot
+
+
+class Plain:
+    """A running proxy, by its port without TLS."""
+
+    def __init__(self, running):
+        self.port = running.plain_port
+
+
 def replaced(how, shoot):
     """`shoot` while the configuration is put in force again each second. `replaced` counts how often it was."""
     def both(running, context):

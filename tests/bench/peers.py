@@ -18,6 +18,7 @@ class Setup:
     """What a case asks of a proxy beyond forwarding."""
     workers: int = 1
     tls: bool = False
+    plain: bool = False       # a listener without TLS besides
     http2: bool = False
     certificates: int = 1
     tunnel: bool = False
@@ -40,8 +41,9 @@ class Place:
 class Running:
     """A started proxy. `serving`: who holds the connections; a parent that serves nothing is not among them."""
 
-    def __init__(self, process, port, has_parent, commands=None, pinned=True):
+    def __init__(self, process, port, has_parent, commands=None, pinned=True, plain_port=None):
         self.process, self.port, self.has_parent, self.pinned = process, port, has_parent, pinned
+        self.plain_port = plain_port
         self.commands = commands or {}
         self.start_seconds = time.monotonic() - process.begun
 
@@ -99,14 +101,15 @@ class Tidegate:
         return None
 
     def start(self, setup, place):
-        port, name = free_port(), self.name.replace("/", "-")
+        port, plain_port, name = free_port(), free_port(), self.name.replace("/", "-")
         listener = {"name": "bench", "bind": f"127.0.0.1:{port}"}
+        listeners = [listener, {"name": "plain", "bind": f"127.0.0.1:{plain_port}"}] if setup.plain else [listener]
         ports = place.origin_ports[:setup.endpoints]
         half = setup.routes // 2
         routes = [{"name": f"host{i}", "host": f"host{i}.example.org", "upstream": "origin"} for i in range(half)]
         routes += [{"name": f"path{i}", "path": f"/path{i}/", "upstream": "origin"} for i in range(half, setup.routes - 1)]
         config = {
-            "workers": setup.workers, "listeners": [listener], "forwarded": {"via": False},
+            "workers": setup.workers, "listeners": listeners, "forwarded": {"via": False},
             "timeouts": {"request_head": "10m", "keepalive": "10m", "upstream_idle": "10m"},
             "upstreams": {"origin": {"endpoints": [f"127.0.0.1:{one}" for one in ports]}},
             "routes": [*routes, {"name": "all", "upstream": "origin"}],
@@ -125,7 +128,8 @@ class Tidegate:
         process = Process(name, [*control, "-c", f"{name}.json", "run"], place.directory, place.cores.proxy)
         process.wait_for_port(port)
         return Running(process, port, True, {"reload": [*control, "reload", "--force"],
-                                             "upgrade": [*control, "upgrade", "--force", "--detach"]})
+                                             "upgrade": [*control, "upgrade", "--force", "--detach"]},
+                       plain_port=plain_port)
 
 
 NGINX = """
@@ -142,6 +146,7 @@ http {{
   upstream origin {{ {servers} keepalive 512; keepalive_requests 1000000000; keepalive_timeout 600s; }}
   server {{
     listen 127.0.0.1:{port} {reuseport} backlog=4096{tls};
+    {plain}
     {certificate}
     server_name {host};
     location / {{
@@ -173,7 +178,7 @@ class Nginx:
         return None
 
     def start(self, setup, place):
-        port = free_port()
+        port, plain_port = free_port(), free_port()
         (place.directory / "t").mkdir(exist_ok=True)
         upgrade = 'proxy_set_header Connection "";'
         if setup.tunnel:
@@ -189,12 +194,12 @@ class Nginx:
             name=self.name, workers=setup.workers, descriptors=setup.descriptors, connections=setup.descriptors - 100,
             servers=" ".join(f"server 127.0.0.1:{one};" for one in place.origin_ports[:setup.endpoints]), port=port,
             reuseport="reuseport" if setup.workers > 1 else "", certificate=certificate, upgrade=upgrade, more=more,
-            host="localhost",
+            host="localhost", plain=f"listen 127.0.0.1:{plain_port};" if setup.plain else "",
             tls=(" ssl" if setup.tls else "") + (" http2" if setup.http2 else "")))
         command = [self.program, "-p", place.directory, "-c", "nginx.conf"]
         process = Process(self.name, command, place.directory, place.cores.proxy)
         process.wait_for_port(port)
-        return Running(process, port, True, {"reload": signal.SIGHUP, "upgrade": signal.SIGHUP})
+        return Running(process, port, True, {"reload": signal.SIGHUP, "upgrade": signal.SIGHUP}, plain_port=plain_port)
 
 
 HAPROXY = """
@@ -216,6 +221,7 @@ defaults
   http-reuse always
 frontend f
   bind 127.0.0.1:{port} backlog 4096{tls}
+  {plain}
   unique-id-format %[uuid()]
   unique-id-header X-Request-Id
   http-request set-header X-Forwarded-Proto {scheme}
@@ -242,7 +248,7 @@ class Haproxy:
         return None
 
     def start(self, setup, place):
-        port, name = free_port(), self.name.replace("/", "-")
+        port, plain_port, name = free_port(), free_port(), self.name.replace("/", "-")
         tls = ""
         if setup.tls:
             both = place.directory / "pem"
@@ -254,14 +260,14 @@ class Haproxy:
         (place.directory / f"{name}.cfg").write_text(HAPROXY.format(
             # A spliced transfer has a pipe besides its sockets.
             workers=setup.workers, connections=(setup.descriptors - 200) // (4 if self.splice else 2), port=port, tls=tls,
-            scheme="https" if setup.tls else "http",
+            scheme="https" if setup.tls else "http", plain=f"bind 127.0.0.1:{plain_port}" if setup.plain else "",
             splice="option splice-request\n  option splice-response" if self.splice else "",
             servers="\n".join(f"  server o{one} 127.0.0.1:{one} pool-max-conn 512"
                               for one in place.origin_ports[:setup.endpoints])))
         # Master and worker, as a service runs: a reload needs the master.
         process = Process(name, [self.program, "-W", "-db", "-f", f"{name}.cfg"], place.directory, place.cores.proxy)
         process.wait_for_port(port)
-        return Running(process, port, True, {"reload": signal.SIGUSR2, "upgrade": signal.SIGUSR2})
+        return Running(process, port, True, {"reload": signal.SIGUSR2, "upgrade": signal.SIGUSR2}, plain_port=plain_port)
 
 
 CADDY = """
@@ -290,8 +296,8 @@ class Caddy:
     def version(self):
         return first_words([self.program, "version"])
 
-    def lacks(self, _setup):
-        return None
+    def lacks(self, setup):
+        return "not configured with two listeners" if setup.plain else None
 
     def start(self, setup, place):
         port, admin = free_port(), free_port()

@@ -11,7 +11,8 @@ COLUMNS = [
     ("bytes_unasked", "before a request", "{:.0f}"), ("connections", "connections", "{:.0f}"),
     ("requests_per_second", "per s", "{:.0f}"), ("p50_us", "p50 us", "{:.0f}"), ("p99_us", "p99 us", "{:.0f}"),
     ("p999_us", "p99.9 us", "{:.0f}"), ("rss_kib", "RSS KiB", "{:.0f}"), ("system_calls", "calls", "{:.2f}"),
-    ("instructions", "instr.", "{:.0f}"), ("start_ms", "start ms", "{:.0f}"), ("reload_ms", "reload ms", "{:.0f}"),
+    ("instructions", "instr.", "{:.0f}"), ("handshakes_per_second", "handshakes/s", "{:.0f}"),
+    ("start_ms", "start ms", "{:.0f}"), ("reload_ms", "reload ms", "{:.0f}"),
     ("replaced", "replaced", "{:.0f}"), ("failed", "failed", "{:.0f}"),
 ]
 SUMS = ("failed", "replaced", "refused")
