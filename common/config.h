@@ -69,6 +69,8 @@ struct LimitsConfig {
   std::optional<std::uint64_t> max_connections;
   // Of one client address, all workers together: each has its share, rounded up.
   std::uint64_t max_connections_per_ip = kUnlimited;
+  // TLS handshakes under way in all workers together: each has its share, rounded up.
+  std::uint64_t max_handshakes = 2000;
   std::uint64_t max_body = kUnlimited;
   std::uint64_t max_header_bytes = 32 * 1024;
   std::uint64_t max_headers = 100;

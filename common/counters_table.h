@@ -26,6 +26,8 @@ TG_COUNTER(kTlsHandshakes, "tls_handshakes", kTotal, "TLS handshakes with client
 TG_COUNTER(kTlsResumed, "tls_resumed", kTotal, "those of them that resumed an earlier session")
 TG_COUNTER(kTlsHandshakesFailed, "tls_handshakes_failed", kTotal,
            "TLS handshakes with clients that failed or took too long")
+TG_COUNTER(kTlsHandshakesEvicted, "tls_handshakes_evicted", kTotal,
+           "those of them that were ended because limits.max_handshakes were under way")
 TG_COUNTER(kBytesIn, "bytes_in", kTotal, "octets read from downstream")
 TG_COUNTER(kBytesOut, "bytes_out", kTotal, "octets written downstream")
 TG_COUNTER(kTunnelsActive, "tunnels_active", kGauge, "tunnels that are open")

@@ -12,6 +12,7 @@
 // The client.
 TG_ERROR(kClientClosed,           "client_closed",            0,   kClient,   "http_request_error")
 TG_ERROR(kTlsHandshakeFailed,     "tls_handshake_failed",     0,   kClient,   "tls_protocol_error")
+TG_ERROR(kTlsHandshakeEvicted,    "tls_handshake_evicted",    0,   kClient,   "connection_limit_reached")
 TG_ERROR(kTlsHandshakeTimeout,    "tls_handshake_timeout",    0,   kClient,   "connection_timeout")
 TG_ERROR(kRequestHeadTimeout,     "request_head_timeout",     408, kClient,   "http_request_error")
 TG_ERROR(kBodyIdleTimeout,        "body_idle_timeout",        408, kClient,   "http_request_error")

@@ -164,6 +164,15 @@ inline constexpr std::array kLimitSettings = {
             "off", Between(1, 10'000'000),
             "Downstream connections of one IPv4 address or IPv6 /64, of all workers together; more "
             "are closed at once. Peers in trusted_proxies and unix sockets do not count."},
+    Setting{
+        "max_handshakes", &kCount, kField<&LimitsConfig::max_handshakes>, "2000",
+        Between(1, 1'000'000),
+        "TLS handshakes under way in all workers together; above it the oldest is ended, because "
+        "a client that means it is done within a few round trips."}
+        .When([](const void* owner) {
+          return static_cast<const LimitsConfig*>(owner)->max_handshakes !=
+                 LimitsConfig().max_handshakes;
+        }),
     Setting{"max_body", &kSizeOrOff, kField<&LimitsConfig::max_body>, "off",
             Between(0, 1ULL << 60U), "The largest request body; more is answered with 413."},
     Setting{"max_header_bytes", &kSize, kField<&LimitsConfig::max_header_bytes>, "32KiB",

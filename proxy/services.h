@@ -10,6 +10,7 @@
 #include "common/loop.h"
 #include "proxy/client_info.h"
 #include "proxy/header_rules.h"
+#include "proxy/net/handshakes.h"
 #include "proxy/snapshot.h"
 
 namespace tidegate {
@@ -28,6 +29,8 @@ struct Services {
   std::uint64_t generation = 0;
   RequestIds request_ids;
   HttpDate date;
+  // With clients.
+  Handshakes handshakes{loop};
 };
 
 }  // namespace tidegate

@@ -62,8 +62,9 @@ std::unique_ptr<Stream> Session::MakeStream(UniqueFd fd,
   if (tls == nullptr) {
     return socket;
   }
-  auto stream = TlsStream::Accept(services_.loop, services_.buffers, std::move(socket), tls,
-                                  services_.snapshot->config().timeouts.tls_handshake);
+  auto stream =
+      TlsStream::Accept(services_.loop, services_.buffers, services_.handshakes, std::move(socket),
+                        tls, services_.snapshot->config().timeouts.tls_handshake);
   handshaking_ = stream.get();
   return stream;
 }
@@ -102,6 +103,8 @@ Task<void> Session::AwaitHandshake() {
   }
   services_.counters.Add(CounterId::kTlsHandshakesFailed);
   const Error error = stream.handshake_error().value_or(Error(ErrorKind::kTlsHandshakeFailed));
+  services_.counters.Add(CounterId::kTlsHandshakesEvicted,
+                         error.kind() == ErrorKind::kTlsHandshakeEvicted ? 1 : 0);
   LogDebug("{}: {} on {}: {}", RowOf(error.kind()).log_name, client_.peer.view(), client_.listener,
            error.ToString());
 }

@@ -170,6 +170,7 @@ void Worker::Commit(std::uint64_t id) {
   }
   gate_.Configure(config.limits.max_connections, workers_);
   peers_.Configure(config.limits.max_connections_per_ip, workers_);
+  services_.handshakes.SetMost((config.limits.max_handshakes + workers_ - 1) / workers_);
   UpdateAccepting();
   FaultAt("worker", "serving");
 }

@@ -14,19 +14,20 @@ constexpr std::size_t kMostAnswers = 4096;
 
 }  // namespace
 
-std::unique_ptr<TlsStream> TlsStream::Accept(Loop& loop, BufferPool& pool,
+std::unique_ptr<TlsStream> TlsStream::Accept(Loop& loop, BufferPool& pool, Handshakes& handshakes,
                                              std::unique_ptr<Stream> inner,
                                              const std::shared_ptr<const ServerTls>& tls,
                                              Duration handshake_timeout) {
-  std::unique_ptr<TlsStream> stream(new TlsStream(loop, pool, std::move(inner), tls));
+  std::unique_ptr<TlsStream> stream(new TlsStream(loop, pool, handshakes, std::move(inner), tls));
   stream->handshake_deadline_.Arm(handshake_timeout);
   return stream;
 }
 
-TlsStream::TlsStream(Loop& loop, BufferPool& pool, std::unique_ptr<Stream> inner,
-                     const std::shared_ptr<const ServerTls>& tls)
+TlsStream::TlsStream(Loop& loop, BufferPool& pool, Handshakes& handshakes,
+                     std::unique_ptr<Stream> inner, const std::shared_ptr<const ServerTls>& tls)
     : loop_(loop),
       pool_(pool),
+      handshakes_(handshakes),
       tls_(tls),
       ssl_(SSL_new(tls->context())),
       output_(pool),
@@ -41,9 +42,11 @@ TlsStream::TlsStream(Loop& loop, BufferPool& pool, std::unique_ptr<Stream> inner
   SSL_set_msg_callback(ssl_.get(), &TlsStream::OnRecord);
   SSL_set_msg_callback_arg(ssl_.get(), this);
   SSL_set_accept_state(ssl_.get());
+  handshakes_.Join(*this);
 }
 
 TlsStream::~TlsStream() {
+  handshakes_.Leave(*this);
   bool well = handshake_done_ && !broken_ && !write_error_ && !write_pending_ &&
               inner_->read_state() != ReadState::kFailed;
   if (well) {
@@ -58,6 +61,7 @@ TlsStream::~TlsStream() {
 
 void TlsStream::Close(bool reset) {
   inner_->Close(reset);
+  handshakes_.Leave(*this);
   output_.Release();
   handshake_deadline_.Disarm();
   next_turn_.Disarm();
@@ -105,8 +109,7 @@ TlsInfo TlsStream::info() const {
 // --- from the loop
 
 void TlsStream::OnReadable() {
-  Work();
-  Tell();
+  GoOn();
 }
 
 void TlsStream::OnWritten() {
@@ -115,19 +118,39 @@ void TlsStream::OnWritten() {
   if (inner_->write_error()) {
     LoseWriteSide();
   }
-  Work();
-  Tell();
+  GoOn();
 }
 
 void TlsStream::OnTurn() {
+  GoOn();
+}
+
+void TlsStream::GoOn() {
+  if (handshake_done_ || broken_) {
+    OnHandshakeTurn();
+  } else {
+    handshakes_.GoOn(*this);
+  }
+}
+
+void TlsStream::OnHandshakeTurn() {
   Work();
   Tell();
 }
 
 void TlsStream::OnHandshakeTimeout() {
+  EndHandshake(ErrorKind::kTlsHandshakeTimeout, "the TLS handshake took too long");
+}
+
+void TlsStream::OnEvicted() {
+  EndHandshake(ErrorKind::kTlsHandshakeEvicted,
+               "limits.max_handshakes are under way, and this one was the oldest");
+}
+
+void TlsStream::EndHandshake(ErrorKind kind, const char* why) {
   bool was_pending = write_pending_;
   Close(false);
-  handshake_error_ = Error(ErrorKind::kTlsHandshakeTimeout, "the TLS handshake took too long");
+  handshake_error_ = Error(kind, why);
   write_error_ = Error(ErrorKind::kClosed, handshake_error_->detail());
   tell_readable_ = true;
   tell_written_ = was_pending;
@@ -166,6 +189,7 @@ void TlsStream::Tell() {
 void TlsStream::Fail(std::string reason) {
   broken_ = true;
   if (!handshake_done_) {
+    handshakes_.Leave(*this);
     handshake_deadline_.Disarm();
     handshake_error_ = Error(ErrorKind::kTlsHandshakeFailed, reason);
   }
@@ -188,6 +212,7 @@ void TlsStream::Handshake() {
   int result = SSL_do_handshake(ssl_.get());
   if (result == 1) {
     handshake_done_ = true;
+    handshakes_.Leave(*this);
     handshake_deadline_.Disarm();
     empty_records_ = 0;
     tell_readable_ = true;

@@ -35,6 +35,7 @@
 #include "common/buffer_pool.h"
 #include "common/loop.h"
 #include "common/stream.h"
+#include "proxy/net/handshakes.h"
 #include "proxy/net/posted_callback.h"
 #include "proxy/net/tls_context.h"
 #include "proxy/net/tls_output.h"
@@ -52,18 +53,19 @@ struct TlsInfo {
   bool resumed = false;
 };
 
-class TlsStream final : public Stream, private StreamOwner {
+class TlsStream final : public Stream, private StreamOwner, private Handshakes::Member {
  public:
-  // Takes a stream that has no owner; what it has read already belongs to the handshake. The
-  // timeout counts from now. `loop` and `pool` outlive the stream.
-  static std::unique_ptr<TlsStream> Accept(Loop& loop, BufferPool& pool,
+  // Takes a stream that has no owner; what it has read already belongs to the handshake, which is
+  // one of `handshakes`. The timeout counts from now. `loop`, `pool` and `handshakes` outlive the
+  // stream.
+  static std::unique_ptr<TlsStream> Accept(Loop& loop, BufferPool& pool, Handshakes& handshakes,
                                            std::unique_ptr<Stream> inner,
                                            const std::shared_ptr<const ServerTls>& tls,
                                            Duration handshake_timeout);
   ~TlsStream() override;
 
   bool handshake_done() const { return handshake_done_; }
-  // kTlsHandshakeFailed, with OpenSSL's reason, or kTlsHandshakeTimeout.
+  // kTlsHandshakeFailed, with OpenSSL's reason, kTlsHandshakeTimeout, or kTlsHandshakeEvicted.
   const std::optional<Error>& handshake_error() const { return handshake_error_; }
   TlsInfo info() const;
   // From now on (3) is strict, also for an end that has come already.
@@ -82,7 +84,7 @@ class TlsStream final : public Stream, private StreamOwner {
   void Close(bool reset) override;
 
  private:
-  TlsStream(Loop& loop, BufferPool& pool, std::unique_ptr<Stream> inner,
+  TlsStream(Loop& loop, BufferPool& pool, Handshakes& handshakes, std::unique_ptr<Stream> inner,
             const std::shared_ptr<const ServerTls>& tls);
 
   // From the stream below.
@@ -91,6 +93,8 @@ class TlsStream final : public Stream, private StreamOwner {
   // From the loop.
   void OnTurn();
   void OnHandshakeTimeout();
+  void OnEvicted() override;
+  void OnHandshakeTurn() override;
   // From OpenSSL.
   static BIO_METHOD* Method();
   static int OnBioRead(BIO* bio, char* out, std::size_t size, std::size_t* got);
@@ -99,6 +103,9 @@ class TlsStream final : public Stream, private StreamOwner {
   static void OnRecord(int is_write, int version, int content_type, const void* octets,
                        std::size_t size, SSL* ssl, void* self);
 
+  // Works, and tells; a handshake, when its turn has come.
+  void GoOn();
+  void EndHandshake(ErrorKind kind, const char* why);
   // Everything that can be done now. Tells the owner nothing: that is the last thing a callback
   // does, because the owner may destroy this.
   void Work();
@@ -128,6 +135,7 @@ class TlsStream final : public Stream, private StreamOwner {
 
   Loop& loop_;
   BufferPool& pool_;
+  Handshakes& handshakes_;
   std::shared_ptr<const ServerTls> tls_;
   OwnedSsl ssl_;
   TlsOutput output_;

@@ -70,7 +70,8 @@ class TlsRig : public ::testing::Test, protected StreamOwner {
   }
   void Start(std::unique_ptr<Stream> below) {
     stream.reset();
-    stream = TlsStream::Accept(loop, pool, std::move(below), tls, std::chrono::seconds(10));
+    stream =
+        TlsStream::Accept(loop, pool, handshakes, std::move(below), tls, std::chrono::seconds(10));
     Call([&] { stream->SetOwner(this); });
   }
   // The handshake of both sides; true when both are done.
@@ -171,6 +172,9 @@ class TlsRig : public ::testing::Test, protected StreamOwner {
 
   Loop loop;
   BufferPool pool;
+  // By the test's clock: no handshake waits in line unless the test lets time pass.
+  Handshakes handshakes{loop, [] { return clock_of_handshakes; }};
+  static inline std::uint64_t clock_of_handshakes = 0;
   std::shared_ptr<const ServerTls> tls;
   std::unique_ptr<TlsStream> stream;
   std::unique_ptr<TlsClient> client;

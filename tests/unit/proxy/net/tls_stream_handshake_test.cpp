@@ -309,5 +309,47 @@ TEST_F(TlsHandshakeTest, AnswersAKeyUpdateAndGoesOn) {
   });
 }
 
+TEST_F(TlsStreamHandshakeTest, WaitsInLineWhenTheTurnsTimeIsSpent) {
+  struct Spender final : Handshakes::Member {
+    void OnHandshakeTurn() override { clock_of_handshakes += Handshakes::kBudget; }
+    void OnEvicted() override {}
+  } spender;
+  handshakes.Join(spender);
+  Play();
+  EXPECT_EQ(handshakes.size(), 2U);
+  handshakes.GoOn(spender);
+  client->Handshake();
+  played->Come(client->TakeOctets());
+  EXPECT_TRUE(played->TakeWritten().empty()) << "its turn is the next";
+  loop.RunNoWait();
+  client->GiveOctets(played->TakeWritten());
+  EXPECT_TRUE(client->Handshake());
+  ASSERT_TRUE(Shake());
+  handshakes.GoOn(spender);
+  client->Write("hello");
+  played->Come(client->TakeOctets());
+  EXPECT_EQ(Readable(), "hello") << "what is established waits for nobody";
+  handshakes.Leave(spender);
+  EXPECT_EQ(handshakes.size(), 0U);
+}
+
+TEST_F(TlsStreamHandshakeTest, TheOldestIsEndedWhenThereAreTooMany) {
+  handshakes.SetMost(1);
+  Play();
+  auto first = std::move(stream);
+  struct Owner : StreamOwner {
+    void OnReadable() override { ++readable; }
+    void OnWritten() override {}
+    int readable = 0;
+  } owner;
+  first->SetOwner(&owner);
+  Play();
+  EXPECT_EQ(owner.readable, 1);
+  ASSERT_TRUE(first->handshake_error().has_value());
+  EXPECT_EQ(first->handshake_error()->kind(), ErrorKind::kTlsHandshakeEvicted);
+  EXPECT_EQ(first->read_state(), Stream::ReadState::kFailed);
+  EXPECT_TRUE(Shake()) << "the other goes on";
+}
+
 }  // namespace
 }  // namespace tidegate
