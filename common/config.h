@@ -31,6 +31,13 @@ struct TlsConfig {
   bool operator==(const TlsConfig&) const = default;
 };
 
+// What concerns all TLS listeners: "tls" beside them.
+struct SharedTlsConfig {
+  // How long a key seals session tickets.
+  Duration ticket_rotation = std::chrono::hours(12);
+  bool operator==(const SharedTlsConfig&) const = default;
+};
+
 struct ListenerConfig {
   // Without a name in the file: the text of `bind`; "default" for the short form.
   std::string name;
@@ -237,6 +244,7 @@ struct Config {
   std::vector<ListenerConfig> listeners;
   // In the order of the file; the first is for clients that name no other.
   std::vector<CertificateConfig> certificates;
+  SharedTlsConfig tls;
   ForwardedConfig forwarded;
   LimitsConfig limits;
   // The general ones: what a request without a route gets, and what is needed before the route is

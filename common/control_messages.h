@@ -28,8 +28,10 @@
 //     pong       {id}
 //     resolved   {addresses:{name:[text]}}       what names of upstreams resolve to now (common/known_addresses.h)
 //     adopted    {pid, version, generation, slot, workers, row, listeners:[{name,id,bound,key}],
-//                 known_addresses:{name:[text]}}
-//                                                answers takeover; +fds [counters]; then sockets
+//                 known_addresses:{name:[text]}, ticket_keys:bool}
+//                                                answers takeover; +fds [counters]; then sockets; ticket_keys:true:
+//                                                then that
+//     ticket_keys {}                             +fds [the ring that rotate_keys brought last]
 //   from the supervisor
 //     init       {generation, slot, workers, row}
 //                                                +fds [counters, control listening socket, error log]
@@ -43,6 +45,8 @@
 //     drain      {drain_seconds, drain_tunnels_seconds, close_idle}   null: no limit; close_idle at a stop
 //     query      {id, what, argument}            what: "connections", "kill_connection"
 //     ping       {id}
+//     rotate_keys {}                             +fds [the ring of ticket keys, common/ticket_ring.h]: after init, and
+//                                                whenever it has changed, also while draining
 //     reopen_logs {access_log:bool}              +fds [error log, access log if there is one]
 //     loglevel   {level, seconds}                seconds 0: for good
 //     takeover   {}                              to an orphaned worker, over a new connection to its control socket

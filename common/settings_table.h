@@ -141,6 +141,16 @@ inline constexpr ListAccess kCertificateList{
     },
     nullptr};
 
+// What concerns all TLS listeners.
+
+inline constexpr std::array kSharedTlsSettings = {
+    Setting{"ticket_rotation", &kDuration, kField<&SharedTlsConfig::ticket_rotation>, "12h",
+            Between(minutes(1), hours(24 * 7)),
+            "How long one key seals session tickets. It opens them as long again; all workers have "
+            "the same keys."},
+};
+inline constexpr Section kSharedTls{"tls", kSharedTlsSettings};
+
 // What is said about the client.
 
 inline constexpr std::array kForwardedSettings = {
@@ -505,6 +515,12 @@ inline constexpr std::array kRootSettings = {
         .In(kCertificateList)
         .When([](const void* owner) {
           return !static_cast<const Config*>(owner)->certificates.empty();
+        }),
+    Setting{"tls", &kSection, kField<&Config::tls>, "", kAny, "What all TLS listeners share."}
+        .Of(kSharedTls)
+        .When([](const void* owner) {
+          // Not written at its default: an older image, which we may go back to, does not know it.
+          return static_cast<const Config*>(owner)->tls != SharedTlsConfig();
         }),
     Setting{"upstreams", &kSectionMap, &Same, "", kAny, "Groups of endpoints, by name."}
         .Of(kUpstream)

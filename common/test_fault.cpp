@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
 
 namespace tidegate {
@@ -28,6 +29,16 @@ std::string ReadFault() {
 }
 
 }  // namespace
+
+std::optional<std::uint64_t> TestClockAhead() {
+  const char* path = std::getenv("TIDEGATE_TEST_CLOCK");
+  if (path == nullptr) {
+    return std::nullopt;
+  }
+  std::uint64_t ahead = 0;
+  std::ifstream(path) >> ahead;
+  return ahead;
+}
 
 Fault FaultAt(std::string_view process, std::string_view point) {
   static const std::string fault = ReadFault();

@@ -14,11 +14,16 @@
 // action  die (SIGKILL), hang (for ever), garbage (say what is no message), fail (refuse)
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace tidegate {
 
 enum class Fault : std::uint8_t { kNone, kFail, kGarbage };
+
+// TIDEGATE_TEST_CLOCK=FILE moves the clock by which ticket keys rotate, and no other: it is ahead
+// by as many milliseconds as FILE says now. Nothing: the clock is the system's.
+std::optional<std::uint64_t> TestClockAhead();
 
 // Dies or hangs here if that is what was asked for; says what the caller must do otherwise.
 // `process` is "supervisor" or "worker".

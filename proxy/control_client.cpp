@@ -19,6 +19,7 @@
 #include "common/check.h"
 #include "common/control.h"
 #include "common/control_wire.h"
+#include "common/log.h"
 #include "common/test_fault.h"
 
 namespace tidegate {
@@ -88,6 +89,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
   void Close() {
     StopWaiting();
     control_listener_.Reset();
+    keys_.Reset();
     channel_.reset();
     sockets_.clear();
     orphan_limit_.Disarm();
@@ -122,7 +124,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
         {"accept", &Body::OnAccept},     {"drop_listeners", &Body::OnDropListeners},
         {"drain", &Body::OnDrain},       {"query", &Body::OnQuery},
         {"ping", &Body::OnPing},         {"reopen_logs", &Body::OnReopenLogs},
-        {"loglevel", &Body::OnLogLevel},
+        {"loglevel", &Body::OnLogLevel}, {"rotate_keys", &Body::OnRotateKeys},
     };
     auto method = kMethods.find(message.type());
     if (method != kMethods.end()) {
@@ -303,6 +305,18 @@ class ControlClient::Body final : public ControlChannel::Handler {
     Send(answer);
   }
 
+  void OnRotateKeys(ControlMessage& message) {
+    Result<TicketRing> keys = message.fds.size() == 1
+                                  ? TicketRing::Unpack(message.fds[0].get())
+                                  : Fail(ErrorKind::kProtocol, "no ticket keys came");
+    if (!keys) {
+      LogWarn("the ticket keys stay as they are: {}", keys.error().ToString());
+      return;
+    }
+    keys_ = std::move(message.fds[0]);
+    handler_.RotateKeys(std::move(*keys));
+  }
+
   void OnReopenLogs(ControlMessage& message) {
     if (!message.fds.empty()) {
       handler_.ReopenLogs(std::move(message.fds[0]),
@@ -390,6 +404,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
                                      {"key", listener.key}});
     }
     answer["known_addresses"] = handler_.LastAddresses();
+    answer["ticket_keys"] = static_cast<bool>(keys_);
     int counters[] = {counters_.get()};
     channel_->Send(answer, counters);
     json batch = json::array();
@@ -409,6 +424,10 @@ class ControlClient::Body final : public ControlChannel::Handler {
       }
     }
     flush();
+    if (keys_) {
+      int keys[] = {keys_.get()};
+      channel_->Send(MakeControlMessage("ticket_keys"), keys);
+    }
   }
 
   void OnOrphanLimit() { handler_.Drain(kOrphanDrain); }
@@ -434,6 +453,8 @@ class ControlClient::Body final : public ControlChannel::Handler {
   // The last accept named some slots.
   bool accepting_ = false;
   UniqueFd counters_;
+  // Packed as they came.
+  UniqueFd keys_;
   UniqueFd control_listener_;
   uv_poll_t* waiting_ = nullptr;
   std::list<std::unique_ptr<ControlChannel>> candidates_;

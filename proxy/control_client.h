@@ -15,6 +15,7 @@
 #include "common/log_level.h"
 #include "common/loop.h"
 #include "common/result.h"
+#include "common/ticket_ring.h"
 #include "common/unique_fd.h"
 #include "common/units.h"
 
@@ -111,6 +112,8 @@ class WorkerHandler {
   // Stop accepting, finish, call ReportDraining about every 500 ms, exit with 0. A second call
   // moves the limits.
   virtual void Drain(DrainLimits limits) = 0;
+  // The keys of session tickets from now on: before the first Prepare, and at any time after it.
+  virtual void RotateKeys(TicketRing keys) = 0;
   // The access log is none if there is none.
   virtual void ReopenLogs(UniqueFd error_log, UniqueFd access_log) = 0;
   // `duration` zero: for good, until a configuration says otherwise.

@@ -65,7 +65,8 @@ int Check(int fd) {
     std::fprintf(stderr, "%s\n", config.error().ToString().c_str());
     return 78;
   }
-  auto tls = TlsContexts::Make(*config, nullptr);
+  const TicketKeys tickets;
+  auto tls = TlsContexts::Make(*config, nullptr, tickets);
   if (!tls) {
     std::fprintf(stderr, "%s\n", tls.error().detail().c_str());
     return 78;

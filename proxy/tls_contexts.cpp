@@ -28,7 +28,8 @@ Result<std::shared_ptr<const CertificateStore>> MakeStore(
 
 }  // namespace
 
-Result<TlsContexts> TlsContexts::Make(const Config& config, const TlsContexts* previous) {
+Result<TlsContexts> TlsContexts::Make(const Config& config, const TlsContexts* previous,
+                                      const TicketKeys& tickets) {
   TlsContexts contexts;
   const bool wanted = std::ranges::any_of(
       config.listeners, [](const ListenerConfig& listener) { return listener.tls.has_value(); });
@@ -42,16 +43,19 @@ Result<TlsContexts> TlsContexts::Make(const Config& config, const TlsContexts* p
   if (!store) {
     return Fail(std::move(store).error());
   }
-  if (previous != nullptr && previous->certificates_ == *store) {
+  if (previous != nullptr && previous->certificates_ == *store &&
+      previous->ticket_rotation_ == config.tls.ticket_rotation) {
     contexts = *previous;
   }
+  contexts.ticket_rotation_ = config.tls.ticket_rotation;
   contexts.certificates_ = std::move(*store);
   for (const ListenerConfig& listener : config.listeners) {
     if (!listener.tls || contexts.of_profile_[IndexOf(listener.tls->profile)] != nullptr) {
       continue;
     }
     static const std::vector<std::string> kProtocols = {"http/1.1"};
-    auto made = ServerTls::Make(listener.tls->profile, contexts.certificates_, kProtocols);
+    auto made = ServerTls::Make(listener.tls->profile, contexts.certificates_, kProtocols, tickets,
+                                config.tls.ticket_rotation);
     if (!made) {
       return Fail(std::move(made).error());
     }

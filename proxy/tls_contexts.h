@@ -18,8 +18,10 @@ class TlsContexts {
  public:
   // Error: kConfig, every fault of every certificate, one a line. What has not changed since
   // `previous` (may be null) is kept: certificates one by one, contexts while all certificates are
-  // the same, and with them what clients may resume.
-  static Result<TlsContexts> Make(const Config& config, const TlsContexts* previous);
+  // the same. What clients may resume does not depend on it. `tickets` outlives all that comes of
+  // it.
+  static Result<TlsContexts> Make(const Config& config, const TlsContexts* previous,
+                                  const TicketKeys& tickets);
 
   TlsContexts() = default;
   // Null: the listener has no TLS.
@@ -30,6 +32,7 @@ class TlsContexts {
  private:
   static constexpr std::size_t kProfiles = 2;
   std::shared_ptr<const CertificateStore> certificates_;
+  Duration ticket_rotation_{};
   std::array<std::shared_ptr<const ServerTls>, kProfiles> of_profile_;
 };
 

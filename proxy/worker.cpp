@@ -107,7 +107,7 @@ Result<> Worker::Prepare(PrepareRequest request) {
     return Fail(ErrorKind::kProtocol, "the number of listeners differs from the configuration's");
   }
   const Snapshot* in_force = services_.snapshot.get();
-  auto tls = TlsContexts::Make(*config, in_force != nullptr ? &in_force->tls() : nullptr);
+  auto tls = TlsContexts::Make(*config, in_force != nullptr ? &in_force->tls() : nullptr, tickets_);
   if (!tls) {
     return Fail(std::move(tls).error());
   }
@@ -398,6 +398,16 @@ void Worker::ReportDraining() {
       [&](const IdleConnection& idle) { oldest = std::min(oldest, idle.opened); });
   progress.oldest = Duration(loop_.now() - oldest);
   control_.ReportDraining(progress);
+}
+
+void Worker::RotateKeys(TicketRing keys) {
+  // One of us says it for all: they have the same limits.
+  if (keys.weakness() && slot_ == 0 && !said_unprotected_) {
+    said_unprotected_ = true;
+    LogWarn("the keys of session tickets are not well protected here: {}",
+            keys.weakness()->ToString());
+  }
+  tickets_.Install(std::move(keys));
 }
 
 void Worker::ReopenLogs(UniqueFd error_log, UniqueFd access_log) {

@@ -62,6 +62,7 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   void Accept(const std::vector<unsigned>& slots) override;
   void DropListeners(const std::vector<std::uint64_t>& listener_ids) override;
   void Drain(DrainLimits limits) override;
+  void RotateKeys(TicketRing keys) override;
   void ReopenLogs(UniqueFd error_log, UniqueFd access_log) override;
   void SetLogLevel(LogLevel level, Duration duration) override;
   Result<std::string> Query(std::string_view what, std::string_view argument) override;
@@ -95,6 +96,7 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   BufferPool buffers_;
   Counters counters_;
   Resolver resolver_;
+  TicketKeys tickets_;
   Services services_;
   SessionList sessions_;
   TaskScope scope_;
@@ -120,6 +122,8 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   unsigned slot_ = 0;
   unsigned workers_ = 1;
   bool draining_ = false;
+  // That of the ticket keys was logged.
+  bool said_unprotected_ = false;
   // Ended at a deadline of the drain, inside an exchange or a tunnel.
   std::uint64_t cut_ = 0;
 };

@@ -114,6 +114,7 @@ bool Generation::Spawn() {
 
 void Generation::OnHello(WorkerProcess& worker) {
   worker.SendInit(number_, workers());
+  worker.SendKeys();
   if (round_id_ != 0 && round_slots_.contains(worker.slot())) {
     worker.SendPrepare(RoundUnderWay());
   } else if (state_ == GenerationState::kServing) {

@@ -118,6 +118,20 @@ void WorkerProcess::SendInit(std::uint64_t generation, unsigned workers) {
   channel_->Send(message, fds);
 }
 
+void WorkerProcess::SendKeys() {
+  if (!channel_ || !hello_seen_) {
+    return;
+  }
+  Result<UniqueFd> keys = surroundings_.keys.Pack();
+  if (!keys) {
+    // It goes on with those that it has.
+    LogEvent(LogLevel::kError, keys.error().ToString());
+    return;
+  }
+  int fds[] = {keys->get()};
+  channel_->Send(MakeControlMessage("rotate_keys"), fds);
+}
+
 void WorkerProcess::SendSockets(const PrepareRound& round) {
   json batch = json::array();
   std::vector<int> fds;

@@ -18,6 +18,7 @@
 #include "common/log_level.h"
 #include "supervisor/address_book.h"
 #include "supervisor/counters_owner.h"
+#include "supervisor/key_ring.h"
 #include "supervisor/listeners.h"
 #include "supervisor/log_files.h"
 #include "supervisor/process.h"
@@ -32,6 +33,7 @@ struct WorkerSurroundings {
   Listeners& listeners;
   LogFiles& logs;
   AddressBook& addresses;
+  KeyRing& keys;
   // The control socket, for a worker that outlives us.
   int control_listener = -1;
 };
@@ -105,6 +107,8 @@ class WorkerProcess final : public ControlChannel::Handler {
              bool is_child);
 
   void SendInit(std::uint64_t generation, unsigned workers);
+  // The ticket keys of now; who has not said hello gets them after it.
+  void SendKeys();
   void SendPrepare(const PrepareRound& round);
   void SendCommit(std::uint64_t id);
   void SendAbandon(std::uint64_t id);

@@ -17,6 +17,7 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
     : loop(the_loop),
       started(UnixTime()),
       children(the_loop),
+      keys(KeyRing::Now()),
       notify(the_loop),
       server(the_loop, std::move(on_command)),
       stragglers(the_loop),
@@ -25,7 +26,8 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
                    .counters = counters,
                    .listeners = listeners,
                    .logs = logs,
-                   .addresses = addresses} {}
+                   .addresses = addresses,
+                   .keys = keys} {}
 
 Generation* Holdings::current() {
   for (auto generation = generations.rbegin(); generation != generations.rend(); ++generation) {
@@ -67,6 +69,12 @@ std::string Holdings::StillServing() {
   return generation == nullptr ? std::string()
                                : fmt::format("Still serving {} (generation {}).",
                                              generation->version(), generation->number());
+}
+
+void Holdings::SendKeys() {
+  for (const auto& generation : generations) {
+    generation->ForEachWorker([](WorkerProcess& worker) { worker.SendKeys(); });
+  }
 }
 
 std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfiguration(const RunOptions& options) {

@@ -16,6 +16,7 @@
 #include "supervisor/control_server.h"
 #include "supervisor/counters_owner.h"
 #include "supervisor/generation.h"
+#include "supervisor/key_ring.h"
 #include "supervisor/listeners.h"
 #include "supervisor/log_files.h"
 #include "supervisor/notify.h"
@@ -59,6 +60,7 @@ struct Holdings {
   Listeners listeners;
   LogFiles logs;
   AddressBook addresses;
+  KeyRing keys;
   Notify notify;
   ControlServer server;
   Stragglers stragglers;
@@ -91,6 +93,8 @@ struct Holdings {
   NameSet UpstreamNames() const;
   // "Still serving 1.0.0 (generation 7)."; empty if nothing serves.
   std::string StillServing();
+  // Every worker of every generation gets the ticket keys of now.
+  void SendKeys();
 };
 
 // Reads the configuration again, from the file or text that `options` names; --workers goes before

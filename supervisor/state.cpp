@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "supervisor/event_log.h"
+
 namespace tidegate {
 namespace {
 
@@ -66,6 +68,16 @@ RunOptions RestoreOptions(const json& saved) {
   return options;
 }
 
+// Whatever is wrong with them, new ones do: an image that has no ring comes and goes like any
+// other.
+void RestoreKeys(Holdings& holdings, const json& state) {
+  int fd = static_cast<int>(NumberOf(state, "ticket_keys"));
+  if (!state.contains("ticket_keys") || !IsStillThere(state, fd) ||
+      !holdings.keys.Restore(UniqueFd(fd), KeyRing::Now())) {
+    LogEvent(LogLevel::kInfo, "new keys for session tickets: the program before had none for us");
+  }
+}
+
 Result<> RestoreGenerations(Holdings& holdings, const json& state) {
   for (json saved : state.at("generations")) {
     // A channel that has been closed since is not there; its worker is.
@@ -108,6 +120,7 @@ Result<> Restore(Holdings& holdings, const json& state) {
   holdings.started = state.at("started").get<double>();
   holdings.version = state.at("version").get<std::string>();
   holdings.next_generation = state.at("next_generation").get<std::uint64_t>();
+  RestoreKeys(holdings, state);
   holdings.server.Adopt(UniqueFd(state.at("control_listener").get<int>()),
                         holdings.options.socket_path);
   holdings.surroundings.control_listener = holdings.server.listener_fd();
@@ -224,6 +237,14 @@ Result<SavedState> SaveState(const Holdings& holdings, const json& upgrade,
       entry["config"] = SaveConfig(*generation->config());
       state["generations"].push_back(entry);
     }
+  }
+  Result<UniqueFd> keys = holdings.keys.Pack();
+  if (keys) {
+    state["ticket_keys"] = keys->get();
+    saved.fds.push_back(keys->get());
+    saved.keys = std::move(*keys);
+  } else {
+    LogEvent(LogLevel::kError, keys.error().ToString());
   }
   // The inode tells a descriptor from another that has got its number since.
   state["fds"] = json::array();

@@ -18,6 +18,8 @@ inline constexpr int kStateFormat = 1;
 
 struct SavedState {
   UniqueFd memfd;
+  // The ticket keys (common/ticket_ring.h). None: they could not be packed.
+  UniqueFd keys;
   // Everything that must survive execve, but the memfd.
   std::vector<int> fds;
 };

@@ -33,7 +33,8 @@ constexpr Duration kFlushLimit = std::chrono::milliseconds(500);
 Supervisor::Supervisor()
     : holdings_(loop_, [this](ClientId client, const std::string& command,
                               const json& args) { OnCommand(client, command, args); }),
-      log_level_due_(loop_.timers(), Bind<&Supervisor::OnLogLevelOver>(this)) {}
+      log_level_due_(loop_.timers(), Bind<&Supervisor::OnLogLevelOver>(this)),
+      keys_due_(loop_.timers(), Bind<&Supervisor::TendKeys>(this)) {}
 
 // --- entering
 
@@ -68,8 +69,26 @@ int Supervisor::Run() {
   holdings_.children.Reap();
   const UpgradeConfig& limits = holdings_.config->config.upgrade;
   holdings_.stragglers.Look(holdings_.options.socket_path, limits.drain, limits.drain_tunnels);
+  if (const auto& weakness = holdings_.keys.ring().weakness()) {
+    LogEvent(LogLevel::kWarn,
+             fmt::format("the keys of session tickets are not well protected here: {}",
+                         weakness->ToString()));
+  }
+  // Also to workers that we have found here: what was sent last may have been lost on the way.
+  holdings_.SendKeys();
+  TendKeys();
   loop_.Run();
   return exit_code_;
+}
+
+void Supervisor::TendKeys() {
+  const Duration rotation = holdings_.config->config.tls.ticket_rotation;
+  std::uint64_t now = KeyRing::Now();
+  if (holdings_.keys.RotateIfDue(now, rotation)) {
+    holdings_.SendKeys();
+    LogEvent(LogLevel::kInfo, "the keys of session tickets have rotated");
+  }
+  keys_due_.Arm(holdings_.keys.Wait(now, rotation));
 }
 
 void Supervisor::ListenToSignals() {
@@ -162,11 +181,13 @@ Task<void> Supervisor::ResumeStory(json state, Entrance entrance) {
              fmt::format("back in the old program: {}", TextOf(outcome.more, "reason")));
     holdings_.counters.Add(outcome.exit_code == 8 ? CounterId::kUpgradesRolledBack
                                                   : CounterId::kUpgradesFailed);
+    holdings_.keys.EndWayBack();
     EndOperation(operation, outcome);
     co_return;
   }
   state_ = State::kUpgrading;
   auto end = co_await ContinueUpgrade(holdings_, operation, state);
+  holdings_.keys.EndWayBack();
   if (end.outcome) {
     holdings_.counters.Add(end.outcome->exit_code == 8 ? CounterId::kUpgradesRolledBack
                                                        : CounterId::kUpgradesFailed);

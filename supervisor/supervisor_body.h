@@ -80,6 +80,8 @@ class Supervisor {
   void SetLogLevel(ClientId client, const nlohmann::json& args);
   void Ping(ClientId client, const nlohmann::json& args);
   Result<> ReopenLogs();
+  // Rotates the ticket keys when it is time, and looks again when it may be.
+  void TendKeys();
   void ArmLogLevel();
   void OnLogLevelOver();
   nlohmann::json StatusData();
@@ -89,6 +91,8 @@ class Supervisor {
   TaskScope scope_;
   // When a level that was set for a while ends.
   Deadline log_level_due_;
+  // When to look after the ticket keys.
+  Deadline keys_due_;
   State state_ = State::kStarting;
   // The operation that runs.
   std::optional<Operation> running_;

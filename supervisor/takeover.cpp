@@ -79,6 +79,16 @@ Result<Orphan> ReadOrphan(UniqueFd channel, ControlMessage adopted) {
                          .fd = std::move(batch->fds[i])});
     }
   }
+  if (FlagOf(adopted.body, "ticket_keys")) {
+    Result<ControlMessage> keys = ReceiveControl(channel.get(), kPeerLimit);
+    if (!keys) {
+      return Fail(keys.error());
+    }
+    if (keys->type() != "ticket_keys" || keys->fds.size() != 1) {
+      return Fail(ErrorKind::kProtocol, "an orphaned worker does not send its ticket keys");
+    }
+    orphan.keys = std::move(keys->fds[0]);
+  }
   orphan.channel = std::move(channel);
   return orphan;
 }
@@ -232,6 +242,12 @@ Result<> AdoptOrphans(Holdings& holdings, std::vector<Orphan> orphans,
   // It also has resolved last, as far as anybody can tell: its word counts in the end.
   for (const Orphan& orphan : std::views::reverse(orphans)) {
     holdings.addresses.Learn(orphan.known_addresses, names);
+    if (orphan.keys && !holdings.keys.Learn(orphan.keys.get(), KeyRing::Now())) {
+      LogEvent(LogLevel::kWarn,
+               fmt::format("the ticket keys of worker {} of generation {} (pid {}) "
+                           "cannot be read",
+                           orphan.slot, orphan.generation, orphan.pid));
+    }
   }
   for (Orphan& orphan : orphans) {
     for (const Orphan::Listener& listener : orphan.listeners) {

@@ -41,6 +41,8 @@ struct Orphan {
   KnownAddresses known_addresses;
   std::vector<Socket> sockets;
   UniqueFd counters;
+  // The ticket keys that it had last; none from an older version.
+  UniqueFd keys;
   UniqueFd channel;
 };
 

@@ -1,5 +1,8 @@
 #include "proxy/net/tls_context.h"
 
+#include <algorithm>
+#include <chrono>
+#include <string_view>
 #include <utility>
 
 #include <openssl/tls1.h>
@@ -46,7 +49,7 @@ ServerTls::ServerTls(std::shared_ptr<const CertificateStore> certificates, Owned
 
 Result<std::shared_ptr<const ServerTls>> ServerTls::Make(
     TlsProfile profile, std::shared_ptr<const CertificateStore> certificates,
-    std::span<const std::string> protocols) {
+    std::span<const std::string> protocols, const TicketKeys& tickets, Duration ticket_rotation) {
   StartOpenSsl();
   ERR_clear_error();
   OwnedSslContext context(SSL_CTX_new(TLS_server_method()));
@@ -57,7 +60,7 @@ Result<std::shared_ptr<const ServerTls>> ServerTls::Make(
     tls->protocols_ += static_cast<char>(protocol.size());
     tls->protocols_ += protocol;
   }
-  if (!tls->Configure(profile)) {
+  if (!tls->Configure(profile) || !tls->ConfigureSessions(profile, tickets, ticket_rotation)) {
     return Fail(ErrorKind::kConfig,
                 "OpenSSL refuses this TLS profile: " + TakeOpenSslError("it does not say why"));
   }
@@ -81,17 +84,33 @@ bool ServerTls::Configure(TlsProfile profile) {
   // A write that must be repeated is repeated with the same octets from another place.
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN |
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  // Sessions are resumed by tickets, sealed with the context's own key: workers would not share a
-  // cache. No early data: what is replayed there is a request.
-  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
-  SSL_CTX_set_max_early_data(context, 0);
-  SSL_CTX_set_num_tickets(context, 1);
   SSL_CTX_set_cert_cb(context, &ServerTls::OnCertificate, this);
   SSL_CTX_set_tlsext_servername_callback(context, &AcknowledgeName);
   if (!protocols_.empty()) {
     SSL_CTX_set_alpn_select_cb(context, &ServerTls::OnProtocols, this);
   }
   return true;
+}
+
+bool ServerTls::ConfigureSessions(TlsProfile profile, const TicketKeys& tickets,
+                                  Duration ticket_rotation) {
+  SSL_CTX* context = context_.get();
+  // Sessions are resumed by tickets: workers would not share a cache. No early data: what is
+  // replayed there is a request.
+  SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+  SSL_CTX_set_max_early_data(context, 0);
+  SSL_CTX_set_num_tickets(context, 1);
+  // As long as a key lives after its first ticket, and what RFC 8446 section 4.6.1 allows at most.
+  Duration lifetime = std::min<Duration>(2 * ticket_rotation, std::chrono::hours(7 * 24));
+  SSL_CTX_set_timeout(context, std::chrono::duration_cast<std::chrono::seconds>(lifetime).count());
+  tickets.Use(context);
+  // All contexts of all workers open each other's tickets, but take only the sessions of their
+  // like. What decides who may connect belongs in here.
+  std::string_view likes =
+      profile == TlsProfile::kModern ? "tidegate 1 modern" : "tidegate 1 intermediate";
+  return SSL_CTX_set_session_id_context(context,
+                                        reinterpret_cast<const unsigned char*>(likes.data()),
+                                        static_cast<unsigned>(likes.size())) == 1;
 }
 
 // The certificates stay the store's, which the connection's ServerTls holds; OpenSSL takes the one

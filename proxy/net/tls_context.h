@@ -11,6 +11,7 @@
 #include "common/result.h"
 #include "proxy/net/certificate_store.h"
 #include "proxy/net/openssl.h"
+#include "proxy/net/ticket_keys.h"
 
 namespace tidegate {
 
@@ -19,10 +20,11 @@ class ServerTls {
  public:
   // `protocols`: for ALPN, best first, each of 1 to 255 octets ("h2", "http/1.1"). A client that
   // offers some, but none of these, is refused (RFC 7301 section 3.2); one that offers none is
-  // served. Empty: ALPN is ignored. Error: kConfig, where OpenSSL refuses what a profile asks for.
+  // served. Empty: ALPN is ignored. `tickets` outlives all that comes of it; a key of theirs seals
+  // for `ticket_rotation`. Error: kConfig, where OpenSSL refuses what a profile asks for.
   static Result<std::shared_ptr<const ServerTls>> Make(
       TlsProfile profile, std::shared_ptr<const CertificateStore> certificates,
-      std::span<const std::string> protocols);
+      std::span<const std::string> protocols, const TicketKeys& tickets, Duration ticket_rotation);
 
   ServerTls(const ServerTls&) = delete;
   ServerTls& operator=(const ServerTls&) = delete;
@@ -33,6 +35,7 @@ class ServerTls {
  private:
   ServerTls(std::shared_ptr<const CertificateStore> certificates, OwnedSslContext context);
   bool Configure(TlsProfile profile);
+  bool ConfigureSessions(TlsProfile profile, const TicketKeys& tickets, Duration ticket_rotation);
   static int OnCertificate(SSL* ssl, void* self);
   static int OnProtocols(SSL* ssl, const unsigned char** chosen, unsigned char* chosen_size,
                          const unsigned char* offered, unsigned offered_size, void* self);

@@ -26,7 +26,8 @@ class Rig final : public StreamOwner {
     materials.push_back(TestMaterial({.hosts = {"*.wild.example"}, .key = "P-256"}));
     certificates_ = *CertificateStore::Make(materials);
     const std::vector<std::string> protocols = {"h2", "http/1.1"};
-    tls_ = *ServerTls::Make(TlsProfile::kIntermediate, certificates_, protocols);
+    tls_ = *ServerTls::Make(TlsProfile::kIntermediate, certificates_, protocols, keys_,
+                            std::chrono::hours(12));
   }
 
   void LookUp(std::string_view name) {
@@ -73,6 +74,7 @@ class Rig final : public StreamOwner {
   // Nobody waits in line: time stands still.
   Handshakes handshakes_{loop_, [] { return std::uint64_t{0}; }};
   std::shared_ptr<const CertificateStore> certificates_;
+  TicketKeys keys_;
   std::shared_ptr<const ServerTls> tls_;
   std::unique_ptr<TlsStream> stream_;
   bool ended_ = false;

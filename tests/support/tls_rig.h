@@ -50,7 +50,7 @@ class TlsRig : public ::testing::Test, protected StreamOwner {
   }
 
   void UseProfile(TlsProfile profile, std::vector<std::string> protocols = {"http/1.1"}) {
-    auto made = ServerTls::Make(profile, Certificates(), protocols);
+    auto made = ServerTls::Make(profile, Certificates(), protocols, keys, rotation);
     TG_CHECK(made.has_value());
     tls = *made;
   }
@@ -175,6 +175,8 @@ class TlsRig : public ::testing::Test, protected StreamOwner {
   // By the test's clock: no handshake waits in line unless the test lets time pass.
   Handshakes handshakes{loop, [] { return clock_of_handshakes; }};
   static inline std::uint64_t clock_of_handshakes = 0;
+  TicketKeys keys;
+  Duration rotation = std::chrono::hours(12);
   std::shared_ptr<const ServerTls> tls;
   std::unique_ptr<TlsStream> stream;
   std::unique_ptr<TlsClient> client;

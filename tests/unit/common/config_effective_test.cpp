@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/support/config_text.h"
@@ -41,6 +42,21 @@ TEST(ConfigEffective, OnlyExceptionsFromTheGeneralValuesAreWritten) {
   std::size_t route = effective.find("\"routes\"");
   EXPECT_NE(effective.find("\"write_idle\": \"1s\"", route), std::string::npos);
   EXPECT_EQ(effective.find("body_idle", route), std::string::npos);
+}
+
+TEST(ConfigEffective, TicketRotationIsWrittenOnlyWhenItIsNotTheDefault) {
+  auto effective = [](const char* rotation) {
+    return LoadedFrom(With(fmt::format(R"("tls": {{ "ticket_rotation": "{}" }})", rotation)))
+        .effective;
+  };
+  EXPECT_EQ(effective("12h").find("ticket_rotation"), std::string::npos)
+      << "an older version does not know it";
+  EXPECT_NE(effective("1h").find(R"("ticket_rotation": "1h")"), std::string::npos);
+  auto again = ParseEffectiveConfig(effective("1h"));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->tls.ticket_rotation, std::chrono::hours(1));
+  EXPECT_EQ(Changes(kSmallest, With(R"("tls": { "ticket_rotation": "1h" })")),
+            "tls.ticket_rotation: added 1h\n");
 }
 
 TEST(ConfigEffective, PrintShowsEachValueWithItsOrigin) {

@@ -33,6 +33,7 @@ struct FakeWorker final : WorkerHandler {
   void Accept(const std::vector<unsigned>& the_slots) override { slots = the_slots; }
   void DropListeners(const std::vector<std::uint64_t>& ids) override { dropped = ids; }
   void Drain(DrainLimits limits) override { drain = limits; }
+  void RotateKeys(TicketRing the_keys) override { keys = std::move(the_keys); }
   void ReopenLogs(UniqueFd, UniqueFd) override { ++reopened; }
   void SetLogLevel(LogLevel the_level, Duration) override { level = the_level; }
   Result<std::string> Query(std::string_view what, std::string_view) override {
@@ -52,6 +53,7 @@ struct FakeWorker final : WorkerHandler {
   std::vector<unsigned> slots;
   std::vector<std::uint64_t> dropped;
   std::optional<DrainLimits> drain;
+  std::optional<TicketRing> keys;
   int reopened = 0;
   std::optional<LogLevel> level;
   KnownAddresses last_addresses;
@@ -198,6 +200,41 @@ TEST_F(ControlClientTest, IgnoresWhatItDoesNotKnow) {
   EXPECT_EQ(Hear().type(), "pong");
 }
 
+TEST_F(ControlClientTest, TakesTicketKeysAndGivesThemToASuccessor) {
+  Initialise();
+  TicketRing ring(5);
+  Say(MakeControlMessage("rotate_keys"), {ring.Pack()->get()});
+  ASSERT_TRUE(worker_.keys);
+  EXPECT_EQ(worker_.keys->current().mac, ring.current().mac);
+  // Whatever else comes changes nothing.
+  Say(MakeControlMessage("rotate_keys"));
+  Say(MakeControlMessage("rotate_keys"), {STDERR_FILENO});
+  EXPECT_EQ(worker_.keys->current().mac, ring.current().mac);
+  ring.Rotate(6);
+  Say(MakeControlMessage("rotate_keys"), {ring.Pack()->get()});
+  EXPECT_EQ(worker_.keys->rotated_at(), 6U);
+
+  PrepareWith("good", 1);
+  EXPECT_EQ(Hear().type(), "prepared");
+  Say(Message("commit", {{"id", 1}}));
+  EXPECT_EQ(Hear().type(), "committed");
+  supervisor_.Reset();
+  Turn();
+  auto successor = ConnectControl(path_, std::chrono::seconds(1));
+  ASSERT_TRUE(successor);
+  supervisor_ = std::move(*successor);
+  Say(MakeControlMessage("takeover"));
+  EXPECT_TRUE(FlagOf(Hear().body, "ticket_keys"));
+  EXPECT_EQ(Hear().type(), "sockets");
+  ControlMessage message = Hear();
+  EXPECT_EQ(message.type(), "ticket_keys");
+  ASSERT_EQ(message.fds.size(), 1U);
+  auto given = TicketRing::Unpack(message.fds[0].get());
+  ASSERT_TRUE(given);
+  EXPECT_EQ(given->rotated_at(), 6U);
+  EXPECT_EQ(given->next().cipher, ring.next().cipher);
+}
+
 TEST_F(ControlClientTest, AnOrphanGivesItsSocketsToASuccessor) {
   Initialise();
   PrepareWith("good", 1);
@@ -234,6 +271,7 @@ TEST_F(ControlClientTest, AnOrphanGivesItsSocketsToASuccessor) {
   EXPECT_EQ(adopted.body["listeners"][0]["key"], ":1");
   EXPECT_EQ(KnownAddressesOf(adopted.body, "known_addresses"), worker_.last_addresses);
   EXPECT_EQ(adopted.fds.size(), 1U);
+  EXPECT_FALSE(FlagOf(adopted.body, "ticket_keys")) << "no supervisor has sent any";
   ControlMessage sockets = Hear();
   EXPECT_EQ(sockets.type(), "sockets");
   EXPECT_EQ(sockets.fds.size(), 1U);

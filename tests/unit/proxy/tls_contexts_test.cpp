@@ -32,11 +32,12 @@ class TlsContextsTest : public ::testing::Test {
     config.certificates = {Certificate({})};
   }
 
+  TicketKeys tickets;
   Config config;
 };
 
 TEST_F(TlsContextsTest, AreSharedByListenersOfOneProfile) {
-  auto contexts = TlsContexts::Make(config, nullptr);
+  auto contexts = TlsContexts::Make(config, nullptr, tickets);
   ASSERT_TRUE(contexts.has_value()) << contexts.error().ToString();
   EXPECT_EQ(contexts->Of(config.listeners[0]), nullptr);
   EXPECT_NE(contexts->Of(config.listeners[1]), nullptr);
@@ -47,26 +48,26 @@ TEST_F(TlsContextsTest, AreSharedByListenersOfOneProfile) {
 }
 
 TEST_F(TlsContextsTest, AreKeptWhileTheCertificatesAreTheSame) {
-  auto first = TlsContexts::Make(config, nullptr);
+  auto first = TlsContexts::Make(config, nullptr, tickets);
   ASSERT_TRUE(first.has_value());
   Config next = config;
   next.workers = 7;
-  auto same = TlsContexts::Make(next, &*first);
+  auto same = TlsContexts::Make(next, &*first, tickets);
   ASSERT_TRUE(same.has_value());
   EXPECT_EQ(same->Of(config.listeners[1]), first->Of(config.listeners[1]));
   next.certificates.push_back(Certificate({.hosts = {"other.example"}}));
-  auto other = TlsContexts::Make(next, &*first);
+  auto other = TlsContexts::Make(next, &*first, tickets);
   ASSERT_TRUE(other.has_value());
   EXPECT_NE(other->Of(config.listeners[1]), first->Of(config.listeners[1]));
 }
 
 TEST_F(TlsContextsTest, ForAProfileThatAppearsHaveTheCertificatesThatAreThere) {
   config.listeners.resize(2);
-  auto first = TlsContexts::Make(config, nullptr);
+  auto first = TlsContexts::Make(config, nullptr, tickets);
   ASSERT_TRUE(first.has_value());
   Config next = config;
   next.listeners.push_back(Listener(TlsProfile::kModern));
-  auto more = TlsContexts::Make(next, &*first);
+  auto more = TlsContexts::Make(next, &*first, tickets);
   ASSERT_TRUE(more.has_value());
   EXPECT_EQ(more->Of(next.listeners[1]), first->Of(config.listeners[1]));
   ASSERT_NE(more->Of(next.listeners[2]), nullptr);
@@ -76,20 +77,33 @@ TEST_F(TlsContextsTest, ForAProfileThatAppearsHaveTheCertificatesThatAreThere) {
 
 TEST_F(TlsContextsTest, NeedWhatStoodInTheFilesNoLonger) {
   Config forgetful = config;
-  auto contexts = TlsContexts::Make(forgetful, nullptr);
+  auto contexts = TlsContexts::Make(forgetful, nullptr, tickets);
   ASSERT_TRUE(contexts.has_value());
   ForgetFileContents(forgetful);
   EXPECT_TRUE(forgetful.certificates[0].key_pem.empty());
   EXPECT_TRUE(forgetful.certificates[0].chain_pem.empty());
-  auto same = TlsContexts::Make(config, &*contexts);
+  auto same = TlsContexts::Make(config, &*contexts, tickets);
   ASSERT_TRUE(same.has_value());
   EXPECT_EQ(same->Of(config.listeners[1]), contexts->Of(config.listeners[1]));
+}
+
+TEST_F(TlsContextsTest, AreMadeAnewForAnotherRotationOfTicketKeys) {
+  auto first = TlsContexts::Make(config, nullptr, tickets);
+  ASSERT_TRUE(first.has_value());
+  Config next = config;
+  next.tls.ticket_rotation = std::chrono::hours(1);
+  auto other = TlsContexts::Make(next, &*first, tickets);
+  ASSERT_TRUE(other.has_value());
+  EXPECT_NE(other->Of(config.listeners[1]), first->Of(config.listeners[1]));
+  EXPECT_EQ(&other->Of(config.listeners[1])->certificates(),
+            &first->Of(config.listeners[1])->certificates());
+  EXPECT_EQ(SSL_CTX_get_timeout(other->Of(config.listeners[1])->context()), 7200);
 }
 
 TEST_F(TlsContextsTest, AreNotThereWithoutCertificates) {
   config.certificates.clear();
   config.listeners.resize(1);
-  auto contexts = TlsContexts::Make(config, nullptr);
+  auto contexts = TlsContexts::Make(config, nullptr, tickets);
   ASSERT_TRUE(contexts.has_value());
   EXPECT_EQ(contexts->Of(config.listeners[0]), nullptr);
   EXPECT_TRUE(contexts->Warnings(std::time(nullptr)).empty());
@@ -97,7 +111,7 @@ TEST_F(TlsContextsTest, AreNotThereWithoutCertificates) {
 
 TEST_F(TlsContextsTest, SayWhichCertificateIsAtFault) {
   config.certificates[0].key_pem = KeyPemOf(MakeTestCertificate({.key = "P-384"}));
-  auto contexts = TlsContexts::Make(config, nullptr);
+  auto contexts = TlsContexts::Make(config, nullptr, tickets);
   ASSERT_FALSE(contexts.has_value());
   EXPECT_EQ(contexts.error().kind(), ErrorKind::kConfig);
   EXPECT_NE(contexts.error().detail().find("example.org.pem"), std::string::npos);

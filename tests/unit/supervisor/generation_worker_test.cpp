@@ -69,6 +69,21 @@ TEST_F(WorkerProcessTest, TellsWhatIsKnownWithPrepare) {
   EXPECT_EQ(message->fds.size(), 1U);
 }
 
+TEST_F(WorkerProcessTest, TellsTheTicketKeysOfNow) {
+  for (std::uint64_t now : {std::uint64_t{0}, std::uint64_t{90'000}}) {
+    keys_.RotateIfDue(now, std::chrono::minutes(1));
+    worker_->SendKeys();
+    auto message = ReceiveControl(worker_end_.get(), std::chrono::seconds(1));
+    ASSERT_TRUE(message);
+    EXPECT_EQ(message->type(), "rotate_keys");
+    ASSERT_EQ(message->fds.size(), 1U);
+    auto ring = TicketRing::Unpack(message->fds[0].get());
+    ASSERT_TRUE(ring);
+    EXPECT_EQ(ring->rotated_at(), now);
+    EXPECT_EQ(ring->current().mac, keys_.ring().current().mac);
+  }
+}
+
 TEST_F(WorkerProcessTest, HearsWhatNamesResolveToAndNothingElse) {
   json told = MakeControlMessage("resolved");
   told["addresses"] = {{"app.test", {"192.0.2.1", "not an address"}}, {"db.test", 7}};

@@ -57,12 +57,14 @@ class WorkerRig : public testing::Test {
   Listeners listeners_;
   LogFiles logs_;
   AddressBook addresses_;
+  KeyRing keys_{0};
   WorkerSurroundings surroundings_{.loop = loop_,
                                    .children = *children_,
                                    .counters = counters_,
                                    .listeners = listeners_,
                                    .logs = logs_,
-                                   .addresses = addresses_};
+                                   .addresses = addresses_,
+                                   .keys = keys_};
   CountersRow row_;
   pid_t pid_ = -1;
   // For Adopt.

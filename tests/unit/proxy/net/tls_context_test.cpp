@@ -49,7 +49,7 @@ TEST_F(TlsContextTest, ServesEveryKindOfKeyInBothVersions) {
     std::vector<CertificateMaterial> materials = {TestMaterial({.key = key})};
     auto store = CertificateStore::Make(materials);
     ASSERT_TRUE(store.has_value()) << store.error().ToString();
-    tls = *ServerTls::Make(TlsProfile::kIntermediate, *store, {});
+    tls = *ServerTls::Make(TlsProfile::kIntermediate, *store, {}, keys, rotation);
     for (int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
       Connect({.newest = version});
       EXPECT_TRUE(Shake()) << key << ": " << client->failure;
