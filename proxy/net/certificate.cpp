@@ -179,6 +179,14 @@ std::string NameOf(X509* certificate) {
   return name;
 }
 
+CertificateFingerprint FingerprintOf(const X509* certificate) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
+  TG_CHECK(X509_digest(certificate, EVP_sha256(), digest.data(), nullptr) == 1);
+  CertificateFingerprint fingerprint;
+  std::copy_n(digest.begin(), fingerprint.size(), fingerprint.begin());
+  return fingerprint;
+}
+
 // Seconds since 1970. Not a date: 0, long ago.
 std::int64_t SecondsOf(const ASN1_TIME* time) {
   std::tm date{};
@@ -299,6 +307,7 @@ std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
   certificate.key = std::move(key);
   certificate.key_type = EVP_PKEY_get_base_id(certificate.key.get());
   certificate.leaf = std::move(chain.front());
+  certificate.fingerprint = FingerprintOf(certificate.leaf.get());
   if (chain.size() > 1) {
     certificate.chain.reset(sk_X509_new_null());
     for (auto& issuer : std::span(chain).subspan(1)) {

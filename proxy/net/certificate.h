@@ -32,6 +32,9 @@ struct CertificateMaterial {
 using MaterialDigest = std::array<unsigned char, 32>;
 MaterialDigest DigestOf(const CertificateMaterial& material);
 
+// The first half of the SHA-256 of a certificate alone.
+using CertificateFingerprint = std::array<unsigned char, 16>;
+
 struct Certificate {
   std::string name;
   // Whom it is served for, in the form of CanonicalHost. Empty: for nobody by name.
@@ -40,6 +43,7 @@ struct Certificate {
   // Without the leaf; null if it stands alone.
   OwnedX509Stack chain;
   OwnedKey key;
+  CertificateFingerprint fingerprint{};
   // EVP_PKEY_RSA, EVP_PKEY_EC, ...
   int key_type = 0;
   MaterialDigest digest{};

@@ -8,6 +8,7 @@
 #include <openssl/tls1.h>
 
 #include "common/check.h"
+#include "proxy/net/session_note.h"
 
 namespace tidegate {
 namespace {
@@ -104,6 +105,7 @@ bool ServerTls::ConfigureSessions(TlsProfile profile, const TicketKeys& tickets,
   Duration lifetime = std::min<Duration>(2 * ticket_rotation, std::chrono::hours(7 * 24));
   SSL_CTX_set_timeout(context, std::chrono::duration_cast<std::chrono::seconds>(lifetime).count());
   tickets.Use(context);
+  JudgeSessions(context, *certificates_);
   // All contexts of all workers open each other's tickets, but take only the sessions of their
   // like. What decides who may connect belongs in here.
   std::string_view likes =
