@@ -124,6 +124,23 @@ struct RetryConfig {
   bool operator==(const RetryConfig&) const = default;
 };
 
+// TLS towards the endpoints of an upstream.
+struct UpstreamTlsConfig {
+  // Only an endpoint whose certificate is good, and for the right name, gets a request.
+  bool verify = true;
+  // An absolute path; empty: the system's (Config::system_roots).
+  std::string ca_file;
+  // A host name, or an IP address (IPv6 in brackets): what is asked for and verified. Empty: the
+  // host of the endpoint's address.
+  std::string server_name;
+  // What we show when asked for it; certificate_file is empty: nothing. It has no hosts.
+  CertificateConfig client;
+  // What stood in ca_file when the configuration was loaded, in PEM.
+  std::string ca_pem;
+  bool NeedsSystemRoots() const { return verify && ca_file.empty(); }
+  bool operator==(const UpstreamTlsConfig&) const = default;
+};
+
 struct UpstreamConfig {
   // "default" for the short form.
   std::string name;
@@ -134,6 +151,8 @@ struct UpstreamConfig {
   std::uint64_t max_connections_per_endpoint = kUnlimited;
   QueueConfig queue;
   RetryConfig retry;
+  // None: endpoints are spoken to without TLS.
+  std::optional<UpstreamTlsConfig> tls;
   bool operator==(const UpstreamConfig&) const = default;
 };
 
@@ -234,6 +253,14 @@ struct LoggingConfig {
   bool operator==(const LoggingConfig&) const = default;
 };
 
+// Whom the system trusts: one for all upstreams that have no "ca".
+struct SystemRoots {
+  std::string file;
+  // What stood in it when the configuration was loaded. Empty: nobody needs it.
+  std::string pem;
+  bool operator==(const SystemRoots&) const = default;
+};
+
 struct Config {
   std::optional<unsigned> workers;
   // Whom workers run as when the supervisor is root; empty: as the supervisor does.
@@ -252,6 +279,7 @@ struct Config {
   TimeoutsConfig timeouts;
   // In the order of the file.
   std::vector<UpstreamConfig> upstreams;
+  SystemRoots system_roots;
   // In the order of the file; never empty. The most specific wins, then the first.
   std::vector<RouteConfig> routes;
   UpgradeConfig upgrade;

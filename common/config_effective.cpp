@@ -45,6 +45,16 @@ std::optional<std::string_view> NameKeyOf(const std::string& path) {
 
 // Contents of files are nothing to look at, and some are secret.
 void HideContents(Json& tree) {
+  tree.erase("system_roots");
+  if (auto upstreams = tree.find("upstreams"); upstreams != tree.end()) {
+    for (Json& upstream : *upstreams) {
+      if (auto tls = upstream.find("tls"); tls != upstream.end()) {
+        tls->erase("ca_pem");
+        tls->erase("client_chain_pem");
+        tls->erase("client_key_pem");
+      }
+    }
+  }
   if (auto certificates = tree.find("certificates"); certificates != tree.end()) {
     for (Json& certificate : *certificates) {
       certificate.erase("chain_pem");
@@ -203,20 +213,40 @@ Json ShownTree(const Config& config) {
 }
 
 // Files that are named as before and have other contents.
+void ComparePair(std::string_view what, const CertificateConfig& before,
+                 const CertificateConfig& after, std::vector<std::string>& changes) {
+  if (before.certificate_file == after.certificate_file && before.chain_pem != after.chain_pem) {
+    changes.push_back(fmt::format("{}: {} has another certificate", what, after.certificate_file));
+  }
+  if (before.key_file == after.key_file && before.key_pem != after.key_pem) {
+    changes.push_back(fmt::format("{}: {} has another key", what, after.key_file));
+  }
+}
+
 void CompareContents(const Config& before, const Config& after, std::vector<std::string>& changes) {
   for (const CertificateConfig& certificate : after.certificates) {
     auto old = std::ranges::find(before.certificates, certificate.certificate_file,
                                  &CertificateConfig::certificate_file);
-    if (old == before.certificates.end()) {
+    if (old != before.certificates.end()) {
+      ComparePair("certificates", *old, certificate, changes);
+    }
+  }
+  for (const UpstreamConfig& upstream : after.upstreams) {
+    auto old = std::ranges::find(before.upstreams, upstream.name, &UpstreamConfig::name);
+    if (!upstream.tls || old == before.upstreams.end() || !old->tls) {
       continue;
     }
-    if (old->chain_pem != certificate.chain_pem) {
-      changes.push_back(
-          fmt::format("certificates: {} has another certificate", certificate.certificate_file));
+    const std::string what = fmt::format("upstreams[\"{}\"].tls", upstream.name);
+    ComparePair(what, old->tls->client, upstream.tls->client, changes);
+    if (old->tls->ca_file == upstream.tls->ca_file && old->tls->ca_pem != upstream.tls->ca_pem) {
+      changes.push_back(fmt::format("{}: {} has other certificates", what, upstream.tls->ca_file));
     }
-    if (old->key_pem != certificate.key_pem && old->key_file == certificate.key_file) {
-      changes.push_back(fmt::format("certificates: {} has another key", certificate.key_file));
-    }
+  }
+  // Where they are needed for the first time, or not any more, an upstream has changed.
+  bool needed_twice = !before.system_roots.pem.empty() && !after.system_roots.pem.empty();
+  if (needed_twice && before.system_roots != after.system_roots) {
+    changes.push_back(
+        fmt::format("the system trusts others: {} has changed", after.system_roots.file));
   }
 }
 

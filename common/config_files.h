@@ -1,13 +1,14 @@
 #pragma once
 
-// The files that a configuration names and that workers cannot open: certificates and keys. What
-// they say is a part of the configuration from here on.
+// The files that a configuration names, or means, and that workers cannot open: certificates and
+// keys. What they say is a part of the configuration from here on.
 
 #include <string>
 #include <string_view>
 
 #include "common/config.h"
 #include "common/config_diagnostics.h"
+#include "common/config_load.h"
 #include "common/json_reader.h"
 #include "common/result.h"
 
@@ -17,7 +18,11 @@ namespace tidegate {
 // their paths absolute: a relative one is relative to the file that has it. Faults: a file that
 // cannot be read or has no PEM of its kind, a key with a pass phrase. A key that everybody may read
 // is a warning. Whether certificate and key fit is the worker's to say.
-void ReadNamedFiles(const JsonNode& root, Config& config, Diagnostics& diagnostics);
+//
+// Where an upstream verifies and names nobody to trust, the system's certificates are read: from
+// SSL_CERT_FILE of `environment`, or where the distributions keep them. A fault if there are none.
+void ReadNamedFiles(const JsonNode& root, const Environment& environment, Config& config,
+                    Diagnostics& diagnostics);
 
 // The blocks of `text` whose label ends with `label` ("CERTIFICATE", "PRIVATE KEY"), from
 // "-----BEGIN" to the end of the line of "-----END" (RFC 7468), without what stands between them.

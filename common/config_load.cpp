@@ -13,11 +13,12 @@ namespace {
 
 std::expected<LoadedConfig, std::vector<Diagnostic>> Load(const std::optional<JsonNode>& tree,
                                                           Diagnostics& diagnostics,
+                                                          const Environment& environment,
                                                           const UserLookup& has_user = {}) {
   LoadedConfig loaded;
   if (tree) {
     SettingReader(diagnostics, &loaded.origins).ReadRoot(*tree, loaded.config);
-    ReadNamedFiles(*tree, loaded.config, diagnostics);
+    ReadNamedFiles(*tree, environment, loaded.config, diagnostics);
     CheckReferences(*tree, loaded.config, diagnostics);
     const std::string& user = loaded.config.user;
     // Of a file that is right: whether this machine is the right one for it comes after that.
@@ -42,13 +43,13 @@ std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfig(const std::strin
                                                                 const Environment& environment,
                                                                 const UserLookup& has_user) {
   Diagnostics diagnostics;
-  return Load(ReadConfigFiles(path, environment, diagnostics), diagnostics, has_user);
+  return Load(ReadConfigFiles(path, environment, diagnostics), diagnostics, environment, has_user);
 }
 
 std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfigText(
     const std::string& name, std::string_view text, const Environment& environment) {
   Diagnostics diagnostics;
-  return Load(ReadConfigText(name, text, environment, diagnostics), diagnostics);
+  return Load(ReadConfigText(name, text, environment, diagnostics), diagnostics, environment);
 }
 
 }  // namespace tidegate

@@ -456,6 +456,7 @@ const ValueType kRedirectStatus{"status", &ReadRedirectStatus, &WriteStatus, &Re
 const ValueType kBody{"text", &ReadText<&AnyText>, &WriteText, &AnyTextSchema};
 const ValueType kName{"name", &ReadText<&CheckName>, &WriteText, &NonEmptySchema};
 const ValueType kUser{"user", &ReadText<&CheckUser>, &WriteText, &NonEmptySchema};
+const ValueType kServerName{"host", &ReadText<&CheckServerName>, &WriteText, &NonEmptySchema};
 const ValueType kPathPrefix{"path", &ReadText<&CheckPathPrefix>, &WriteText, &PathSchema};
 const ValueType kLocation{"URL or path", &ReadText<&CheckLocation>, &WriteText, &NonEmptySchema};
 const ValueType kFile{"path", &ReadText<&CheckFile>, &WriteText, &NonEmptySchema};

@@ -205,6 +205,48 @@ void CheckListener(SettingReader& reader, const JsonNode& node, const std::strin
   listener.accept = AcceptMode::kShared;
 }
 
+void CheckUpstreamTls(SettingReader& reader, const JsonNode& node, const std::string& path,
+                      void* owner) {
+  const auto& tls = *static_cast<const UpstreamTlsConfig*>(owner);
+  const JsonNode* certificate = node.Find("client_cert");
+  const JsonNode* key = node.Find("client_key");
+  if (certificate != nullptr && key == nullptr &&
+      !HasNearKey(kUpstreamTls, node, std::array<std::string_view, 1>{"client_key"})) {
+    reader.Fault(*certificate, MemberPath(path, "client_cert"), "a certificate without its key",
+                 "add \"client_key\": { \"file\": \"client.key\" }");
+  }
+  if (key != nullptr && certificate == nullptr &&
+      !HasNearKey(kUpstreamTls, node, std::array<std::string_view, 1>{"client_cert"})) {
+    reader.Fault(*key, MemberPath(path, "client_key"), "a key without its certificate",
+                 "add \"client_cert\": \"client.pem\"");
+  }
+  const JsonNode* ca = node.Find("ca");
+  if (!tls.verify && ca != nullptr) {
+    reader.diagnostics().AddWarning(ca->place, MemberPath(path, "ca"),
+                                    "nothing is verified, so nobody asks whom this trusts",
+                                    "remove \"verify\": false, or this");
+  }
+}
+
+void CheckUpstream(SettingReader& reader, const JsonNode& node, const std::string& path,
+                   void* owner) {
+  const auto& upstream = *static_cast<const UpstreamConfig*>(owner);
+  const JsonNode* tls = node.Find("tls");
+  if (tls == nullptr || !upstream.tls || !upstream.tls->verify ||
+      tls->Find("server_name") != nullptr) {
+    return;
+  }
+  for (const EndpointConfig& endpoint : upstream.endpoints) {
+    if (endpoint.address.kind == Address::Kind::kUnix) {
+      reader.Fault(*tls, MemberPath(path, "tls"),
+                   fmt::format("\"{}\" has no name that its certificate could be for",
+                               endpoint.address.ToString()),
+                   "add \"server_name\": \"app.internal\"");
+      return;
+    }
+  }
+}
+
 void CheckRespond(SettingReader& reader, const JsonNode& node, const std::string& path,
                   void* owner) {
   const auto& respond = *static_cast<const RespondAction*>(owner);

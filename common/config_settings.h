@@ -144,6 +144,7 @@ extern const ValueType kRedirectStatus;  // int
 extern const ValueType kBody;            // std::string, anything
 extern const ValueType kName;            // std::string, and so on; see config_words.h
 extern const ValueType kUser;
+extern const ValueType kServerName;
 extern const ValueType kPathPrefix;
 extern const ValueType kLocation;
 extern const ValueType kFile;

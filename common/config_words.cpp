@@ -128,6 +128,17 @@ Result<std::string> CheckHostPattern(std::string_view text) {
   return ToLower(text);
 }
 
+Result<std::string> CheckServerName(std::string_view text) {
+  if (text.empty()) {
+    return Bad("a server name cannot be empty; leave it out to take the endpoint's host");
+  }
+  if (text.find('*') != std::string_view::npos) {
+    return Bad(
+        fmt::format("\"{}\" is not the name of one server; write e.g. \"app.internal\"", text));
+  }
+  return CheckHostPattern(text);
+}
+
 Result<std::string> CheckPathPrefix(std::string_view text) {
   if (!text.starts_with('/')) {
     return Bad(fmt::format("a path begins with '/'; write \"/{}\"", text));

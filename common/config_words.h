@@ -23,6 +23,8 @@ Result<std::string> CheckUser(std::string_view text);
 // A host name, an IP address (IPv6 in brackets), or "*." and a host name. In lower case, without a
 // port.
 Result<std::string> CheckHostPattern(std::string_view text);
+// The same without a wildcard: what one server is called.
+Result<std::string> CheckServerName(std::string_view text);
 // Begins with '/', no query; visible ASCII, because that is what a request target is made of.
 Result<std::string> CheckPathPrefix(std::string_view text);
 // A token in upper case.

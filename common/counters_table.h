@@ -36,6 +36,12 @@ TG_COUNTER(kLogLinesDropped, "log_lines_dropped", kTotal,
 TG_COUNTER(kUpstreamConnects, "upstream_connects", kTotal, "connections opened to endpoints")
 TG_COUNTER(kUpstreamConnections, "upstream_connections", kGauge,
            "connections to endpoints that are open, in use or idle")
+TG_COUNTER(kUpstreamTlsHandshakes, "upstream_tls_handshakes", kTotal,
+           "TLS handshakes with endpoints that ended well")
+TG_COUNTER(kUpstreamTlsResumed, "upstream_tls_resumed", kTotal,
+           "those of them that resumed an earlier session")
+TG_COUNTER(kUpstreamTlsHandshakesFailed, "upstream_tls_handshakes_failed", kTotal,
+           "TLS handshakes with endpoints that failed or took too long")
 TG_COUNTER(kUpstreamReused, "upstream_reused", kTotal, "attempts on a pooled connection")
 TG_COUNTER(kRetries, "retries", kTotal, "attempts after the first")
 

@@ -16,6 +16,7 @@ struct MemberField;
 template <class Owner, class Value, Value Owner::* Member>
 struct MemberField<Member> {
   static void* Get(void* owner) { return &(static_cast<Owner*>(owner)->*Member); }
+  static const Value& Of(const void* owner) { return static_cast<const Owner*>(owner)->*Member; }
 };
 template <auto Member>
 inline constexpr auto kField = &MemberField<Member>::Get;

@@ -429,6 +429,13 @@ inline constexpr std::array kRootSettings = {
     Setting{"upstreams", &kSectionMap, &Same, "", kAny, "Groups of endpoints, by name."}
         .Of(kUpstream)
         .In(kUpstreamList),
+    Setting{"system_roots", &kSection, kField<&Config::system_roots>, "", kAny,
+            "The certificates that the system trusts."}
+        .Of(kSystemRoots)
+        .When([](const void* owner) {
+          return !static_cast<const Config*>(owner)->system_roots.pem.empty();
+        })
+        .Internal(),
     Setting{"routes", &kSectionList, &Same, "", kAny,
             "Which request goes where; the most specific wins: exact host, wildcard, any; longest "
             "path; order."}

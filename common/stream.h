@@ -1,7 +1,7 @@
 #pragma once
 
 // A connected byte stream, below the waterline: callbacks, no coroutines. Whoever speaks a protocol
-// over it owns it and turns its callbacks into awaiters. TLS will be a Stream over a Stream.
+// over it owns it and turns its callbacks into awaiters. TLS is a Stream over a Stream.
 
 #include <cstddef>
 #include <cstdint>
@@ -70,6 +70,9 @@ class [[gnu::visibility("hidden")]] Stream {
   virtual std::size_t unwritten() const = 0;
   // kReset, kClosed (the peer does not read any more) or kSystem; empty while writing works.
   const std::optional<Error>& write_error() const { return write_error_; }
+
+  // Why the stream failed, where a protocol of its own says so; null: the connection itself did.
+  virtual const Error* protocol_error() const { return nullptr; }
 
   // Ends our side after what was written; reading goes on. No write may be pending. Idempotent.
   virtual void ShutdownWrite() = 0;

@@ -22,6 +22,7 @@
 #include "common/config_load.h"
 #include "common/log.h"
 #include "common/test_fault.h"
+#include "proxy/client_tls_contexts.h"
 #include "proxy/tls_contexts.h"
 #include "proxy/worker.h"
 
@@ -67,11 +68,20 @@ int Check(int fd) {
   }
   const TicketKeys tickets;
   auto tls = TlsContexts::Make(*config, nullptr, tickets);
+  auto client_tls = ClientTlsContexts::Make(*config, nullptr, nullptr);
   if (!tls) {
     std::fprintf(stderr, "%s\n", tls.error().detail().c_str());
+  }
+  if (!client_tls) {
+    std::fprintf(stderr, "%s\n", client_tls.error().detail().c_str());
+  }
+  if (!tls || !client_tls) {
     return 78;
   }
   for (const std::string& warning : tls->Warnings(std::time(nullptr))) {
+    std::puts(warning.c_str());
+  }
+  for (const std::string& warning : client_tls->Warnings(std::time(nullptr))) {
     std::puts(warning.c_str());
   }
   return 0;

@@ -5,11 +5,14 @@ namespace {
 
 bool IsConnectFailure(ErrorKind error) {
   return error == ErrorKind::kUpstreamRefused || error == ErrorKind::kUpstreamConnectFailed ||
-         error == ErrorKind::kUpstreamConnectTimeout;
+         error == ErrorKind::kUpstreamConnectTimeout || error == ErrorKind::kUpstreamTlsHandshake ||
+         error == ErrorKind::kUpstreamTlsVerify || error == ErrorKind::kUpstreamTlsAlert;
 }
 
 bool IsLostConnection(ErrorKind error) {
-  return error == ErrorKind::kUpstreamReset || error == ErrorKind::kUpstreamClosed;
+  // With an alert it says why it ended.
+  return error == ErrorKind::kUpstreamReset || error == ErrorKind::kUpstreamClosed ||
+         error == ErrorKind::kUpstreamTlsAlert;
 }
 
 }  // namespace

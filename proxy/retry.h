@@ -5,9 +5,9 @@
 //   1. Never when no attempt is left, or when an octet of the answer came.
 //   2. Never when octets of the body were taken from the client and are gone: nobody can send them
 //      again.
-//   3. Nothing of the request left us (the connection could not be made, or was dead before the
-//      first octet): safe for every method, if the configuration has "connect" (or, for a
-//      connection from the pool, "stale_connection").
+//   3. Nothing of the request left us (the connection or its TLS could not be made, or it was dead
+//      before the first octet): safe for every method, if the configuration has "connect" (or, for
+//      a connection from the pool, "stale_connection").
 //   4. A connection from the pool ended before an octet of the answer: the endpoint had probably
 //      closed it before the request came, but may have acted on it. Only idempotent methods (RFC
 //      9110 section 9.2.2), if the configuration has "stale_connection".

@@ -7,6 +7,7 @@
 
 #include "common/config.h"
 #include "proxy/access_log.h"
+#include "proxy/client_tls_contexts.h"
 #include "proxy/http/h1_decoder.h"
 #include "proxy/router.h"
 #include "proxy/tls_contexts.h"
@@ -28,16 +29,18 @@ class Snapshot {
     unsigned workers = 1;
     // Of the configuration.
     TlsContexts tls;
+    ClientTlsContexts client_tls;
   };
 
-  // Upstreams of `previous` (may be null) whose configuration is the same are taken over with their
-  // connections.
+  // Upstreams of `previous` (may be null) whose configuration and TLS are the same are taken over
+  // with their connections.
   Snapshot(const Parts& parts, Config config, const Snapshot* previous);
 
   const Config& config() const { return config_; }
   const Router& router() const { return router_; }
   const DecoderLimits& limits() const { return limits_; }
   const TlsContexts& tls() const { return tls_; }
+  const ClientTlsContexts& client_tls() const { return client_tls_; }
   // The upstream of a route whose action is ForwardAction; `route` is one of config().
   Upstream& UpstreamOf(const RouteConfig& route) const;
   // By name.
@@ -52,6 +55,7 @@ class Snapshot {
   Router router_;
   DecoderLimits limits_;
   TlsContexts tls_;
+  ClientTlsContexts client_tls_;
   unsigned workers_;
   std::unique_ptr<AccessFormatter> access_formatter_;
   std::map<std::string, std::shared_ptr<Upstream>> upstreams_;

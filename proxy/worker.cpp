@@ -111,13 +111,20 @@ Result<> Worker::Prepare(PrepareRequest request) {
   if (!tls) {
     return Fail(std::move(tls).error());
   }
+  auto client_tls =
+      ClientTlsContexts::Make(*config, in_force != nullptr ? &in_force->config() : nullptr,
+                              in_force != nullptr ? &in_force->client_tls() : nullptr);
+  if (!client_tls) {
+    return Fail(std::move(client_tls).error());
+  }
   ForgetFileContents(*config);
   Snapshot::Parts parts{.loop = loop_,
                         .buffers = buffers_,
                         .resolver = resolver_,
                         .counters = counters_,
                         .workers = workers_,
-                        .tls = std::move(*tls)};
+                        .tls = std::move(*tls),
+                        .client_tls = std::move(*client_tls)};
   // Until the endpoints hold what they want of it.
   std::vector<AddressMemory::Holder> offered = resolver_.memory().Offer(request.known_addresses);
   Prepared prepared;
@@ -146,6 +153,10 @@ void Worker::Commit(std::uint64_t id) {
   services_.snapshot->PutInForce();
   if (slot_ == 0) {
     for (const std::string& warning : services_.snapshot->tls().Warnings(std::time(nullptr))) {
+      LogWarn("{}", warning);
+    }
+    for (const std::string& warning :
+         services_.snapshot->client_tls().Warnings(std::time(nullptr))) {
       LogWarn("{}", warning);
     }
   }

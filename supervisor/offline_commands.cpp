@@ -100,7 +100,10 @@ ProbeEnd WorkerVersion() {
 // is added to `diagnostics`; false if one of them is an error.
 bool CheckCertificates(const std::string& path, const LoadedConfig& loaded,
                        std::vector<Diagnostic>& diagnostics) {
-  if (loaded.config.certificates.empty()) {
+  const bool upstreams_have_tls =
+      std::ranges::any_of(loaded.config.upstreams,
+                          [](const UpstreamConfig& upstream) { return upstream.tls.has_value(); });
+  if (loaded.config.certificates.empty() && !upstreams_have_tls) {
     return true;
   }
   Result<UniqueFd> effective = MakeMemfd("configuration", loaded.effective);

@@ -87,11 +87,17 @@ template <class Role>
 Error H1Connection<Role>::ErrorOfStream(bool reading) const {
   const auto& error = stream_->write_error();
   std::string detail = error && !reading ? error->ToString() : "connection reset";
+  const Error* why = stream_->protocol_error();
+  if (why != nullptr) {
+    detail = why->ToString();
+  }
   if constexpr (std::is_same_v<Role, ServerStream>) {
     return Error(ErrorKind::kClientClosed, std::move(detail));
   } else {
-    return Error(octets_in_ > 0 ? ErrorKind::kUpstreamTruncated : ErrorKind::kUpstreamReset,
-                 std::move(detail));
+    ErrorKind before_answer = why != nullptr && why->kind() == ErrorKind::kUpstreamTlsAlert
+                                  ? why->kind()
+                                  : ErrorKind::kUpstreamReset;
+    return Error(octets_in_ > 0 ? ErrorKind::kUpstreamTruncated : before_answer, std::move(detail));
   }
 }
 
@@ -534,6 +540,9 @@ bool H1ClientConnection::PollHead() {
 
 Result<> H1ClientConnection::TakeHead() {
   ends_with_connection_ = response_->body == BodyKind::kUntilClose;
+  if (ends_with_connection_) {
+    stream_->RequireCloseNotify();
+  }
   return TakeHeadOctets();
 }
 

@@ -1,5 +1,7 @@
 #include "proxy/net/certificate.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <ctime>
 #include <iterator>
@@ -38,33 +40,16 @@ int NoPassPhrase(char*, int, int, void* asked) {
   return -1;
 }
 
-// What there is of PEM certificates, in order. A fault is added if one cannot be read.
+// Of a certificate that is shown: every full handshake carries all of it.
 std::vector<OwnedX509> ReadChain(std::string_view pem, std::vector<std::string>& faults) {
-  std::vector<OwnedX509> chain;
   if (pem.size() > kLargestChain) {
     faults.push_back(
         fmt::format("its chain has {} bytes, {} are the most: is it a bundle of roots?", pem.size(),
                     kLargestChain));
-    return chain;
+    return {};
   }
-  OwnedBio bio = BioOf(pem);
-  bool asked = false;
-  while (true) {
-    ERR_clear_error();
-    OwnedX509 next(PEM_read_bio_X509(bio.get(), nullptr, &NoPassPhrase, &asked));
-    if (next == nullptr) {
-      break;
-    }
-    chain.push_back(std::move(next));
-  }
-  bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-  std::string reason = TakeOpenSslError("not PEM");
-  if (!at_end) {
-    faults.push_back(
-        fmt::format("certificate {} of the file cannot be read: {}", chain.size() + 1, reason));
-  } else if (chain.empty()) {
-    faults.emplace_back("there is no certificate in it (\"-----BEGIN CERTIFICATE-----\")");
-  } else if (chain.size() > kLongestChain) {
+  std::vector<OwnedX509> chain = ReadCertificates(pem, faults);
+  if (chain.size() > kLongestChain) {
     faults.push_back(
         fmt::format("it has {} certificates, {} are the most: is it a bundle of roots?",
                     chain.size(), kLongestChain));
@@ -266,6 +251,48 @@ std::string CanonicalHost(std::string_view host) {
     host.remove_suffix(1);
   }
   return ToLower(host);
+}
+
+std::vector<OwnedX509> ReadCertificates(std::string_view pem, std::vector<std::string>& faults) {
+  std::vector<OwnedX509> chain;
+  OwnedBio bio = BioOf(pem);
+  bool asked = false;
+  while (true) {
+    ERR_clear_error();
+    OwnedX509 next(PEM_read_bio_X509(bio.get(), nullptr, &NoPassPhrase, &asked));
+    if (next == nullptr) {
+      break;
+    }
+    chain.push_back(std::move(next));
+  }
+  bool at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  std::string reason = TakeOpenSslError("not PEM");
+  if (!at_end) {
+    faults.push_back(
+        fmt::format("certificate {} of the file cannot be read: {}", chain.size() + 1, reason));
+  } else if (chain.empty()) {
+    faults.emplace_back("there is no certificate in it (\"-----BEGIN CERTIFICATE-----\")");
+  }
+  return chain;
+}
+
+std::vector<std::string> NamesOf(X509* certificate) {
+  std::vector<std::string> names = HostsOf(certificate);
+  OwnedNames all(static_cast<GENERAL_NAMES*>(
+      X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
+  for (int i = 0; i < sk_GENERAL_NAME_num(all.get()); ++i) {
+    int type = 0;
+    void* value = GENERAL_NAME_get0_value(sk_GENERAL_NAME_value(all.get(), i), &type);
+    std::string octets = type == GEN_IPADD ? TextOf(static_cast<ASN1_STRING*>(value)) : "";
+    char text[INET6_ADDRSTRLEN];
+    int family = octets.size() == sizeof(in6_addr) ? AF_INET6 : AF_INET;
+    bool is_address = octets.size() == sizeof(in_addr) || family == AF_INET6;
+    if (is_address && inet_ntop(family, octets.data(), text, sizeof(text)) != nullptr) {
+      names.emplace_back(text);
+    }
+  }
+  ERR_clear_error();
+  return names;
 }
 
 std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,

@@ -59,6 +59,14 @@ std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
 void WarnOfDates(const Certificate& certificate, std::int64_t now,
                  std::vector<std::string>& warnings);
 
+// The certificates of `pem`, in their order. Appends a fault, without a name in front, if there is
+// none or one cannot be read.
+std::vector<OwnedX509> ReadCertificates(std::string_view pem, std::vector<std::string>& faults);
+
+// What a certificate is for: the DNS names of its subjectAltName, in lower case, and its IP
+// addresses.
+std::vector<std::string> NamesOf(X509* certificate);
+
 // Lower case, without a dot at the end: how names are compared.
 std::string CanonicalHost(std::string_view host);
 

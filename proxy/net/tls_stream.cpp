@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "common/check.h"
 
 namespace tidegate {
@@ -18,35 +20,51 @@ std::unique_ptr<TlsStream> TlsStream::Accept(Loop& loop, BufferPool& pool, Hands
                                              std::unique_ptr<Stream> inner,
                                              const std::shared_ptr<const ServerTls>& tls,
                                              Duration handshake_timeout) {
-  std::unique_ptr<TlsStream> stream(new TlsStream(loop, pool, handshakes, std::move(inner), tls));
+  OwnedSsl ssl(SSL_new(tls->context()));
+  TG_CHECK(ssl != nullptr);
+  SSL_set_accept_state(ssl.get());
+  std::unique_ptr<TlsStream> stream(
+      new TlsStream(loop, pool, &handshakes, std::move(inner), std::move(ssl), tls));
   stream->handshake_deadline_.Arm(handshake_timeout);
   return stream;
 }
 
-TlsStream::TlsStream(Loop& loop, BufferPool& pool, Handshakes& handshakes,
-                     std::unique_ptr<Stream> inner, const std::shared_ptr<const ServerTls>& tls)
+std::unique_ptr<TlsStream> TlsStream::Connect(Loop& loop, BufferPool& pool,
+                                              std::unique_ptr<Stream> inner,
+                                              const std::shared_ptr<TlsPeer>& peer,
+                                              Duration handshake_timeout) {
+  std::unique_ptr<TlsStream> stream(
+      new TlsStream(loop, pool, nullptr, std::move(inner), peer->Open(), peer));
+  stream->handshake_deadline_.Arm(handshake_timeout);
+  return stream;
+}
+
+TlsStream::TlsStream(Loop& loop, BufferPool& pool, Handshakes* handshakes,
+                     std::unique_ptr<Stream> inner, OwnedSsl ssl,
+                     std::shared_ptr<const void> settings)
     : loop_(loop),
       pool_(pool),
       handshakes_(handshakes),
-      tls_(tls),
-      ssl_(SSL_new(tls->context())),
+      settings_(std::move(settings)),
+      ssl_(std::move(ssl)),
       output_(pool),
       inner_(std::move(inner)),
       handshake_deadline_(loop.timers(), Bind<&TlsStream::OnHandshakeTimeout>(this)),
       next_turn_(loop.timers(), Bind<&TlsStream::OnTurn>(this)),
       posted_(Bind<&TlsStream::OnTurn>(this)) {
   BIO* bio = BIO_new(Method());
-  TG_CHECK(ssl_ != nullptr && bio != nullptr);
+  TG_CHECK(bio != nullptr);
   BIO_set_data(bio, this);
   SSL_set_bio(ssl_.get(), bio, bio);
   SSL_set_msg_callback(ssl_.get(), &TlsStream::OnRecord);
   SSL_set_msg_callback_arg(ssl_.get(), this);
-  SSL_set_accept_state(ssl_.get());
-  handshakes_.Join(*this);
+  if (handshakes_ != nullptr) {
+    handshakes_->Join(*this);
+  }
 }
 
 TlsStream::~TlsStream() {
-  handshakes_.Leave(*this);
+  LeaveHandshakes();
   bool well = handshake_done_ && !broken_ && !write_error_ && !write_pending_ &&
               inner_->read_state() != ReadState::kFailed;
   if (well) {
@@ -60,8 +78,12 @@ TlsStream::~TlsStream() {
 }
 
 void TlsStream::Close(bool reset) {
+  if (handshake_done_ && !broken_) {
+    // The connection ends without a word, but nothing is wrong with its session.
+    SSL_set_shutdown(ssl_.get(), SSL_get_shutdown(ssl_.get()) | SSL_SENT_SHUTDOWN);
+  }
   inner_->Close(reset);
-  handshakes_.Leave(*this);
+  LeaveHandshakes();
   output_.Release();
   handshake_deadline_.Disarm();
   next_turn_.Disarm();
@@ -81,7 +103,8 @@ void TlsStream::SetOwner(StreamOwner* owner) {
   }
   inner_->SetOwner(this);
   bool heard_before = !inner_->readable().empty() || inner_->read_state() != ReadState::kOpen;
-  if (!handshake_done_ && !broken_ && heard_before) {
+  bool we_begin = peer() != nullptr;
+  if (!handshake_done_ && !broken_ && (heard_before || we_begin)) {
     posted_.Post();
   }
 }
@@ -126,10 +149,10 @@ void TlsStream::OnTurn() {
 }
 
 void TlsStream::GoOn() {
-  if (handshake_done_ || broken_) {
-    OnHandshakeTurn();
+  if (handshakes_ != nullptr && !handshake_done_ && !broken_) {
+    handshakes_->GoOn(*this);
   } else {
-    handshakes_.GoOn(*this);
+    OnHandshakeTurn();
   }
 }
 
@@ -139,12 +162,20 @@ void TlsStream::OnHandshakeTurn() {
 }
 
 void TlsStream::OnHandshakeTimeout() {
-  EndHandshake(ErrorKind::kTlsHandshakeTimeout, "the TLS handshake took too long");
+  ErrorKind kind =
+      peer() != nullptr ? ErrorKind::kUpstreamConnectTimeout : ErrorKind::kTlsHandshakeTimeout;
+  EndHandshake(kind, "the TLS handshake took too long");
 }
 
 void TlsStream::OnEvicted() {
   EndHandshake(ErrorKind::kTlsHandshakeEvicted,
                "limits.max_handshakes are under way, and this one was the oldest");
+}
+
+void TlsStream::LeaveHandshakes() {
+  if (handshakes_ != nullptr) {
+    handshakes_->Leave(*this);
+  }
 }
 
 void TlsStream::EndHandshake(ErrorKind kind, const char* why) {
@@ -186,15 +217,40 @@ void TlsStream::Tell() {
   }
 }
 
+const Error* TlsStream::protocol_error() const {
+  static const Error kCut(ErrorKind::kClosed, "the connection ended without a close_notify of TLS");
+  if (cut_) {
+    return &kCut;
+  }
+  return broken_ && write_error_ ? &*write_error_ : nullptr;
+}
+
+void TlsStream::FailInOpenSsl(const char* otherwise) {
+  if (peer() != nullptr) {
+    Fail(peer()->TakeError(ssl_.get(), otherwise));
+  } else {
+    Fail(TakeOpenSslError(otherwise));
+  }
+}
+
 void TlsStream::Fail(std::string reason) {
+  Fail(Error(peer() != nullptr ? ErrorKind::kUpstreamTlsHandshake : ErrorKind::kTlsHandshakeFailed,
+             std::move(reason)));
+}
+
+void TlsStream::Fail(Error error) {
   broken_ = true;
   if (!handshake_done_) {
-    handshakes_.Leave(*this);
+    LeaveHandshakes();
     handshake_deadline_.Disarm();
-    handshake_error_ = Error(ErrorKind::kTlsHandshakeFailed, reason);
+    handshake_error_ = error;
+    if (peer() != nullptr) {
+      peer()->ForgetSessions();
+    }
   }
-  if (!write_error_) {
-    write_error_ = Error(ErrorKind::kClosed, std::move(reason));
+  bool is_alert = error.kind() == ErrorKind::kUpstreamTlsAlert;
+  if (!write_error_ || is_alert) {
+    write_error_ = error.As(is_alert ? error.kind() : ErrorKind::kClosed);
   }
   read_state_ = ReadState::kFailed;
   tell_readable_ = true;
@@ -211,19 +267,24 @@ void TlsStream::Handshake() {
   ERR_clear_error();
   int result = SSL_do_handshake(ssl_.get());
   if (result == 1) {
+    std::string fault = peer() != nullptr ? peer()->FaultOf(ssl_.get()) : std::string();
+    if (!fault.empty()) {
+      Fail(std::move(fault));
+      return;
+    }
     handshake_done_ = true;
-    handshakes_.Leave(*this);
+    LeaveHandshakes();
     handshake_deadline_.Disarm();
     empty_records_ = 0;
     tell_readable_ = true;
     return;
   }
   if (SSL_get_error(ssl_.get(), result) != SSL_ERROR_WANT_READ) {
-    Fail(TakeOpenSslError("the TLS handshake failed"));
+    FailInOpenSsl("the TLS handshake failed");
   } else if (TooManyEmptyRecords()) {
     Fail("the TLS handshake came in too many records");
   } else if (inner_->read_state() == ReadState::kEnded && inner_->readable().empty()) {
-    Fail("the client closed the connection during the TLS handshake");
+    Fail(fmt::format("the {} closed the connection during the TLS handshake", PeerWord()));
   } else if (inner_->read_state() == ReadState::kFailed) {
     Fail("the connection was reset during the TLS handshake");
   }
@@ -265,7 +326,7 @@ void TlsStream::Decrypt() {
       read_state_ = ReadState::kEnded;
       tell_readable_ = true;
     } else if (error != SSL_ERROR_WANT_READ) {
-      Fail(TakeOpenSslError("TLS failed"));
+      FailInOpenSsl("TLS failed");
     } else if (TooManyEmptyRecords()) {
       Fail("too many TLS records that carry nothing");
     }
@@ -281,14 +342,15 @@ void TlsStream::HearEnd() {
   if (inner_->read_state() != ReadState::kEnded) {
     return;
   }
-  bool cut = InsideRecord() || close_notify_required_;
-  read_state_ = cut ? ReadState::kFailed : ReadState::kEnded;
+  cut_ = InsideRecord() || close_notify_required_;
+  read_state_ = cut_ ? ReadState::kFailed : ReadState::kEnded;
   tell_readable_ = true;
 }
 
 void TlsStream::RequireCloseNotify() {
   close_notify_required_ = true;
   if (read_state_ == ReadState::kEnded && !close_notify_heard_) {
+    cut_ = true;
     read_state_ = ReadState::kFailed;
   }
 }

@@ -1,20 +1,21 @@
 #pragma once
 
-// TLS over any Stream, the server's side. Octets of the stream below are decrypted where they lie,
+// TLS over any Stream, either side of it. Octets of the stream below are decrypted where they lie,
 // into a buffer that is held while something is in it; what is written becomes records, and those
 // of one write go down together.
 //
 // Beyond what a Stream promises:
 //
 //   1. Until the handshake is done readable() is empty; what is written meanwhile waits for it
-//   (kPending). OnReadable is called once when it is done, also if nothing has come with it.
+//   (kPending). OnReadable is called once when it is done, also if nothing has come with it. Who
+//   connects begins it with its first owner.
 //   2. A handshake that fails, or is not done in time, is ReadState::kFailed with
 //   handshake_error(). After a failure the alert is on its way and our side ends after it; a
 //   timeout says nothing.
 //   3. The end of the connection without a close_notify is kEnded: the length of a request never
-//   depends on it, and most clients end so. Inside a record it is kFailed. Where the end is all
-//   that says that something is whole (a tunnel), RequireCloseNotify makes it kFailed: anybody on
-//   the way can forge the end of a connection.
+//   depends on it, and most peers end so. Inside a record it is kFailed. Where the end is all that
+//   says that something is whole (a tunnel, an answer that ends with the connection),
+//   RequireCloseNotify makes it kFailed: anybody on the way can forge the end of a connection.
 //   4. The destructor says close_notify if everything went well, as the end of an answer that ends
 //   with the connection. Close does not: who closes so gives up.
 //   5. A peer makes us work for what it says only: at most kMostEmptyRecords in a row carry nothing
@@ -35,6 +36,7 @@
 #include "common/buffer_pool.h"
 #include "common/loop.h"
 #include "common/stream.h"
+#include "proxy/net/client_tls.h"
 #include "proxy/net/handshakes.h"
 #include "proxy/net/posted_callback.h"
 #include "proxy/net/tls_context.h"
@@ -47,7 +49,7 @@ struct TlsInfo {
   // OpenSSL's texts, "TLSv1.3" and "TLS_AES_128_GCM_SHA256"; they live for ever.
   std::string_view version;
   std::string_view cipher;
-  // As the client sent it.
+  // As the client, or we, sent it.
   std::string server_name;
   std::string alpn;
   bool resumed = false;
@@ -62,11 +64,20 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
                                            std::unique_ptr<Stream> inner,
                                            const std::shared_ptr<const ServerTls>& tls,
                                            Duration handshake_timeout);
+  // The same, as the client of `peer`. What the peer gives to resume goes to it at any time.
+  static std::unique_ptr<TlsStream> Connect(Loop& loop, BufferPool& pool,
+                                            std::unique_ptr<Stream> inner,
+                                            const std::shared_ptr<TlsPeer>& peer,
+                                            Duration handshake_timeout);
   ~TlsStream() override;
 
   bool handshake_done() const { return handshake_done_; }
-  // kTlsHandshakeFailed, with OpenSSL's reason, kTlsHandshakeTimeout, or kTlsHandshakeEvicted.
+  // As a server kTlsHandshakeFailed, with OpenSSL's reason, kTlsHandshakeTimeout, or
+  // kTlsHandshakeEvicted. As a client those of TlsPeer::TakeError, or kUpstreamConnectTimeout.
   const std::optional<Error>& handshake_error() const { return handshake_error_; }
+  // As a client kUpstreamTlsAlert where the server said what is wrong, which is how one of TLS 1.3
+  // refuses our certificate; kClosed otherwise.
+  const Error* protocol_error() const override;
   TlsInfo info() const;
   // From now on (3) is strict, also for an end that has come already.
   void RequireCloseNotify() override;
@@ -84,8 +95,8 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
   void Close(bool reset) override;
 
  private:
-  TlsStream(Loop& loop, BufferPool& pool, Handshakes& handshakes, std::unique_ptr<Stream> inner,
-            const std::shared_ptr<const ServerTls>& tls);
+  TlsStream(Loop& loop, BufferPool& pool, Handshakes* handshakes, std::unique_ptr<Stream> inner,
+            OwnedSsl ssl, std::shared_ptr<const void> settings);
 
   // From the stream below.
   void OnReadable() override;
@@ -106,6 +117,7 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
   // Works, and tells; a handshake, when its turn has come.
   void GoOn();
   void EndHandshake(ErrorKind kind, const char* why);
+  void LeaveHandshakes();
   // Everything that can be done now. Tells the owner nothing: that is the last thing a callback
   // does, because the owner may destroy this.
   void Work();
@@ -130,13 +142,20 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
     plain_left_ = 0;
     unsealed_.clear();
   }
+  // As a client.
+  TlsPeer* peer() const { return TlsPeer::Of(ssl_.get()); }
+  const char* PeerWord() const { return peer() != nullptr ? "server" : "client"; }
+  void FailInOpenSsl(const char* otherwise);
   void Fail(std::string reason);
+  void Fail(Error error);
   void Tell();
 
   Loop& loop_;
   BufferPool& pool_;
-  Handshakes& handshakes_;
-  std::shared_ptr<const ServerTls> tls_;
+  // Null as a client: what we connect to is our own choice.
+  Handshakes* handshakes_;
+  // A ServerTls or a TlsPeer, which ssl_ needs.
+  std::shared_ptr<const void> settings_;
   OwnedSsl ssl_;
   TlsOutput output_;
   std::unique_ptr<Stream> inner_;
@@ -162,6 +181,8 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
   bool handshake_done_ = false;
   bool close_notify_required_ = false;
   bool close_notify_heard_ = false;
+  // The end came without the close_notify that it needed.
+  bool cut_ = false;
   bool close_notify_said_ = false;
   // OpenSSL takes no more calls for this connection.
   bool broken_ = false;

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "common/check.h"
 #include "proxy/net/tls_stream.h"
 
@@ -100,7 +102,7 @@ void TlsStream::LoseWriteSide() {
   tell_written_ = tell_written_ || write_pending_;
   write_pending_ = false;
   if (!handshake_done_ && !broken_) {
-    Fail("the client closed the connection during the TLS handshake");
+    Fail(fmt::format("the {} closed the connection during the TLS handshake", PeerWord()));
   }
 }
 
@@ -139,7 +141,7 @@ bool TlsStream::SealRecord(std::span<const char> record) {
     unsealed_.assign(record.data(), record.size());
     ERR_clear_error();
   } else {
-    Fail(TakeOpenSslError("TLS failed"));
+    FailInOpenSsl("TLS failed");
   }
   return false;
 }

@@ -1,79 +1,11 @@
 #include "proxy/upstream/pool.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
-#include "common/socket.h"
+#include "proxy/upstream/connect.h"
 
 namespace tidegate {
-namespace {
-
-// One connect(2), with a deadline.
-class ConnectOperation {
- public:
-  ConnectOperation(Loop& loop, BufferPool& buffers, const SocketAddress& address, Duration timeout)
-      : connector_(std::in_place, loop, buffers, Bind<&ConnectOperation::OnDone>(this)),
-        deadline_(loop.timers(), Bind<&ConnectOperation::OnTimeout>(this)),
-        address_(address),
-        timeout_(timeout) {}
-
-  bool await_ready() { return connector_->Start(address_.get(), address_.length); }
-  void await_suspend(std::coroutine_handle<> waiter) {
-    waiter_ = waiter;
-    deadline_.Arm(timeout_);
-  }
-  Result<std::unique_ptr<SocketStream>> await_resume() {
-    if (timed_out_) {
-      return Fail(ErrorKind::kUpstreamConnectTimeout, "no answer to connect");
-    }
-    return connector_->Take();
-  }
-  // As if the timeout had come; nothing happens if the outcome is there.
-  void Cancel() {
-    if (!done_) {
-      deadline_.Disarm();
-      OnTimeout();
-    }
-  }
-
- private:
-  void OnDone() {
-    done_ = true;
-    deadline_.Disarm();
-    ReadyQueue::Post(waiter_);
-  }
-  void OnTimeout() {
-    done_ = timed_out_ = true;
-    connector_.reset();
-    ReadyQueue::Post(waiter_);
-  }
-
-  std::optional<SocketConnector> connector_;
-  Deadline deadline_;
-  const SocketAddress& address_;
-  Duration timeout_;
-  std::coroutine_handle<> waiter_;
-  bool done_ = false;
-  bool timed_out_ = false;
-};
-
-Error ConnectError(const Error& error) {
-  switch (error.system_errno()) {
-    case ECONNREFUSED:
-      return error.As(ErrorKind::kUpstreamRefused);
-    case EMFILE:
-    case ENFILE:
-      return error.As(ErrorKind::kOutOfDescriptors);
-    case 0:
-      return error;
-    default:
-      return error.As(ErrorKind::kUpstreamConnectFailed);
-  }
-}
-
-}  // namespace
-
 PooledConnection::PooledConnection(Pool& owner, std::unique_ptr<Stream> stream,
                                    const DecoderLimits& limits, TimerWheel& wheel)
     : pool(owner),
@@ -91,8 +23,12 @@ void PooledConnection::OnUseless() {
 }
 
 Pool::Pool(Loop& loop, BufferPool& buffers, Resolver& resolver, Counters& counters,
-           const EndpointConfig& config)
-    : loop_(loop), buffers_(buffers), counters_(counters), endpoint_(loop, resolver, config) {}
+           const EndpointConfig& config, std::shared_ptr<TlsPeer> peer)
+    : loop_(loop),
+      buffers_(buffers),
+      counters_(counters),
+      endpoint_(loop, resolver, config),
+      peer_(std::move(peer)) {}
 
 Pool::~Pool() {
   TG_CHECK(in_use_ == 0);
@@ -154,10 +90,7 @@ Task<Result<std::unique_ptr<PooledConnection>>> Pool::Open(Duration timeout, Can
       break;
     }
     const SocketAddress& address = addresses[(first + i) % addresses.size()];
-    ConnectOperation connecting(loop_, buffers_, address, wait);
-    cancel.Set(Bind<&ConnectOperation::Cancel>(&connecting));
-    auto stream = co_await connecting;
-    cancel.Clear();
+    auto stream = co_await ConnectTo(loop_, buffers_, counters_, address, peer_, wait, cancel);
     if (cancel.cancelled()) {
       co_return Fail(ErrorKind::kCancelled, "not wanted any more");
     }
@@ -166,7 +99,7 @@ Task<Result<std::unique_ptr<PooledConnection>>> Pool::Open(Duration timeout, Can
       co_return std::make_unique<PooledConnection>(*this, std::move(*stream), settings_.limits,
                                                    loop_.timers());
     }
-    last_error = ConnectError(stream.error());
+    last_error = std::move(stream).error();
   }
   if (!last_error) {
     last_error = Error(ErrorKind::kUpstreamConnectTimeout, "no answer to connect");

@@ -8,6 +8,7 @@
 #include "common/buffer_pool.h"
 #include "common/counters.h"
 #include "proxy/http/h1_connection.h"
+#include "proxy/net/client_tls.h"
 #include "proxy/upstream/endpoint.h"
 
 namespace tidegate {
@@ -46,8 +47,9 @@ struct PoolSettings {
 // others, and only when the kernel has nothing for it.
 class Pool {
  public:
+  // `peer`: the endpoint with TLS; null without.
   Pool(Loop& loop, BufferPool& buffers, Resolver& resolver, Counters& counters,
-       const EndpointConfig& config);
+       const EndpointConfig& config, std::shared_ptr<TlsPeer> peer);
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
   ~Pool();
@@ -65,8 +67,7 @@ class Pool {
   // Counts one as in use that Open will open; GiveBack ends it, whatever came of it.
   void Reserve() { ++in_use_; }
   // Opens the one that was reserved. Tries the addresses one after
-  // the other. Errors: kUpstreamUnresolved, kUpstreamRefused, kUpstreamConnectFailed,
-  // kUpstreamConnectTimeout, kCancelled.
+  // the other. Errors: kUpstreamUnresolved, those of ConnectTo, kCancelled.
   Task<Result<std::unique_ptr<PooledConnection>>> Open(Duration timeout, CancelSlot& cancel);
   // Ends the use of a connection; null for one that could not be opened. It is kept if it can be
   // used again.
@@ -81,6 +82,7 @@ class Pool {
   BufferPool& buffers_;
   Counters& counters_;
   Endpoint endpoint_;
+  std::shared_ptr<TlsPeer> peer_;
   PoolSettings settings_;
   // In the order of the turn of their last use; the first `polled_` of them have been polled since.
   std::vector<std::unique_ptr<PooledConnection>> idle_;

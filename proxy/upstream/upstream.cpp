@@ -12,10 +12,14 @@ void Lease::GiveBack() {
 }
 
 Upstream::Upstream(Loop& loop, BufferPool& buffers, Resolver& resolver, Counters& counters,
-                   UpstreamConfig config)
-    : loop_(loop), counters_(counters), config_(std::move(config)) {
+                   UpstreamConfig config, std::shared_ptr<ClientTls> tls)
+    : loop_(loop), counters_(counters), config_(std::move(config)), tls_(std::move(tls)) {
+  // Never plain text where TLS was asked for.
+  TG_CHECK(config_.tls.has_value() == (tls_ != nullptr));
   for (const EndpointConfig& endpoint : config_.endpoints) {
-    pools_.push_back(std::make_unique<Pool>(loop, buffers, resolver, counters, endpoint));
+    std::shared_ptr<TlsPeer> peer = tls_ != nullptr ? tls_->PeerOf(endpoint.address) : nullptr;
+    pools_.push_back(
+        std::make_unique<Pool>(loop, buffers, resolver, counters, endpoint, std::move(peer)));
   }
 }
 

@@ -82,14 +82,15 @@ struct EndpointStatus {
 // queue while all are full.
 class Upstream {
  public:
-  // `config` without the limits that Configure gives is what makes an upstream the same across a
-  // reload.
+  // `config` without the limits that Configure gives, and `tls`, are what makes an upstream the
+  // same across a reload. `tls` is null if and only if `config` has none.
   Upstream(Loop& loop, BufferPool& buffers, Resolver& resolver, Counters& counters,
-           UpstreamConfig config);
+           UpstreamConfig config, std::shared_ptr<ClientTls> tls);
   Upstream(const Upstream&) = delete;
   Upstream& operator=(const Upstream&) = delete;
 
   const UpstreamConfig& config() const { return config_; }
+  const std::shared_ptr<ClientTls>& tls() const { return tls_; }
   // max_connections is set here from the configuration and `workers`: each has its share.
   void Configure(const DecoderLimits& limits, Duration idle, unsigned workers);
   const std::string& endpoint_name(std::size_t index) { return pools_[index]->endpoint().name(); }
@@ -112,6 +113,7 @@ class Upstream {
   Loop& loop_;
   Counters& counters_;
   UpstreamConfig config_;
+  std::shared_ptr<ClientTls> tls_;
   std::vector<std::unique_ptr<Pool>> pools_;
   WaitList queue_;
   std::size_t next_ = 0;

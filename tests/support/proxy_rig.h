@@ -46,8 +46,17 @@ class ProxyRig : public ::testing::Test, public SessionResumer {
     }
     auto loaded = LoadConfigText("test.json", text, [](std::string_view) { return std::nullopt; });
     ASSERT_TRUE(loaded.has_value()) << FormatDiagnostics(loaded.error());
-    Snapshot::Parts parts{
-        .loop = loop, .buffers = buffers, .resolver = resolver, .counters = counters, .workers = 1};
+    const Snapshot* before = services.snapshot.get();
+    auto client_tls =
+        ClientTlsContexts::Make(loaded->config, before != nullptr ? &before->config() : nullptr,
+                                before != nullptr ? &before->client_tls() : nullptr);
+    ASSERT_TRUE(client_tls.has_value()) << client_tls.error().ToString();
+    Snapshot::Parts parts{.loop = loop,
+                          .buffers = buffers,
+                          .resolver = resolver,
+                          .counters = counters,
+                          .workers = 1,
+                          .client_tls = std::move(*client_tls)};
     services.snapshot =
         std::make_shared<const Snapshot>(parts, std::move(loaded->config), services.snapshot.get());
     services.snapshot->PutInForce();

@@ -28,7 +28,7 @@ struct TestCertificate {
 };
 
 struct TestCertificateWish {
-  // DNS names of the subjectAltName; the first is the common name, too.
+  // DNS names, or "IP:..." addresses, of the subjectAltName; the first is the common name, too.
   std::vector<std::string> hosts = {"example.org"};
   // "RSA-2048", "P-256", "Ed25519" or another size or curve.
   std::string key = "P-256";
@@ -90,7 +90,7 @@ inline TestCertificate MakeTestCertificate(const TestCertificateWish& wish,
   if (wish.with_alternative_names) {
     std::string names;
     for (const std::string& host : wish.hosts) {
-      names += (names.empty() ? "DNS:" : ",DNS:") + host;
+      names += (names.empty() ? "" : ",") + (host.starts_with("IP:") ? host : "DNS:" + host);
     }
     AddTestExtension(certificate, NID_subject_alt_name, names);
   }

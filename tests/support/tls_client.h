@@ -1,6 +1,7 @@
 #pragma once
 
-// A client of OpenSSL whose octets the test carries: over a socket, or piece by piece.
+// A client, or a server, of OpenSSL whose octets the test carries: over a socket, or piece by
+// piece.
 
 #include <sys/socket.h>
 #include <unistd.h>
@@ -35,38 +36,9 @@ struct TlsClientWish {
   SSL_SESSION* session = nullptr;
 };
 
-class TlsClient {
+// What both ends are to the test.
+class TlsTestPeer {
  public:
-  explicit TlsClient(const TlsClientWish& wish, UniqueFd fd = {}) : fd(std::move(fd)) {
-    StartOpenSsl();
-    context_.reset(SSL_CTX_new(TLS_client_method()));
-    SSL_CTX* context = context_.get();
-    SSL_CTX_set_security_level(context, 0);
-    SSL_CTX_set_min_proto_version(context, wish.oldest);
-    SSL_CTX_set_max_proto_version(context, wish.newest);
-    TG_CHECK(wish.ciphers.empty() || SSL_CTX_set_cipher_list(context, wish.ciphers.c_str()) == 1);
-    TG_CHECK(wish.ciphers_of_13.empty() ||
-             SSL_CTX_set_ciphersuites(context, wish.ciphers_of_13.c_str()) == 1);
-    TG_CHECK(wish.signatures.empty() ||
-             SSL_CTX_set1_sigalgs_list(context, wish.signatures.c_str()) == 1);
-    SSL_CTX_set_keylog_callback(context, &TlsClient::OnSecret);
-    ssl_.reset(SSL_new(context));
-    SSL_set_app_data(ssl(), this);
-    SSL_set_bio(ssl(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
-    BIO_set_mem_eof_return(SSL_get_rbio(ssl()), -1);
-    if (!wish.server_name.empty()) {
-      SSL_set_tlsext_host_name(ssl(), wish.server_name.c_str());
-    }
-    if (!wish.alpn.empty()) {
-      SSL_set_alpn_protos(ssl(), reinterpret_cast<const unsigned char*>(wish.alpn.data()),
-                          static_cast<unsigned>(wish.alpn.size()));
-    }
-    if (wish.session != nullptr) {
-      SSL_set_session(ssl(), wish.session);
-    }
-    SSL_set_connect_state(ssl());
-  }
-
   SSL* ssl() const { return ssl_.get(); }
   // A record of TLS_AES_128_GCM_SHA256 made by hand, which OpenSSL would not send: `number` records
   // with application keys have gone before (RFC 8446 section 5.2).
@@ -119,7 +91,7 @@ class TlsClient {
   }
   void CloseNotify() { SSL_shutdown(ssl()); }
 
-  // What the client wants to send.
+  // What it wants to send.
   std::string TakeOctets() {
     std::string octets(BIO_ctrl_pending(SSL_get_wbio(ssl())), 0);
     if (!octets.empty()) {
@@ -161,6 +133,15 @@ class TlsClient {
   // The socket has ended or failed.
   bool closed = false;
 
+ protected:
+  TlsTestPeer(OwnedSslContext context, UniqueFd socket)
+      : fd(std::move(socket)), context_(std::move(context)), ssl_(SSL_new(context_.get())) {
+    SSL_CTX_set_keylog_callback(context_.get(), &TlsTestPeer::OnSecret);
+    SSL_set_app_data(ssl(), this);
+    SSL_set_bio(ssl(), BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+    BIO_set_mem_eof_return(SSL_get_rbio(ssl()), -1);
+  }
+
  private:
   static unsigned char* Octets(std::string& text) {
     return reinterpret_cast<unsigned char*>(text.data());
@@ -172,7 +153,7 @@ class TlsClient {
       return;
     }
     text.remove_prefix(text.rfind(' ') + 1);
-    auto& secret = static_cast<TlsClient*>(SSL_get_app_data(ssl))->secret_;
+    auto& secret = static_cast<TlsTestPeer*>(SSL_get_app_data(ssl))->secret_;
     for (std::size_t i = 0; i + 1 < text.size(); i += 2) {
       secret += static_cast<char>(std::stoi(std::string(text.substr(i, 2)), nullptr, 16));
     }
@@ -200,6 +181,40 @@ class TlsClient {
   std::string unsent_;
   // Of the application keys of TLS 1.3.
   std::string secret_;
+};
+
+class TlsClient : public TlsTestPeer {
+ public:
+  explicit TlsClient(const TlsClientWish& wish, UniqueFd socket = {})
+      : TlsTestPeer(ContextOf(wish), std::move(socket)) {
+    if (!wish.server_name.empty()) {
+      SSL_set_tlsext_host_name(ssl(), wish.server_name.c_str());
+    }
+    if (!wish.alpn.empty()) {
+      SSL_set_alpn_protos(ssl(), reinterpret_cast<const unsigned char*>(wish.alpn.data()),
+                          static_cast<unsigned>(wish.alpn.size()));
+    }
+    if (wish.session != nullptr) {
+      SSL_set_session(ssl(), wish.session);
+    }
+    SSL_set_connect_state(ssl());
+  }
+
+ private:
+  static OwnedSslContext ContextOf(const TlsClientWish& wish) {
+    StartOpenSsl();
+    OwnedSslContext made(SSL_CTX_new(TLS_client_method()));
+    SSL_CTX* context = made.get();
+    SSL_CTX_set_security_level(context, 0);
+    SSL_CTX_set_min_proto_version(context, wish.oldest);
+    SSL_CTX_set_max_proto_version(context, wish.newest);
+    TG_CHECK(wish.ciphers.empty() || SSL_CTX_set_cipher_list(context, wish.ciphers.c_str()) == 1);
+    TG_CHECK(wish.ciphers_of_13.empty() ||
+             SSL_CTX_set_ciphersuites(context, wish.ciphers_of_13.c_str()) == 1);
+    TG_CHECK(wish.signatures.empty() ||
+             SSL_CTX_set1_sigalgs_list(context, wish.signatures.c_str()) == 1);
+    return made;
+  }
 };
 
 }  // namespace tidegate

@@ -45,6 +45,48 @@ def trusting(*pairs, version=None, alpn=None):
     return context
 
 
+@dataclass
+class Authority:
+    """Who signs certificates; its own is in `pair.cert`."""
+    pair: Pair
+
+    def sign(self, name, *hosts, valid=("-days", "30"), usage="serverAuth"):
+        """A certificate for `hosts` (or `name`; "IP:..." for an address), with its key."""
+        folder = self.pair.cert.parent
+        pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
+        names = ",".join(host if host.startswith("IP:") else f"DNS:{host}" for host in hosts or (name,))
+        asked, extensions = folder / f"{name}.csr", folder / f"{name}.ext"
+        extensions.write_text(f"subjectAltName={names}\nextendedKeyUsage={usage}\nbasicConstraints=CA:FALSE\n")
+        subprocess.run(["openssl", "req", "-new", "-nodes", *KEYS["ec"], "-keyout", pair.key, "-out", asked, "-subj", f"/CN={name}"],
+                       check=True, capture_output=True)
+        subprocess.run(["openssl", "x509", "-req", "-in", asked, "-CA", self.pair.cert, "-CAkey", self.pair.key,
+                        "-CAcreateserial", "-extfile", extensions, "-out", pair.cert, *valid], check=True, capture_output=True)
+        pair.key.chmod(0o600)
+        return pair
+
+
+def make_authority(folder, name):
+    pair = Pair(Path(folder) / f"{name}.pem", Path(folder) / f"{name}.key")
+    subprocess.run(["openssl", "req", "-x509", "-nodes", *KEYS["ec"], "-keyout", pair.key, "-out", pair.cert, "-days", "90",
+                    "-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE"], check=True, capture_output=True)
+    pair.key.chmod(0o600)
+    return Authority(pair)
+
+
+def serving(pair, clients=None, version=None, alpn=("http/1.1",)):
+    """A server's context with this certificate; `clients`: the authority that clients must have theirs from."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.cert, pair.key)
+    if version:
+        context.minimum_version = context.maximum_version = version
+    if alpn:
+        context.set_alpn_protocols(list(alpn))
+    if clients:
+        context.load_verify_locations(clients.pair.cert)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
 class TlsClient(Client):
     """One downstream connection with TLS; the handshake is over when it is made."""
 
@@ -56,5 +98,3 @@ class TlsClient(Client):
     def subject(self):
         """The common name of the server's certificate."""
         return dict(field[0] for field in self.sock.getpeercert()["subject"])["commonName"]
-
-

@@ -19,6 +19,9 @@ class Peer(Wire):
         self.origin = origin
         self.number = number  # 0 for the first connection of this origin
         self.finished = threading.Event()
+        self.tls_done = threading.Event()
+        self.tls_fault = None
+        self.tls_resumed = None
 
     def request_head(self):
         """The next request's head, recorded; its body is unread."""
@@ -60,7 +63,9 @@ def hello(peer, request):
 
 
 class Origin:
-    def __init__(self, path=None, handler=hello, backlog=512, at=("127.0.0.1", 0)):
+    def __init__(self, path=None, handler=hello, backlog=512, at=("127.0.0.1", 0), tls=None):
+        """`tls`: the ssl context of a server. Peers whose handshake failed have `tls_fault`."""
+        self.tls = tls
         if path:
             self.listener = socket.socket(socket.AF_UNIX)
             self.listener.bind(str(path))
@@ -105,6 +110,8 @@ class Origin:
 
     def _run(self, peer, script):
         try:
+            if self.tls and not self._shake(peer):
+                return
             script(peer)
         except (Ended, OSError) as gone:
             peer.gone = gone  # the proxy closed: the ordinary end of a script that reads on
@@ -114,6 +121,19 @@ class Origin:
         finally:
             peer.close()
             peer.finished.set()
+
+    def _shake(self, peer):
+        """The handshake of a server. False, and `tls_fault` is set: it failed."""
+        sock = self.tls.wrap_socket(peer.sock, server_side=True, do_handshake_on_connect=False)
+        peer.sock = sock
+        try:
+            sock.do_handshake()
+        except OSError as fault:
+            peer.tls_fault = fault
+            return False
+        peer.tls_resumed = sock.session_reused
+        peer.tls_done.set()
+        return True
 
     def wait_requests(self, count, seconds=15.0):
         """Until at least `count` request heads have arrived."""

@@ -139,5 +139,118 @@ TEST_F(ConfigFilesTest, GivenTwiceAreAFault) {
   EXPECT_NE(MessagesOf(Load("[" + one + "," + one + "]")).find("is taken"), std::string::npos);
 }
 
+// Of upstreams.
+
+class UpstreamFilesTest : public ConfigFilesTest {
+ protected:
+  UpstreamFilesTest() {
+    Write("ca.pem", std::string("comment\n") + std::string(kCert) + std::string(kCert));
+    Write("system.pem", kCert);
+  }
+  auto Load(const std::string& tls, const std::string& more = "") const {
+    return LoadConfigText(folder + "/tidegate.json",
+                          R"({"listen": ":80", "routes": [{"upstream": "a"}], "upstreams": {"a": {
+                             "endpoints": ["a.example:443"], "tls": )" +
+                              tls + "}" + more + "}}",
+                          [&](std::string_view name) {
+                            return name == "SSL_CERT_FILE"
+                                       ? std::optional<std::string>(folder + "/system.pem")
+                                       : std::nullopt;
+                          });
+  }
+};
+
+TEST_F(UpstreamFilesTest, AreReadAndShownToNobody) {
+  auto loaded =
+      Load(R"({"ca": "ca.pem", "client_cert": "site.pem", "client_key": {"file": "site.key"}})");
+  ASSERT_TRUE(loaded.has_value()) << MessagesOf(loaded);
+  const UpstreamTlsConfig& tls = *loaded->config.upstreams.at(0).tls;
+  EXPECT_EQ(tls.ca_file, folder + "/ca.pem");
+  EXPECT_EQ(tls.ca_pem, std::string(kCert) + std::string(kCert));
+  EXPECT_EQ(tls.client.certificate_file, folder + "/site.pem");
+  EXPECT_EQ(tls.client.chain_pem, kCert);
+  EXPECT_EQ(tls.client.key_file, folder + "/site.key");
+  EXPECT_EQ(tls.client.key_pem, kKey);
+  EXPECT_EQ(loaded->config.system_roots, SystemRoots{}) << "nobody needs them";
+  auto again = ParseEffectiveConfig(loaded->effective);
+  ASSERT_TRUE(again.has_value()) << again.error().ToString();
+  EXPECT_EQ(*again, loaded->config);
+  for (const std::string& shown : {PrintEffective(*loaded), ShownJson(loaded->config)}) {
+    EXPECT_EQ(shown.find("BBBB"), std::string::npos);
+    EXPECT_EQ(shown.find("AAAA"), std::string::npos);
+    EXPECT_NE(shown.find("ca.pem"), std::string::npos);
+    EXPECT_NE(shown.find("site.key"), std::string::npos);
+  }
+}
+
+TEST_F(UpstreamFilesTest, TheSystemsAreReadOnceWhereTheyAreNeeded) {
+  auto loaded = Load("{}", R"(, "b": {"endpoints": ["b.example:443"], "tls": {}})");
+  ASSERT_TRUE(loaded.has_value()) << MessagesOf(loaded);
+  EXPECT_EQ(loaded->config.system_roots.file, folder + "/system.pem");
+  EXPECT_EQ(loaded->config.system_roots.pem, kCert);
+  std::size_t first = loaded->effective.find("AAAA");
+  EXPECT_EQ(loaded->effective.find("AAAA", first + 1), std::string::npos);
+  auto again = ParseEffectiveConfig(loaded->effective);
+  ASSERT_TRUE(again.has_value()) << again.error().ToString();
+  EXPECT_EQ(*again, loaded->config);
+  EXPECT_EQ(PrintEffective(*loaded).find("AAAA"), std::string::npos);
+  EXPECT_EQ(Load(R"({"verify": false})")->config.system_roots, SystemRoots{});
+}
+
+TEST_F(UpstreamFilesTest, OfTheSystemMustBeThere) {
+  std::filesystem::remove(folder + "/system.pem");
+  EXPECT_EQ(MessagesOf(Load("{}")),
+            "upstreams.a.tls: nobody to trust: there are no certificates of the system (" + folder +
+                "/system.pem: No such file or directory)\n");
+  Write("system.pem", "nothing");
+  EXPECT_EQ(MessagesOf(Load("{}")),
+            "upstreams.a.tls: nobody to trust: there are no certificates of the system (" + folder +
+                "/system.pem: has no certificate in PEM)\n");
+  EXPECT_TRUE(Load(R"({"verify": false})").has_value());
+  // One fault at a time: a "ca" that is wrong is no call for the system's.
+  EXPECT_EQ(MessagesOf(Load(R"({"ca": "none.pem"})")),
+            "upstreams.a.tls.ca: none.pem: No such file or directory\n");
+}
+
+TEST_F(UpstreamFilesTest, AreNamedWhereTheyCannotBeUsed) {
+  EXPECT_EQ(
+      MessagesOf(Load(
+          R"({"ca": "site.key", "client_cert": "site.key", "client_key": {"file": "ca.pem"}})")),
+      "upstreams.a.tls.ca: site.key: has no certificate in PEM\n"
+      "upstreams.a.tls.client_cert: site.key: has no certificate in PEM\n"
+      "upstreams.a.tls.client_key.file: ca.pem: has no private key in PEM\n");
+  EXPECT_EQ(MessagesOf(Load(R"({"client_cert": "site.pem"})")),
+            "upstreams.a.tls.client_cert: a certificate without its key\n");
+  EXPECT_EQ(MessagesOf(Load(R"({"client_key": {"file": "site.key"}})")),
+            "upstreams.a.tls.client_key: a key without its certificate\n");
+  Write("site.key", kKey, 0644);
+  EXPECT_EQ(MessagesOf(Load(R"({"client_cert": "site.pem", "client_key": {"file": "site.key"}})")),
+            "upstreams.a.tls.client_key.file: everybody can read site.key\n");
+  EXPECT_EQ(MessagesOf(Load(R"({"verify": false, "ca": "ca.pem"})")),
+            "upstreams.a.tls.ca: nothing is verified, so nobody asks whom this trusts\n");
+}
+
+TEST_F(UpstreamFilesTest, ThatHaveChangedAreAChange) {
+  const std::string all =
+      R"({"ca": "ca.pem", "client_cert": "site.pem", "client_key": {"file": "site.key"}})";
+  const std::string other = R"(, "b": {"endpoints": ["b.example:443"], "tls": {}})";
+  auto before = Load(all, other);
+  Write("ca.pem", kCert);
+  Write("site.pem", std::string(kCert) + std::string(kCert));
+  Write("site.key", "-----BEGIN PRIVATE KEY-----\nCCCC\n-----END PRIVATE KEY-----\n");
+  Write("system.pem", std::string(kCert) + std::string(kCert));
+  auto after = Load(all, other);
+  ASSERT_TRUE(before && after);
+  const std::string what = "upstreams[\"a\"].tls: " + folder;
+  EXPECT_EQ(DiffConfig(before->config, after->config),
+            (std::vector<std::string>{
+                what + "/site.pem has another certificate", what + "/site.key has another key",
+                what + "/ca.pem has other certificates",
+                "the system trusts others: " + folder + "/system.pem has changed"}));
+  auto named = Load(R"({"ca": "ca.pem"})", other);
+  ASSERT_TRUE(named.has_value());
+  EXPECT_EQ(DiffConfig(named->config, after->config).size(), 2U);
+}
+
 }  // namespace
 }  // namespace tidegate

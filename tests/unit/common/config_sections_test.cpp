@@ -89,6 +89,39 @@ TEST(ConfigSections, EndpointsAreTextsOrObjects) {
   EXPECT_EQ(config.upstreams[0].endpoints[1].address.path, "/x");
 }
 
+std::string WithUpstreamTls(std::string_view tls, std::string_view endpoint = "a:1") {
+  return R"({ "listen": ":1", "routes": [ { "upstream": "a" } ], "upstreams": { "a": { "endpoints": [")" +
+         std::string(endpoint) + R"("], "tls": )" + std::string(tls) + " } } }";
+}
+
+TEST(ConfigSections, TlsTowardsUpstreamsHasDefaultsAndNoNewKeysWithoutIt) {
+  Config config = ConfigFrom(WithUpstreamTls(R"({ "verify": false })"));
+  UpstreamTlsConfig blind;
+  blind.verify = false;
+  EXPECT_EQ(config.upstreams[0].tls, blind);
+  const std::string plain = EffectiveJson(ConfigFrom(With(R"("workers": 2)")));
+  for (const char* key : {"\"tls\"", "system_roots", "_pem"}) {
+    // An older image, which we may go back to, knows none of them.
+    EXPECT_EQ(plain.find(key), std::string::npos) << key;
+  }
+  EXPECT_EQ(FaultsOf(WithUpstreamTls("true")),
+            "upstreams.a.tls: expected an object, not true or false\n");
+}
+
+TEST(ConfigSections, TlsTowardsUpstreamsMustMakeSense) {
+  EXPECT_EQ(FaultsOf(WithUpstreamTls(R"({ "verify": false })", "unix:/x")), "");
+  EXPECT_EQ(
+      FaultsOf(WithUpstreamTls(R"({ "server_name": "A.example", "verify": false })", "unix:/x")),
+      "");
+  EXPECT_EQ(FaultsOf(WithUpstreamTls(R"({ "server_name": "*.example", "verify": false })")),
+            "upstreams.a.tls.server_name: \"*.example\" is not the name of one server | write e.g. "
+            "\"app.internal\"\n");
+  EXPECT_EQ(FaultsOf(WithUpstreamTls(R"({ "verify": false, "ca_pem": "x" })")),
+            "upstreams.a.tls: unknown key \"ca_pem\"\n");
+  EXPECT_EQ(FaultsOf(With(R"("system_roots": { "pem": "x" })")),
+            ": unknown key \"system_roots\"\n");
+}
+
 TEST(ConfigSections, WithoutListenersOrRoutesThereIsNothingToDo) {
   EXPECT_EQ(FaultsOf("{}"),
             ": no listener | add \"listen\": \":8080\"\n"

@@ -44,6 +44,12 @@ TEST(ConfigWords, HostsHaveNeitherPortNorPath) {
   EXPECT_EQ(CheckHostPattern("*.Example.ORG"), "*.example.org");
 }
 
+TEST(ConfigWords, AServerHasOneName) {
+  ExpectTaken(&CheckServerName, {"example.org", "localhost", "192.0.2.1", "[2001:db8::1]"});
+  ExpectRefused(&CheckServerName, {"", "*", "*.example.org", "a:80", "https://a", "a."});
+  EXPECT_EQ(CheckServerName("App.Internal"), "app.internal");
+}
+
 TEST(ConfigWords, PathsAreWhatARequestCanSend) {
   ExpectTaken(&CheckPathPrefix, {"/", "/v1/", "//", "/a%20b", "/*/x", "/a;b=c"});
   ExpectRefused(&CheckPathPrefix,

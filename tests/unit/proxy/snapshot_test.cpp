@@ -34,5 +34,28 @@ TEST_F(SnapshotTest, TakesOverWhatIsTheSameAndBuildsWhatIsNot) {
   EXPECT_NE(&before->UpstreamOf(old_routes[1]), &services.snapshot->UpstreamOf(new_routes[0]));
 }
 
+TEST_F(SnapshotTest, AnUpstreamWithOtherTlsIsAnother) {
+  auto configure = [&](const std::string& tls) {
+    Configure(
+        R"({"listen": ":0", "routes": [{"upstream": "a"}], "upstreams": {"a": {"endpoints": ["ORIGIN"])" +
+        tls + "}}}");
+    const Snapshot& now = *services.snapshot;
+    return std::pair(&now.UpstreamOf(now.config().routes[0]), services.snapshot);
+  };
+  auto [plain, first] = configure("");
+  auto [secure, second] = configure(R"(, "tls": {"verify": false})");
+  auto [same, third] = configure(R"(, "tls": {"verify": false})");
+  auto [named, fourth] = configure(R"(, "tls": {"verify": false, "server_name": "a.example"})");
+  auto [other, fifth] = configure(
+      R"(, "balance": "least_connections", "tls": {"verify": false, "server_name": "a.example"})");
+  EXPECT_EQ(plain->tls(), nullptr);
+  EXPECT_NE(secure, plain);
+  EXPECT_EQ(secure, same);
+  EXPECT_NE(named, same);
+  EXPECT_NE(named->tls(), same->tls());
+  EXPECT_NE(other, named);
+  EXPECT_EQ(other->tls(), named->tls()) << "its sessions are good for other connections";
+}
+
 }  // namespace
 }  // namespace tidegate

@@ -10,7 +10,7 @@ class PoolTest : public ProxyRig {
   PoolTest() {
     EndpointConfig config;
     config.address = *ParseAddress(origin_address);
-    pool = std::make_unique<Pool>(loop, buffers, resolver, counters, config);
+    pool = std::make_unique<Pool>(loop, buffers, resolver, counters, config, nullptr);
   }
 
   Task<void> Open() {
