@@ -184,7 +184,7 @@ inline constexpr std::array kTimeoutSettings = {
     Setting{"tunnel_idle", &kDurationOrOff, kField<&TimeoutsConfig::tunnel_idle>, "1h", kWait,
             "How long a tunnel (WebSocket) may be silent in both directions."},
     Setting{"upstream_connect", &kDurationOrOff, kField<&TimeoutsConfig::upstream_connect>, "3s",
-            kWait, "Connecting to an endpoint (504)."},
+            kWait, "Connecting to an endpoint, its TLS handshake included (504)."},
     Setting{"upstream_response", &kDurationOrOff, kField<&TimeoutsConfig::upstream_response>, "60s",
             kWait,
             "From the end of the request to the head of the response, and between two pieces of "

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -19,6 +20,8 @@ class PlayedStream final : public Stream {
   void SetOwner(StreamOwner* owner) override { owner_ = owner; }
   void Consume(std::size_t size) override { begin_ += size; }
   void WatchResets() override { watched = true; }
+  void RequireCloseNotify() override { needs_close_notify = true; }
+  const Error* protocol_error() const override { return why ? &*why : nullptr; }
   bool IsQuiet() const override { return begin_ == end_ && read_state_ == ReadState::kOpen; }
   WriteStatus Write(std::span<const uv_buf_t> buffers) override {
     TG_CHECK(pending_.empty());
@@ -74,6 +77,9 @@ class PlayedStream final : public Stream {
   int writes = 0;
   int shutdowns = 0;
   bool watched = false;
+  bool needs_close_notify = false;
+  // What a protocol of its own says about a failure.
+  std::optional<Error> why;
   bool closed = false;
   bool takes_nothing = false;
   // Where the destructor is counted.

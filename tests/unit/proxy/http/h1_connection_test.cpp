@@ -11,6 +11,7 @@
 #include <gtest/gtest.h>
 
 #include "common/socket.h"
+#include "tests/support/played_stream.h"
 
 namespace tidegate {
 namespace {
@@ -48,7 +49,7 @@ class H1ConnectionTest : public ::testing::Test {
   Loop loop;
   BufferPool pool;
   UniqueFd peer;
-  std::unique_ptr<SocketStream> near;
+  std::unique_ptr<Stream> near;
   DecoderLimits limits;
   std::vector<std::string> events;
 };
@@ -308,6 +309,37 @@ TEST_F(H1ClientTest, AnEndBeforeTheFirstOctetIsNoAnswer) {
   Turn();
   EXPECT_EQ(events, std::vector<std::string>{"upstream_closed"});
   EXPECT_FALSE(connection->answer_begun());
+}
+
+TEST_F(H1ClientTest, WhereTheEndIsAllThatSaysSoItMustBeTheServers) {
+  for (const char* head :
+       {"HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"}) {
+    events.clear();
+    auto below = std::make_unique<PlayedStream>();
+    PlayedStream& played = *below;
+    near = std::move(below);
+    Start();
+    played.Come(std::string(head) + "half");
+    Turn();
+    bool to_the_end = std::string_view(head).find("Length") == std::string_view::npos;
+    EXPECT_EQ(played.needs_close_notify, to_the_end);
+    played.why = Error(ErrorKind::kClosed, "cut");
+    played.End(Stream::ReadState::kFailed);
+    Turn();
+    EXPECT_EQ(events,
+              (std::vector<std::string>{"200", "half", "upstream_truncated", "not reusable"}));
+  }
+}
+
+TEST_F(H1ClientTest, WhatAServerSaysByAnAlertIsTheReason) {
+  auto below = std::make_unique<PlayedStream>();
+  PlayedStream& played = *below;
+  near = std::move(below);
+  Start();
+  played.why = Error(ErrorKind::kUpstreamTlsAlert, "certificate required");
+  played.End(Stream::ReadState::kFailed);
+  Turn();
+  EXPECT_EQ(events, std::vector<std::string>{"upstream_tls_alert"});
 }
 
 struct Flag {
