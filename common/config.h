@@ -26,8 +26,21 @@ enum class AcceptMode : std::uint8_t { kReusePort, kShared };
 // ciphers only, or 1.3 alone.
 enum class TlsProfile : std::uint8_t { kIntermediate, kModern };
 
+// Whether a client must have a certificate that client_ca vouches for, or may.
+enum class ClientAuth : std::uint8_t { kRequired, kOptional };
+
 struct TlsConfig {
   TlsProfile profile = TlsProfile::kIntermediate;
+  // How long browsers are to come with TLS only (Strict-Transport-Security); kNever: nothing is
+  // said. Zero tells them to forget it.
+  Duration hsts = kNever;
+  // Who vouches for clients: an absolute path, and the certificates that stood in it, as PEM.
+  // Empty: clients are not asked for a certificate, and the two below are at their defaults.
+  std::string client_ca_file;
+  std::string client_ca_pem;
+  ClientAuth client_auth = ClientAuth::kRequired;
+  // Upstreams are told about the client's certificate (proxy/client_certificate.h).
+  bool client_headers = false;
   bool operator==(const TlsConfig&) const = default;
 };
 
@@ -48,6 +61,8 @@ struct ListenerConfig {
   std::vector<Network> trusted_proxies;
   // None: clients speak without TLS.
   std::optional<TlsConfig> tls;
+  // Requests are sent to the same address with https (proxy/listener_rules.h). Never with `tls`.
+  bool redirect_to_https = false;
   bool operator==(const ListenerConfig&) const = default;
 };
 
@@ -61,6 +76,10 @@ struct CertificateConfig {
   // What stood in them when the configuration was loaded: PEM, the chain from the leaf on.
   std::string chain_pem;
   std::string key_pem;
+  // A response of the issuer's OCSP responder, in DER: an absolute path and what stood in it, as
+  // Base64. Both empty: there is none.
+  std::string ocsp_file;
+  std::string ocsp_base64;
   bool operator==(const CertificateConfig&) const = default;
 };
 

@@ -70,6 +70,7 @@ class ReferenceCheck {
     CheckShadowedRoutes();
     CheckLimits();
     CheckCertificates();
+    CheckRedirects();
   }
 
  private:
@@ -304,6 +305,31 @@ class ReferenceCheck {
     if (!certificates_.empty() && !wanted) {
       diagnostics_.AddWarning(certificates_.front().place, "certificates",
                               "no listener has \"tls\", so nobody sees them");
+    }
+  }
+
+  // Where proxy/listener_rules.h sends clients to: somebody should be there.
+  void CheckRedirects() {
+    std::set<std::uint16_t> ports;
+    bool has_unknown = false;
+    for (const ListenerConfig& listener : config_.listeners) {
+      if (listener.tls && listener.bind.kind == Address::Kind::kTcp) {
+        ports.insert(listener.bind.port);
+      } else if (listener.tls) {
+        has_unknown = true;
+      }
+    }
+    if (has_unknown || ports.size() == 1 || ports.contains(443)) {
+      return;
+    }
+    for (std::size_t i = 0; i < std::min(config_.listeners.size(), listeners_.size()); ++i) {
+      if (config_.listeners[i].redirect_to_https) {
+        diagnostics_.AddWarning(
+            PartOf(listeners_[i], "redirect_to_https").place,
+            MemberPath(listeners_[i].path, "redirect_to_https"),
+            ports.empty() ? "clients are sent to port 443, and no listener has \"tls\""
+                          : "clients are sent to port 443, and no listener with \"tls\" has it");
+      }
     }
   }
 

@@ -59,6 +59,12 @@ void HideContents(Json& tree) {
     for (Json& certificate : *certificates) {
       certificate.erase("chain_pem");
       certificate.erase("key_pem");
+      certificate.erase("ocsp_base64");
+    }
+  }
+  for (Json& listener : tree["listeners"]) {
+    if (auto tls = listener.find("tls"); tls != listener.end()) {
+      tls->erase("client_ca_pem");
     }
   }
 }
@@ -240,6 +246,19 @@ void CompareContents(const Config& before, const Config& after, std::vector<std:
     ComparePair(what, old->tls->client, upstream.tls->client, changes);
     if (old->tls->ca_file == upstream.tls->ca_file && old->tls->ca_pem != upstream.tls->ca_pem) {
       changes.push_back(fmt::format("{}: {} has other certificates", what, upstream.tls->ca_file));
+    }
+    if (old->ocsp_base64 != certificate.ocsp_base64 && old->ocsp_file == certificate.ocsp_file) {
+      changes.push_back(
+          fmt::format("certificates: {} has another OCSP response", certificate.ocsp_file));
+    }
+  }
+  for (const ListenerConfig& listener : after.listeners) {
+    auto old = std::ranges::find(before.listeners, listener.name, &ListenerConfig::name);
+    if (old != before.listeners.end() && old->tls && listener.tls &&
+        old->tls->client_ca_file == listener.tls->client_ca_file &&
+        old->tls->client_ca_pem != listener.tls->client_ca_pem) {
+      changes.push_back(fmt::format("listeners[\"{}\"]: {} has other certificates", listener.name,
+                                    listener.tls->client_ca_file));
     }
   }
   // Where they are needed for the first time, or not any more, an upstream has changed.

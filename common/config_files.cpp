@@ -5,14 +5,17 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <expected>
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
 #include "common/file_text.h"
+#include "common/text.h"
 
 namespace tidegate {
 namespace {
@@ -28,134 +31,181 @@ constexpr std::array<std::string_view, 4> kSystemRoots = {
     "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/ca-bundle.pem", "/etc/pki/tls/certs/ca-bundle.crt"};
 
-// A value of the configuration: null if it was not given, and what diagnostics call it.
-struct Value {
-  const JsonNode* node = nullptr;
-  std::string path;
-};
-
 bool IsAscii(std::string_view text) {
   return std::ranges::all_of(text, [](char octet) {
     return (octet >= ' ' && octet <= '~') || octet == '\n' || octet == '\r' || octet == '\t';
   });
 }
 
-class FileReader {
- public:
-  FileReader(Config& config, Diagnostics& diagnostics)
-      : config_(config), diagnostics_(diagnostics) {}
-
-  void ReadCertificate(std::size_t index, const JsonNode& item) {
-    const std::string path = ItemPath("certificates", index);
-    ReadPair(config_.certificates[index],
-             {.node = item.Find("cert"), .path = MemberPath(path, "cert")},
-             {.node = item.Find("key"), .path = MemberPath(path, "key")});
-  }
-
-  void ReadUpstream(UpstreamConfig& upstream, const JsonNode& tls, const std::string& path) {
-    ReadCertificates({.node = tls.Find("ca"), .path = MemberPath(path, "ca")},
-                     upstream.tls->ca_file, upstream.tls->ca_pem);
-    ReadPair(upstream.tls->client,
-             {.node = tls.Find("client_cert"), .path = MemberPath(path, "client_cert")},
-             {.node = tls.Find("client_key"), .path = MemberPath(path, "client_key")});
-  }
-
-  // For the upstream whose "tls" is at `needed_by`.
-  void ReadSystemRoots(const Environment& environment, const Value& needed_by) {
-    std::vector<std::string> places;
-    if (auto chosen = environment ? environment("SSL_CERT_FILE") : std::nullopt;
-        chosen && !chosen->empty()) {
-      places.push_back(*chosen);
-    } else {
-      places.assign(kSystemRoots.begin(), kSystemRoots.end());
-    }
-    std::string faults;
-    for (const std::string& place : places) {
-      Result<FileText> text = ReadFile(place, kMaxSystemRootsBytes, FileKind::kRegular);
-      auto blocks = text ? PemBlocks(text->text, "CERTIFICATE")
-                         : Result<std::string>(std::unexpected(text.error()));
-      if (blocks && !blocks->empty()) {
-        config_.system_roots = {.file = place, .pem = std::move(*blocks)};
-        return;
-      }
-      faults += fmt::format("{}{}: {}", faults.empty() ? "" : ", ", place,
-                            blocks ? "has no certificate in PEM" : blocks.error().detail());
-    }
-    diagnostics_.AddError(
-        needed_by.node->place, needed_by.path,
-        fmt::format("nobody to trust: there are no certificates of the system ({})", faults),
-        "name a \"ca\", or install ca-certificates");
-  }
-
- private:
-  void ReadPair(CertificateConfig& pair, const Value& certificate, const Value& key) {
-    ReadCertificates(certificate, pair.certificate_file, pair.chain_pem);
-    const Value file{.node = key.node == nullptr ? nullptr : key.node->Find("file"),
-                     .path = MemberPath(key.path, "file")};
-    if (auto text = Read(file, pair.key_file)) {
-      TakeKey(*text, file, pair.key_pem);
-    }
-  }
-
-  // All certificates of `file`, which stands at `value`.
-  void ReadCertificates(const Value& value, std::string& file, std::string& pem) {
-    auto text = Read(value, file);
-    if (!text) {
-      return;
-    }
-    auto blocks = PemBlocks(text->text, "CERTIFICATE");
-    if (!blocks) {
-      Fault(value, blocks.error().detail());
-    } else if (blocks->empty()) {
-      Fault(value, "has no certificate in PEM");
-    } else {
-      pem = std::move(*blocks);
-    }
-  }
-
-  void TakeKey(const FileText& text, const Value& value, std::string& pem) {
-    auto blocks = PemBlocks(text.text, "PRIVATE KEY");
-    if (!blocks) {
-      Fault(value, blocks.error().detail());
-      return;
-    }
-    pem = std::move(*blocks);
-    if (pem.empty()) {
-      Fault(value, "has no private key in PEM");
-    } else if (pem.contains("ENCRYPTED")) {
-      Fault(value, "needs a pass phrase, and nobody is there to give it",
-            "write the key without one: openssl pkey -in KEY -out KEY.new");
-    } else if ((text.mode & S_IROTH) != 0) {
-      diagnostics_.AddWarning(value.node->place, value.path,
-                              fmt::format("everybody can read {}", value.node->text), "chmod o-r");
-    }
-  }
-
-  // Makes `file` absolute and reads it; nothing if it was not given as it must be.
-  std::optional<FileText> Read(const Value& value, std::string& file) {
-    if (value.node == nullptr || file.empty()) {
-      return std::nullopt;
-    }
-    const std::filesystem::path folder =
-        std::filesystem::path(diagnostics_.NameOf(value.node->place.file)).parent_path();
-    std::error_code ignored;
-    file = std::filesystem::absolute(folder / file, ignored).lexically_normal().string();
-    Result<FileText> text = ReadFile(file, kMaxBytes, FileKind::kRegular);
-    if (!text) {
-      Fault(value, text.error().detail());
-      return std::nullopt;
-    }
-    return std::move(*text);
-  }
-
-  void Fault(const Value& value, std::string_view what, std::string suggestion = {}) {
-    diagnostics_.AddError(value.node->place, value.path,
-                          fmt::format("{}: {}", value.node->text, what), std::move(suggestion));
-  }
-
-  Config& config_;
-  Diagnostics& diagnostics_;
+// What a file says.
+struct Contents {
+  std::string text;
+  // What is not good, but nothing to refuse it for; empty: nothing.
+  std::string warning;
+  std::string advice;
 };
+
+// Why a file is refused, and what to do.
+struct Refusal {
+  std::string what;
+  std::string advice;
+};
+
+using ReadAs = std::expected<Contents, Refusal> (*)(const FileText& file);
+
+std::expected<Contents, Refusal> Blocks(const FileText& file, std::string_view label,
+                                        std::string_view none) {
+  auto blocks = PemBlocks(file.text, label);
+  if (!blocks) {
+    return std::unexpected(Refusal{std::string(blocks.error().detail()), {}});
+  }
+  if (blocks->empty()) {
+    return std::unexpected(Refusal{std::string(none), {}});
+  }
+  return Contents{.text = std::move(*blocks)};
+}
+
+std::expected<Contents, Refusal> ReadChain(const FileText& file) {
+  return Blocks(file, "CERTIFICATE", "has no certificate in PEM");
+}
+
+std::expected<Contents, Refusal> ReadKey(const FileText& file) {
+  auto key = Blocks(file, "PRIVATE KEY", "has no private key in PEM");
+  if (key && key->text.contains("ENCRYPTED")) {
+    return std::unexpected(Refusal{"needs a pass phrase, and nobody is there to give it",
+                                   "write the key without one: openssl pkey -in KEY -out KEY.new"});
+  }
+  if (key && (file.mode & S_IROTH) != 0) {
+    key->warning = "everybody can read ";
+    key->advice = "chmod o-r";
+  }
+  return key;
+}
+
+std::expected<Contents, Refusal> ReadOcsp(const FileText& file) {
+  // A DER SEQUENCE, which is all that can be said here.
+  if (!file.text.starts_with('\x30')) {
+    return std::unexpected(Refusal{file.text.empty() ? "is empty" : "is no OCSP response in DER",
+                                   "write it with: openssl ocsp ... -respout FILE"});
+  }
+  return Contents{.text = ToBase64(file.text)};
+}
+
+// One file of a configuration.
+struct NamedFile {
+  // In `config`: its path, and where its contents go.
+  std::string* path;
+  std::string* contents;
+  ReadAs read;
+  // Where the path was given: null if it was not, or is not known any more.
+  const JsonNode* node = nullptr;
+  std::string key;
+  std::size_t most_bytes = kMaxBytes;
+};
+
+NamedFile FileOf(SystemRoots& roots) {
+  return {.path = &roots.file,
+          .contents = &roots.pem,
+          .read = &ReadChain,
+          .most_bytes = kMaxSystemRootsBytes};
+}
+
+const JsonNode* Inside(const JsonNode* node, std::string_view key) {
+  return node == nullptr ? nullptr : node->Find(key);
+}
+
+// The n-th item of a list; null if there is none.
+const JsonNode* ItemOf(const JsonNode* list, std::size_t index) {
+  return list != nullptr && index < list->items.size() ? &list->items[index] : nullptr;
+}
+
+// The n-th upstream; null if it has no name: one of the short form comes after those that have.
+const JsonMember* UpstreamOf(const JsonNode* root, std::size_t index) {
+  const JsonNode* named = Inside(root, "upstreams");
+  return named != nullptr && index < named->members.size() ? &named->members[index] : nullptr;
+}
+
+std::string KeyOfUpstreamTls(const JsonMember& upstream) {
+  return MemberPath(MemberPath("upstreams", upstream.key), "tls");
+}
+
+// Every file that `config` may name. `root`, which it was read from, may be null.
+std::vector<NamedFile> FilesOf(Config& config, const JsonNode* root) {
+  std::vector<NamedFile> files;
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    if (std::optional<TlsConfig>& tls = config.listeners[i].tls) {
+      const JsonNode* node = Inside(ItemOf(Inside(root, "listeners"), i), "tls");
+      files.push_back({&tls->client_ca_file, &tls->client_ca_pem, &ReadChain,
+                       Inside(node, "client_ca"),
+                       MemberPath(MemberPath(ItemPath("listeners", i), "tls"), "client_ca")});
+    }
+  }
+  for (std::size_t i = 0; i < config.certificates.size(); ++i) {
+    CertificateConfig& certificate = config.certificates[i];
+    const JsonNode* node = ItemOf(Inside(root, "certificates"), i);
+    const std::string path = ItemPath("certificates", i);
+    files.push_back({&certificate.certificate_file, &certificate.chain_pem, &ReadChain,
+                     Inside(node, "cert"), MemberPath(path, "cert")});
+    files.push_back({&certificate.key_file, &certificate.key_pem, &ReadKey,
+                     Inside(Inside(node, "key"), "file"),
+                     MemberPath(MemberPath(path, "key"), "file")});
+    files.push_back({&certificate.ocsp_file, &certificate.ocsp_base64, &ReadOcsp,
+                     Inside(node, "ocsp"), MemberPath(path, "ocsp")});
+  }
+  for (std::size_t i = 0; i < config.upstreams.size(); ++i) {
+    if (std::optional<UpstreamTlsConfig>& tls = config.upstreams[i].tls) {
+      const JsonMember* member = UpstreamOf(root, i);
+      const JsonNode* node = member == nullptr ? nullptr : member->value.Find("tls");
+      const std::string path = member == nullptr ? std::string() : KeyOfUpstreamTls(*member);
+      CertificateConfig& client = tls->client;
+      files.push_back({&tls->ca_file, &tls->ca_pem, &ReadChain, Inside(node, "ca"),
+                       MemberPath(path, "ca")});
+      files.push_back({&client.certificate_file, &client.chain_pem, &ReadChain,
+                       Inside(node, "client_cert"), MemberPath(path, "client_cert")});
+      files.push_back({&client.key_file, &client.key_pem, &ReadKey,
+                       Inside(Inside(node, "client_key"), "file"),
+                       MemberPath(MemberPath(path, "client_key"), "file")});
+    }
+  }
+  files.push_back(FileOf(config.system_roots));
+  std::erase_if(files, [](const NamedFile& file) { return file.path->empty(); });
+  return files;
+}
+
+std::expected<Contents, Refusal> Read(const NamedFile& file) {
+  Result<FileText> text = ReadFile(*file.path, file.most_bytes, FileKind::kRegular);
+  if (!text) {
+    return std::unexpected(Refusal{std::string(text.error().detail()), {}});
+  }
+  return file.read(*text);
+}
+
+// For the upstream whose "tls" is at `needed_by`, which verifies and names nobody to trust.
+void ReadSystemRoots(const Environment& environment, const JsonNode& needed_by,
+                     const std::string& key, Config& config, Diagnostics& diagnostics) {
+  std::vector<std::string> places;
+  if (auto chosen = environment ? environment("SSL_CERT_FILE") : std::nullopt;
+      chosen && !chosen->empty()) {
+    places.push_back(*chosen);
+  } else {
+    places.assign(kSystemRoots.begin(), kSystemRoots.end());
+  }
+  std::string faults;
+  for (const std::string& place : places) {
+    SystemRoots roots{.file = place};
+    auto contents = Read(FileOf(roots));
+    if (contents) {
+      roots.pem = std::move(contents->text);
+      config.system_roots = std::move(roots);
+      return;
+    }
+    faults += fmt::format("{}{}: {}", faults.empty() ? "" : ", ", place, contents.error().what);
+  }
+  diagnostics.AddError(
+      needed_by.place, key,
+      fmt::format("nobody to trust: there are no certificates of the system ({})", faults),
+      "name a \"ca\", or install ca-certificates");
+}
 
 }  // namespace
 
@@ -193,33 +243,67 @@ Result<std::string> PemBlocks(std::string_view text, std::string_view label) {
 
 void ReadNamedFiles(const JsonNode& root, const Environment& environment, Config& config,
                     Diagnostics& diagnostics) {
-  FileReader reader(config, diagnostics);
-  if (const JsonNode* list = root.Find("certificates")) {
-    for (std::size_t i = 0; i < std::min(list->items.size(), config.certificates.size()); ++i) {
-      reader.ReadCertificate(i, list->items[i]);
-    }
-  }
-  const JsonNode* upstreams = root.Find("upstreams");
-  const std::size_t named = upstreams == nullptr ? 0 : upstreams->members.size();
-  Value roots_needed_by;
-  // One of the short form, which has no TLS, comes after those that are named.
-  for (std::size_t i = 0; i < std::min(named, config.upstreams.size()); ++i) {
-    const JsonMember& member = upstreams->members[i];
-    const JsonNode* tls = member.value.Find("tls");
-    if (tls == nullptr || !config.upstreams[i].tls) {
+  for (const NamedFile& file : FilesOf(config, &root)) {
+    if (file.node == nullptr) {
       continue;
     }
-    const std::string path = MemberPath(MemberPath("upstreams", member.key), "tls");
-    reader.ReadUpstream(config.upstreams[i], *tls, path);
-    // A "ca" at fault is not there either, and is the fault.
-    bool needs_roots = config.upstreams[i].tls->NeedsSystemRoots() && tls->Find("ca") == nullptr;
-    if (needs_roots && roots_needed_by.node == nullptr) {
-      roots_needed_by = {.node = tls, .path = path};
+    const std::filesystem::path folder =
+        std::filesystem::path(diagnostics.NameOf(file.node->place.file)).parent_path();
+    std::error_code ignored;
+    *file.path =
+        std::filesystem::absolute(folder / *file.path, ignored).lexically_normal().string();
+    auto contents = Read(file);
+    if (!contents) {
+      diagnostics.AddError(file.node->place, file.key,
+                           fmt::format("{}: {}", file.node->text, contents.error().what),
+                           std::move(contents.error().advice));
+      continue;
+    }
+    *file.contents = std::move(contents->text);
+    if (!contents->warning.empty()) {
+      diagnostics.AddWarning(file.node->place, file.key, contents->warning + file.node->text,
+                             std::move(contents->advice));
     }
   }
-  if (roots_needed_by.node != nullptr) {
-    reader.ReadSystemRoots(environment, roots_needed_by);
+  for (std::size_t i = 0; i < config.upstreams.size(); ++i) {
+    const JsonMember* member = UpstreamOf(&root, i);
+    const JsonNode* tls = member == nullptr ? nullptr : member->value.Find("tls");
+    // A "ca" at fault is not there either, and is the fault.
+    if (tls != nullptr && config.upstreams[i].tls && config.upstreams[i].tls->NeedsSystemRoots() &&
+        tls->Find("ca") == nullptr) {
+      ReadSystemRoots(environment, *tls, KeyOfUpstreamTls(*member), config, diagnostics);
+      return;
+    }
   }
+}
+
+Result<Config> RereadNamedFiles(const Config& config) {
+  Config fresh = config;
+  std::vector<std::string> faults;
+  for (const NamedFile& file : FilesOf(fresh, nullptr)) {
+    auto contents = Read(file);
+    if (contents) {
+      *file.contents = std::move(contents->text);
+    } else {
+      faults.push_back(fmt::format("{}: {}", *file.path, contents.error().what));
+    }
+  }
+  if (!faults.empty()) {
+    return Fail(ErrorKind::kConfig, fmt::format("{}", fmt::join(faults, "\n")));
+  }
+  return fresh;
+}
+
+std::vector<std::string> NamedFilesOf(const Config& config) {
+  std::vector<std::string> paths;
+  std::set<std::string> known;
+  // Only looked at; a copy would be one more of every key.
+  for (const NamedFile& file : FilesOf(const_cast<Config&>(config), nullptr)) {
+    if (known.insert(*file.path).second) {
+      paths.push_back(*file.path);
+    }
+  }
+  return paths;
 }
 
 }  // namespace tidegate

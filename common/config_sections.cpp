@@ -188,9 +188,28 @@ const ValueType kShortUpstream{"address", &ReadShortUpstream, &WriteNothing, &Ad
 
 namespace settings {
 
+void CheckTls(SettingReader& reader, const JsonNode& node, const std::string& path,
+              void* /*owner*/) {
+  if (HasNearKey(kTls, node, std::array<std::string_view, 1>{"client_ca"})) {
+    return;
+  }
+  for (std::string_view key : {"client_auth", "client_headers"}) {
+    if (const JsonNode* value = node.Find(key)) {
+      reader.Fault(*value, MemberPath(path, key),
+                   fmt::format("\"{}\" without \"client_ca\": nobody vouches for clients", key),
+                   "add \"client_ca\": \"ca.pem\"");
+    }
+  }
+}
+
 void CheckListener(SettingReader& reader, const JsonNode& node, const std::string& path,
                    void* owner) {
   auto& listener = *static_cast<ListenerConfig*>(owner);
+  if (listener.redirect_to_https && listener.tls) {
+    reader.Fault(*node.Find("redirect_to_https"), MemberPath(path, "redirect_to_https"),
+                 "clients of this listener speak https already",
+                 "move it to the listener without \"tls\"");
+  }
   if (listener.bind.kind == Address::Kind::kTcp) {
     return;
   }

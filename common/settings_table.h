@@ -19,13 +19,41 @@ namespace tidegate::settings {
 inline constexpr std::array<std::string_view, 2> kAcceptWords = {"reuseport", "shared"};
 
 inline constexpr std::array<std::string_view, 2> kProfileWords = {"intermediate", "modern"};
+inline constexpr std::array<std::string_view, 2> kClientAuthWords = {"required", "optional"};
+inline bool HasClientCa(const void* owner) {
+  return !static_cast<const TlsConfig*>(owner)->client_ca_file.empty();
+}
 inline constexpr std::array kTlsSettings = {
     Setting{"profile", &kChoice, kField<&TlsConfig::profile>, "intermediate", kAny,
             "Which versions and ciphers, as Mozilla's guidelines name them: \"modern\" is TLS 1.3, "
             "\"intermediate\" is 1.2 and 1.3."}
         .OneOf(kProfileWords),
+    Setting{
+        "hsts", &kDurationOrOff, kField<&TlsConfig::hsts>, "off",
+        Between(milliseconds(0), hours(24 * 3650)),
+        "For how long browsers are to use TLS only (Strict-Transport-Security), in every answer "
+        "without that field; \"0s\" makes them forget it."}
+        .When(
+            [](const void* owner) { return static_cast<const TlsConfig*>(owner)->hsts != kNever; }),
+    Setting{"client_ca", &kFile, kField<&TlsConfig::client_ca_file>, "", kAny,
+            "A PEM file with the certificates that vouch for clients, relative to the file that "
+            "names it; clients are asked for a certificate then."}
+        .When(&HasClientCa),
+    Setting{"client_ca_pem", &kBody, kField<&TlsConfig::client_ca_pem>, "", kAny,
+            "What stands in \"client_ca\"."}
+        .When(&HasClientCa)
+        .Internal(),
+    Setting{"client_auth", &kChoice, kField<&TlsConfig::client_auth>, "required", kAny,
+            "Whether a client without such a certificate is refused; needs client_ca."}
+        .OneOf(kClientAuthWords)
+        .When(&HasClientCa),
+    Setting{"client_headers", &kFlag, kField<&TlsConfig::client_headers>, "false", kAny,
+            "Tell upstreams about the client's certificate: X-Client-Cert-Verify, "
+            "X-Client-Cert-Subject and Client-Cert (RFC 9440); needs client_ca."}
+        .When(&HasClientCa),
 };
-inline constexpr Section kTls{"tls", kTlsSettings};
+void CheckTls(SettingReader& reader, const JsonNode& node, const std::string& path, void* owner);
+inline constexpr Section kTls{"tls", kTlsSettings, &CheckTls};
 
 inline constexpr std::array kListenerSettings = {
     Setting{"name", &kName, kField<&ListenerConfig::name>, "", kAny,
@@ -51,6 +79,12 @@ inline constexpr std::array kListenerSettings = {
         .When([](const void* owner) {
           return static_cast<const ListenerConfig*>(owner)->tls.has_value();
         }),
+    Setting{"redirect_to_https", &kFlag, kField<&ListenerConfig::redirect_to_https>, "false", kAny,
+            "Send clients to the same address with https (301, or 308 where the method matters); "
+            "routes below /.well-known/acme-challenge are served."}
+        .When([](const void* owner) {
+          return static_cast<const ListenerConfig*>(owner)->redirect_to_https;
+        }),
 };
 
 void CheckListener(SettingReader& reader, const JsonNode& node, const std::string& path,
@@ -71,6 +105,9 @@ inline constexpr ListAccess kListenerList{
 
 // Certificates.
 
+inline bool HasOcsp(const void* owner) {
+  return !static_cast<const CertificateConfig*>(owner)->ocsp_file.empty();
+}
 inline constexpr std::array kCertificateSettings = {
     Setting{
         "hosts", &kHosts, kField<&CertificateConfig::hosts>, "", kAny,
@@ -92,6 +129,15 @@ inline constexpr std::array kCertificateSettings = {
         .Internal(),
     Setting{"key_pem", &kBody, kField<&CertificateConfig::key_pem>, "", kAny,
             "What stands in the file of \"key\"."}
+        .Internal(),
+    Setting{
+        "ocsp", &kFile, kField<&CertificateConfig::ocsp_file>, "", kAny,
+        "A DER file with the issuer's OCSP response, sent to clients that ask for it (stapling), "
+        "relative to the file that names it."}
+        .When(&HasOcsp),
+    Setting{"ocsp_base64", &kBody, kField<&CertificateConfig::ocsp_base64>, "", kAny,
+            "What stands in \"ocsp\"."}
+        .When(&HasOcsp)
         .Internal(),
 };
 inline constexpr Section kCertificate{"certificate", kCertificateSettings};

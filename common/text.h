@@ -49,6 +49,9 @@ std::size_t EditDistance(std::string_view a, std::string_view b);
 std::optional<std::string_view> Nearest(std::string_view word,
                                         std::span<const std::string_view> candidates);
 
+// RFC 4648 section 4, padded, on one line.
+std::string ToBase64(std::string_view octets);
+
 // `1 error`, `2 errors`.
 std::string CountOf(std::uint64_t count, std::string_view noun);
 // `a, b or c`, each in double quotes.

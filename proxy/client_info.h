@@ -8,12 +8,15 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "common/address.h"
 #include "common/config.h"
+#include "proxy/client_certificate.h"
 #include "proxy/http/message.h"
 
 namespace tidegate {
@@ -76,6 +79,14 @@ class ServedClient : public ClientInfo {
   // X-Forwarded-For (none for a unix socket), -Proto and -Port (none for a unix socket) of a peer
   // that is not trusted. Views into this object.
   std::span<const Field> x_forwarded() const { return {fields_.data(), count_}; }
+  // What there is to say about its certificate, once its handshake is over; empty where it was not
+  // asked for one. Views into this object.
+  std::span<const Field> certificate_fields() const {
+    return certificate_ ? certificate_->fields() : std::span<const Field>();
+  }
+  void SetCertificate(std::unique_ptr<const ClientCertificate> certificate) {
+    certificate_ = std::move(certificate);
+  }
 
  private:
   void Add(FieldId id, std::string_view name, std::string_view value);
@@ -85,6 +96,7 @@ class ServedClient : public ClientInfo {
   std::size_t size_ = 0;
   std::array<Field, 3> fields_;
   std::size_t count_ = 0;
+  std::unique_ptr<const ClientCertificate> certificate_;
 };
 
 // `peer` as getpeername() gave it; `port` as PortOf() of what getsockname() gave for the accepting

@@ -45,7 +45,8 @@ Task<void> Exchange::Run(std::shared_ptr<const Snapshot> snapshot, ServerStream&
   Result<> prepared = Prepare();
   if (!prepared) {
     FailWith(std::move(prepared).error());
-  } else if (!std::holds_alternative<ForwardAction>(route_->action) || answer_options_) {
+  } else if (to_https_ || answer_options_ ||
+             !std::holds_alternative<ForwardAction>(route_->action)) {
     co_await AnswerLocally();
   } else {
     Upstream& upstream = snapshot_->UpstreamOf(*route_);
@@ -86,6 +87,14 @@ Task<void> Exchange::Reject(std::shared_ptr<const Snapshot> snapshot, ServerStre
 // Who asks, what for, and whether we serve that: everything that needs no upstream.
 Result<> Exchange::Prepare() {
   Router::Match match = snapshot_->router().Find(request_);
+  if (rules_ != nullptr && rules_->SendsToHttps(request_, *client_, match.route)) {
+    auto redirect = rules_->HttpsRedirect(request_);
+    if (!redirect) {
+      return Fail(std::move(redirect).error());
+    }
+    to_https_ = std::move(*redirect);
+    return {};
+  }
   if (match.route == nullptr) {
     if (match.method_mismatch) {
       allow_ = std::move(match.allow);
@@ -114,7 +123,8 @@ Result<> Exchange::Prepare() {
   if (HasRequestBody()) {
     request_.upgrade = {};
   }
-  RewriteRequest(request_, *route_, snapshot_->config().forwarded, *client_, log_.request_id());
+  RewriteRequest(request_, *route_, snapshot_->config().forwarded, *client_, log_.request_id(),
+                 rules_);
   return {};
 }
 
@@ -281,7 +291,7 @@ void Exchange::OnFinalHead() {
 BodyChunk Exchange::FirstOfAnswer() {
   // The time is asked for only if it is needed: nearly every origin says its own.
   bool dated = response_.fields.Has(FieldId::kDate);
-  RewriteResponse(response_, *route_, snapshot_->config().forwarded, dated ? "" : Date());
+  RewriteResponse(response_, *route_, snapshot_->config().forwarded, dated ? "" : Date(), rules_);
   BodyChunk chunk{{}, AnswerHasNoBody()};
   if (!chunk.last && upstream_->HasBodyNow()) {
     auto read = upstream_->ReadBodyNow();
@@ -329,7 +339,9 @@ Task<void> Exchange::RelayBody() {
 Task<void> Exchange::AnswerLocally() {
   AnswerContext context{.request_id = log_.record().id, .date = Date()};
   std::string body;
-  if (answer_options_) {
+  if (to_https_) {
+    body = MakeRedirectAnswer(*to_https_, log_.record().target, context, response_);
+  } else if (answer_options_) {
     body = MakeOptionsAnswer({}, context, response_);
   } else if (const auto* respond = std::get_if<RespondAction>(&route_->action)) {
     body = MakeRespondAnswer(*respond, context, response_);
@@ -337,7 +349,9 @@ Task<void> Exchange::AnswerLocally() {
     const auto& redirect = std::get<RedirectAction>(route_->action);
     body = MakeRedirectAnswer(redirect, log_.record().target, context, response_);
   }
-  RewriteResponse(response_, *route_, snapshot_->config().forwarded, context.date);
+  if (route_ != nullptr) {
+    RewriteResponse(response_, *route_, snapshot_->config().forwarded, context.date, rules_);
+  }
   co_await WriteAnswer(body);
 }
 
@@ -354,6 +368,9 @@ Task<void> Exchange::AnswerFailure() {
   }
   AnswerContext context{.request_id = log_.record().id, .date = Date()};
   std::string body = MakeErrorAnswer(failure_->kind(), allow_, context, response_);
+  if (rules_ != nullptr) {
+    rules_->AddStrictTransport(response_);
+  }
   co_await WriteAnswer(body);
 }
 
@@ -380,6 +397,7 @@ void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& dow
   snapshot_ = std::move(snapshot);
   downstream_ = &downstream;
   client_ = &client;
+  rules_ = snapshot_->RulesOf(client.listener);
   route_ = nullptr;
   timeouts_ = &snapshot_->config().timeouts;
   upstream_ = nullptr;
@@ -387,6 +405,7 @@ void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& dow
   state_ = State::kRunning;
   upload_running_ = upload_stopped_ = answer_awaited_ = answer_options_ = false;
   upload_failure_.reset();
+  to_https_.reset();
   body_invited_ = !request_.expects_continue || !HasRequestBody();
   allow_.clear();
   lease_request_ = {};

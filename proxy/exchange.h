@@ -97,6 +97,8 @@ class Exchange {
   std::shared_ptr<const Snapshot> snapshot_;
   ServerStream* downstream_ = nullptr;
   const ServedClient* client_ = nullptr;
+  // Of the client's listener; null if it has none.
+  const ListenerRules* rules_ = nullptr;
   const RouteConfig* route_ = nullptr;
   const TimeoutsConfig* timeouts_ = nullptr;
   ClientStream* upstream_ = nullptr;  // of the running attempt
@@ -126,6 +128,8 @@ class Exchange {
   bool body_invited_ = false;
   // OPTIONS that ends here (Max-Forwards).
   bool answer_options_ = false;
+  // The answer is this redirect, and there is no route.
+  std::optional<RedirectAction> to_https_;
 
   // For 405: the methods that would do.
   std::string allow_;

@@ -274,7 +274,8 @@ void StripPrefix(RequestHead& head, std::string_view prefix) {
 }  // namespace
 
 void RewriteRequest(RequestHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
-                    const ServedClient& client, const Field& request_id) {
+                    const ServedClient& client, const Field& request_id,
+                    const ListenerRules* rules) {
   std::uint32_t dropped = kHopByHop | Bit(FieldId::kXRequestId);
   if (!client.trusted) {
     dropped |= kForwardedFields;
@@ -298,6 +299,18 @@ void RewriteRequest(RequestHead& head, const RouteConfig& route, const Forwarded
     AddVia(head, seen);
   }
   head.fields.Add(request_id);
+  if (rules != nullptr && rules->drops_client_certificates) [[unlikely]] {
+    head.fields.RemoveIf([](const Field& field) { return PassesForClientCertificate(field.name); });
+    if (rules->client_headers) {
+      // A connection that is older than the rule was not asked for one.
+      static constexpr Field kNone =
+          Field::OfLine(FieldId::kOther, "X-Client-Cert-Verify: NONE\r\n", 20);
+      std::span<const Field> ours = client.certificate_fields();
+      for (const Field& field : ours.empty() ? std::span(&kNone, 1) : ours) {
+        head.fields.Add(field);
+      }
+    }
+  }
 
   if (!route.headers.request.empty()) [[unlikely]] {
     Edit(head.fields, route.headers.request);
@@ -307,7 +320,7 @@ void RewriteRequest(RequestHead& head, const RouteConfig& route, const Forwarded
 }
 
 void RewriteResponse(ResponseHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
-                     std::string_view date) {
+                     std::string_view date, const ListenerRules* rules) {
   std::uint32_t seen = Strip(head.fields, kHopByHop, [](std::string_view) { return false; });
   if (forwarded.via) {
     AddVia(head, seen);
@@ -318,6 +331,9 @@ void RewriteResponse(ResponseHead& head, const RouteConfig& route, const Forward
   if (!IsIn(seen, FieldId::kDate) && !date.empty()) {
     head.fields.Add(Field{"Date", head.arena.Copy(date), FieldId::kDate});
   }
+  if (rules != nullptr) [[unlikely]] {
+    rules->AddStrictTransport(head);
+  }
   if (!route.headers.response.empty()) [[unlikely]] {
     Edit(head.fields, route.headers.response);
   }
@@ -327,8 +343,9 @@ void StripTrailers(Fields& trailers) {
   if (trailers.empty()) [[likely]] {
     return;
   }
-  Strip(trailers, kHopByHop | kNeverNominated,
-        [](std::string_view name) { return LikenessOf(name) != Likeness::kNothing; });
+  Strip(trailers, kHopByHop | kNeverNominated, [](std::string_view name) {
+    return LikenessOf(name) != Likeness::kNothing || PassesForClientCertificate(name);
+  });
 }
 
 Result<HopDecision> CountHop(RequestHead& head, const RouteConfig& route) {

@@ -13,7 +13,9 @@
 //      names that an origin could mistake for them or for X-Request-Id are dropped
 //      (X_Forwarded_For, X-Forwarded_For: CGI turns both '-' and '_' into '_'), and so is Proxy
 //      (CVE-2016-5385).
-//   4. Text that is added lives in the head's arena, in the ServedClient or in the configuration.
+//   4. Where clients may have certificates, what looks like Client-Cert, Client-Cert-Chain or
+//   X-Client-Cert-* (proxy/client_certificate.h) goes, whoever sent it, and ours is added.
+//   5. Text that is added lives in the head's arena, in the ServedClient or in the configuration.
 
 #include <cstdint>
 #include <string>
@@ -23,6 +25,7 @@
 #include "common/result.h"
 #include "proxy/client_info.h"
 #include "proxy/http/message.h"
+#include "proxy/listener_rules.h"
 
 namespace tidegate {
 
@@ -37,18 +40,22 @@ namespace tidegate {
 // edits (Host can be set, which changes head.authority too, not added or removed) and strip_prefix.
 // An Upgrade of HTTP/1.0, one that offers h2c or one with a malformed protocol is dropped whole
 // (RFC 9110 section 7.8: we may ignore it). `route` and `forwarded` must outlive the use of `head`.
-// head.target may become another view; the old one stays valid.
+// head.target may become another view; the old one stays valid. `rules` of the client's listener:
+// null if it has none.
 void RewriteRequest(RequestHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
-                    const ServedClient& client, const Field& request_id);
+                    const ServedClient& client, const Field& request_id,
+                    const ListenerRules* rules = nullptr);
 
 // Turns the response as received into the one for the client: Via, `date` if there is none (empty:
-// nothing), the route's edits. An interim response gets Via only. `date` is copied.
+// nothing), Strict-Transport-Security of `rules` (null: there are none) if there is none, the
+// route's edits. An interim response gets Via only. `date` is copied; `rules` must outlive the use
+// of `head`.
 void RewriteResponse(ResponseHead& head, const RouteConfig& route, const ForwardedConfig& forwarded,
-                     std::string_view date);
+                     std::string_view date, const ListenerRules* rules = nullptr);
 
 // Both directions: what a head may not say by nomination (rule 2), framing and hop-by-hop fields,
-// and everything that looks like X-Forwarded-* go. Some origins read trailers as if they were
-// headers.
+// and everything that looks like X-Forwarded-* or a client's certificate go. Some origins read
+// trailers as if they were headers.
 void StripTrailers(Fields& trailers);
 
 // What is to be done with a request that counts its hops.

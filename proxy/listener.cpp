@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <utility>
 
@@ -104,6 +105,10 @@ AcceptingSocket::AcceptingSocket(Loop& loop, AcceptGate& gate, SessionStarter& s
   handle_->socket = this;
   handle_->poll.data = handle_;
   handle_->fd = std::move(fd);
+  sockaddr_storage local{};
+  socklen_t length = sizeof(local);
+  ::getsockname(handle_->fd.get(), reinterpret_cast<sockaddr*>(&local), &length);
+  port_ = PortOf(reinterpret_cast<sockaddr*>(&local), length);
   TG_CHECK(uv_poll_init(loop.uv(), &handle_->poll, handle_->fd.get()) == 0);
 }
 
@@ -117,10 +122,12 @@ void AcceptingSocket::SetListener(const ListenerConfig& listener,
                                   std::shared_ptr<const ServerTls> tls) {
   listener_ = listener;
   tls_ = std::move(tls);
-  sockaddr_storage local{};
-  socklen_t length = sizeof(local);
-  ::getsockname(handle_->fd.get(), reinterpret_cast<sockaddr*>(&local), &length);
-  port_ = PortOf(reinterpret_cast<sockaddr*>(&local), length);
+}
+
+std::uint16_t AcceptingSocket::port() const {
+  std::uint16_t port = 0;
+  std::from_chars(port_.data(), port_.data() + port_.size(), port);
+  return port;
 }
 
 void AcceptingSocket::Update(bool wanted) {

@@ -73,6 +73,8 @@ class AcceptingSocket {
   ~AcceptingSocket();
 
   unsigned slot() const { return slot_; }
+  // Ours, as it is bound; 0: it has none, a unix socket.
+  std::uint16_t port() const;
   // What connections belong to, from now on. Must be called before the first Update(true);
   // `listener` outlives this or is replaced.
   void SetListener(const ListenerConfig& listener, std::shared_ptr<const ServerTls> tls);

@@ -95,6 +95,7 @@ Task<void> Session::AwaitHandshake() {
   if (stream.handshake_done()) {
     const TlsInfo info = stream.info();
     client_.tls = info.version;
+    TellOfCertificate(stream);
     services_.counters.Add(CounterId::kTlsHandshakes);
     services_.counters.Add(CounterId::kTlsResumed, info.resumed ? 1 : 0);
     // The time for the first request begins here.
@@ -107,6 +108,18 @@ Task<void> Session::AwaitHandshake() {
                          error.kind() == ErrorKind::kTlsHandshakeEvicted ? 1 : 0);
   LogDebug("{}: {} on {}: {}", RowOf(error.kind()).log_name, client_.peer.view(), client_.listener,
            error.ToString());
+}
+
+// Only what upstreams are told of is kept with the connection.
+void Session::TellOfCertificate(const TlsStream& stream) {
+  const ListenerRules* rules = services_.snapshot->RulesOf(client_.listener);
+  if (rules == nullptr || !rules->client_headers) {
+    return;
+  }
+  if (auto peer = stream.peer_certificate()) {
+    client_.SetCertificate(
+        std::make_unique<const ClientCertificate>(peer->verify, peer->subject, peer->der));
+  }
 }
 
 Task<void> Session::ServeRequests() {

@@ -65,6 +65,7 @@ class Session {
   Task<void> ServeRequests();
   // Until the handshake is over, one way or the other: its own deadline is the stream's.
   Task<void> AwaitHandshake();
+  void TellOfCertificate(const TlsStream& stream);
   Task<void> Linger();
   bool Park();
   void OnDeadline();

@@ -10,6 +10,7 @@ Snapshot::Snapshot(const Parts& parts, Config config, const Snapshot* previous)
       router_(config_),
       tls_(parts.tls),
       client_tls_(parts.client_tls),
+      listener_rules_(MakeListenerRules(config_, parts.https_ports)),
       workers_(parts.workers) {
   limits_.max_head_bytes = config_.limits.max_header_bytes;
   limits_.max_fields = config_.limits.max_headers;

@@ -2,13 +2,16 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/config.h"
 #include "proxy/access_log.h"
 #include "proxy/client_tls_contexts.h"
 #include "proxy/http/h1_decoder.h"
+#include "proxy/listener_rules.h"
 #include "proxy/router.h"
 #include "proxy/tls_contexts.h"
 #include "proxy/upstream/upstream.h"
@@ -30,6 +33,8 @@ class Snapshot {
     // Of the configuration.
     TlsContexts tls;
     ClientTlsContexts client_tls;
+    // Of the listeners with TLS, as they are bound; 0 for what has no port.
+    std::set<std::uint16_t> https_ports;
   };
 
   // Upstreams of `previous` (may be null) whose configuration and TLS are the same are taken over
@@ -41,6 +46,10 @@ class Snapshot {
   const DecoderLimits& limits() const { return limits_; }
   const TlsContexts& tls() const { return tls_; }
   const ClientTlsContexts& client_tls() const { return client_tls_; }
+  // Null, as in most configurations: the listener of that name has none.
+  const ListenerRules* RulesOf(std::string_view listener) const {
+    return listener_rules_.empty() ? nullptr : FindListenerRules(listener_rules_, listener);
+  }
   // The upstream of a route whose action is ForwardAction; `route` is one of config().
   Upstream& UpstreamOf(const RouteConfig& route) const;
   // By name.
@@ -56,6 +65,7 @@ class Snapshot {
   DecoderLimits limits_;
   TlsContexts tls_;
   ClientTlsContexts client_tls_;
+  std::vector<ListenerRules> listener_rules_;
   unsigned workers_;
   std::unique_ptr<AccessFormatter> access_formatter_;
   std::map<std::string, std::shared_ptr<Upstream>> upstreams_;

@@ -10,10 +10,6 @@
 namespace tidegate {
 namespace {
 
-constexpr std::size_t IndexOf(TlsProfile profile) {
-  return static_cast<std::size_t>(profile);
-}
-
 Result<std::shared_ptr<const CertificateStore>> MakeStore(
     const Config& config, const std::shared_ptr<const CertificateStore>& previous) {
   std::vector<CertificateMaterial> materials;
@@ -21,7 +17,9 @@ Result<std::shared_ptr<const CertificateStore>> MakeStore(
     materials.push_back({.hosts = certificate.hosts,
                          .name = certificate.certificate_file,
                          .chain_pem = certificate.chain_pem,
-                         .key_pem = certificate.key_pem});
+                         .key_pem = certificate.key_pem,
+                         .ocsp_name = certificate.ocsp_file,
+                         .ocsp_base64 = certificate.ocsp_base64});
   }
   return CertificateStore::Make(materials, previous);
 }
@@ -43,35 +41,59 @@ Result<TlsContexts> TlsContexts::Make(const Config& config, const TlsContexts* p
   if (!store) {
     return Fail(std::move(store).error());
   }
-  if (previous != nullptr && previous->certificates_ == *store &&
-      previous->ticket_rotation_ == config.tls.ticket_rotation) {
-    contexts = *previous;
-  }
+  const bool kept = previous != nullptr && previous->certificates_ == *store &&
+                    previous->ticket_rotation_ == config.tls.ticket_rotation;
   contexts.ticket_rotation_ = config.tls.ticket_rotation;
   contexts.certificates_ = std::move(*store);
   for (const ListenerConfig& listener : config.listeners) {
-    if (!listener.tls || contexts.of_profile_[IndexOf(listener.tls->profile)] != nullptr) {
+    if (!listener.tls || contexts.Find(*listener.tls) != nullptr) {
       continue;
     }
-    static const std::vector<std::string> kProtocols = {"http/1.1"};
-    auto made = ServerTls::Make(listener.tls->profile, contexts.certificates_, kProtocols, tickets,
-                                config.tls.ticket_rotation);
+    if (const Entry* same = kept ? previous->Find(*listener.tls) : nullptr) {
+      contexts.entries_.push_back(*same);
+      continue;
+    }
+    auto made = contexts.MakeContext(*listener.tls, tickets);
     if (!made) {
       return Fail(std::move(made).error());
     }
-    contexts.of_profile_[IndexOf(listener.tls->profile)] = std::move(*made);
+    contexts.entries_.push_back({.profile = listener.tls->profile,
+                                 .client_ca_pem = listener.tls->client_ca_pem,
+                                 .client_auth = listener.tls->client_auth,
+                                 .context = std::move(*made)});
   }
   return contexts;
+}
+
+Result<std::shared_ptr<const ServerTls>> TlsContexts::MakeContext(
+    const TlsConfig& tls, const TicketKeys& tickets) const {
+  static const std::vector<std::string> kProtocols = {"http/1.1"};
+  std::shared_ptr<const ClientVerifier> clients;
+  if (!tls.client_ca_file.empty()) {
+    auto made = ClientVerifier::Make(tls.client_ca_file, tls.client_ca_pem,
+                                     tls.client_auth == ClientAuth::kRequired);
+    if (!made) {
+      return Fail(std::move(made).error());
+    }
+    clients = std::move(*made);
+  }
+  return ServerTls::Make(tls.profile, certificates_, kProtocols, tickets, ticket_rotation_,
+                         std::move(clients));
+}
+
+const TlsContexts::Entry* TlsContexts::Find(const TlsConfig& tls) const {
+  auto found = std::ranges::find_if(entries_, [&](const Entry& each) { return each.Serves(tls); });
+  return found == entries_.end() ? nullptr : &*found;
 }
 
 std::shared_ptr<const ServerTls> TlsContexts::Of(const ListenerConfig& listener) const {
   if (!listener.tls) {
     return nullptr;
   }
-  const auto& context = of_profile_[IndexOf(listener.tls->profile)];
+  const Entry* entry = Find(*listener.tls);
   // Never plain text where TLS was asked for.
-  TG_CHECK(context != nullptr);
-  return context;
+  TG_CHECK(entry != nullptr);
+  return entry->context;
 }
 
 void ForgetFileContents(Config& config) {
@@ -79,11 +101,23 @@ void ForgetFileContents(Config& config) {
     OPENSSL_cleanse(certificate.key_pem.data(), certificate.key_pem.size());
     certificate.key_pem = {};
     certificate.chain_pem = {};
+    certificate.ocsp_base64 = {};
   }
 }
 
 std::vector<std::string> TlsContexts::Warnings(std::int64_t now) const {
-  return certificates_ == nullptr ? std::vector<std::string>() : certificates_->Warnings(now);
+  std::vector<std::string> warnings =
+      certificates_ == nullptr ? std::vector<std::string>() : certificates_->Warnings(now);
+  for (const Entry& entry : entries_) {
+    if (entry.context->clients() != nullptr) {
+      entry.context->clients()->WarnOfDates(now, warnings);
+    }
+  }
+  return warnings;
+}
+
+std::vector<CertificateSummary> TlsContexts::Summaries() const {
+  return certificates_ == nullptr ? std::vector<CertificateSummary>() : certificates_->Summaries();
 }
 
 }  // namespace tidegate

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,8 +11,8 @@
 
 namespace tidegate {
 
-// What a configuration says about TLS towards clients, ready to be used. Listeners of one profile
-// share a context.
+// What a configuration says about TLS towards clients, ready to be used. Listeners that ask for the
+// same share a context.
 class TlsContexts {
  public:
   // Error: kConfig, every fault of every certificate, one a line. What has not changed since
@@ -28,15 +27,31 @@ class TlsContexts {
   std::shared_ptr<const ServerTls> Of(const ListenerConfig& listener) const;
   // What is wrong with the certificates today, one text each. `now` is Unix time in seconds.
   std::vector<std::string> Warnings(std::int64_t now) const;
+  // Of the certificates, in the order of the configuration.
+  std::vector<CertificateSummary> Summaries() const;
 
  private:
-  static constexpr std::size_t kProfiles = 2;
+  // What a context is made of besides the certificates.
+  struct Entry {
+    TlsProfile profile;
+    std::string client_ca_pem;
+    ClientAuth client_auth;
+    std::shared_ptr<const ServerTls> context;
+    bool Serves(const TlsConfig& tls) const {
+      return profile == tls.profile && client_ca_pem == tls.client_ca_pem &&
+             client_auth == tls.client_auth;
+    }
+  };
+  const Entry* Find(const TlsConfig& tls) const;
+  Result<std::shared_ptr<const ServerTls>> MakeContext(const TlsConfig& tls,
+                                                       const TicketKeys& tickets) const;
+
   std::shared_ptr<const CertificateStore> certificates_;
   Duration ticket_rotation_{};
-  std::array<std::shared_ptr<const ServerTls>, kProfiles> of_profile_;
+  std::vector<Entry> entries_;
 };
 
-// Wipes and forgets what stood in files: the contexts have it in another form.
+// Wipes and forgets what stood in the files of certificates: the contexts have it in another form.
 void ForgetFileContents(Config& config);
 
 }  // namespace tidegate

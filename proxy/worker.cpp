@@ -118,13 +118,18 @@ Result<> Worker::Prepare(PrepareRequest request) {
     return Fail(std::move(client_tls).error());
   }
   ForgetFileContents(*config);
+  for (ListenerSocket& socket : request.sockets) {
+    listeners_[socket.listener_id].sockets.push_back(
+        std::make_unique<AcceptingSocket>(loop_, gate_, *this, std::move(socket.fd), socket.slot));
+  }
   Snapshot::Parts parts{.loop = loop_,
                         .buffers = buffers_,
                         .resolver = resolver_,
                         .counters = counters_,
                         .workers = workers_,
                         .tls = std::move(*tls),
-                        .client_tls = std::move(*client_tls)};
+                        .client_tls = std::move(*client_tls),
+                        .https_ports = HttpsPorts(*config, request.listeners)};
   // Until the endpoints hold what they want of it.
   std::vector<AddressMemory::Holder> offered = resolver_.memory().Offer(request.known_addresses);
   Prepared prepared;
@@ -132,12 +137,22 @@ Result<> Worker::Prepare(PrepareRequest request) {
   prepared.snapshot = std::make_shared<const Snapshot>(parts, std::move(*config), in_force);
   prepared.listeners = std::move(request.listeners);
   prepared.access_log = std::move(request.access_log);
-  for (ListenerSocket& socket : request.sockets) {
-    listeners_[socket.listener_id].sockets.push_back(
-        std::make_unique<AcceptingSocket>(loop_, gate_, *this, std::move(socket.fd), socket.slot));
-  }
   prepared_ = std::move(prepared);
   return {};
+}
+
+std::set<std::uint16_t> Worker::HttpsPorts(const Config& config,
+                                           const std::vector<PreparedListener>& prepared) const {
+  std::set<std::uint16_t> ports;
+  for (std::size_t i = 0; i < prepared.size(); ++i) {
+    auto listener = listeners_.find(prepared[i].listener_id);
+    if (config.listeners[i].tls && listener != listeners_.end()) {
+      for (const auto& socket : listener->second.sockets) {
+        ports.insert(socket->port());
+      }
+    }
+  }
+  return ports;
 }
 
 void Worker::Commit(std::uint64_t id) {

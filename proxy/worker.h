@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -75,6 +76,9 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   void ResumeSession(IdleConnection connection) override;
   Task<void> RunSession(std::unique_ptr<Session> session);
   void ReleaseFreeLists();
+  // See Snapshot::Parts. `prepared` in the order of the configuration; their sockets are there.
+  std::set<std::uint16_t> HttpsPorts(const Config& config,
+                                     const std::vector<PreparedListener>& prepared) const;
   void UpdateAccepting();
   void OnGate();
   void OnGateOpenForLong();

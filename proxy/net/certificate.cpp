@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 #include <openssl/crypto.h>
+#include <openssl/ec.h>
 #include <openssl/evp.h>
 #include <openssl/objects.h>
 #include <openssl/pem.h>
@@ -145,6 +146,22 @@ std::string FaultOfKey(const EVP_PKEY* key) {
   }
 }
 
+// "RSA 2048", "ECDSA P-256", "Ed25519".
+std::string KindOf(const EVP_PKEY* key) {
+  switch (EVP_PKEY_get_base_id(key)) {
+    case EVP_PKEY_EC: {
+      char group[64] = "";
+      EVP_PKEY_get_group_name(key, group, sizeof(group), nullptr);
+      const char* name = EC_curve_nid2nist(OBJ_txt2nid(group));
+      return fmt::format("ECDSA {}", name != nullptr ? name : group);
+    }
+    case EVP_PKEY_ED25519:
+      return "Ed25519";
+    default:
+      return fmt::format("RSA {}", EVP_PKEY_get_bits(key));
+  }
+}
+
 bool IsSignedWeakly(X509* certificate) {
   int digest = NID_undef;
   if (X509_get_signature_info(certificate, &digest, nullptr, nullptr, nullptr) != 1) {
@@ -170,12 +187,6 @@ CertificateFingerprint FingerprintOf(const X509* certificate) {
   CertificateFingerprint fingerprint;
   std::copy_n(digest.begin(), fingerprint.size(), fingerprint.begin());
   return fingerprint;
-}
-
-// Seconds since 1970. Not a date: 0, long ago.
-std::int64_t SecondsOf(const ASN1_TIME* time) {
-  std::tm date{};
-  return ASN1_TIME_to_tm(time, &date) == 1 ? std::int64_t{timegm(&date)} : 0;
 }
 
 std::string DateOf(std::int64_t seconds) {
@@ -237,6 +248,8 @@ MaterialDigest DigestOf(const CertificateMaterial& material) {
   add(material.name);
   add(material.chain_pem);
   add(material.key_pem);
+  add(material.ocsp_name);
+  add(material.ocsp_base64);
   for (const std::string& host : material.hosts) {
     add(host);
   }
@@ -299,7 +312,7 @@ std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
                                            std::vector<std::string>& faults) {
   StartOpenSsl();
   std::vector<std::string> found;
-  std::vector<OwnedX509> chain = ReadChain(material.chain_pem, found);
+  std::vector<OwnedX509> chain = ReadCertificates(material.chain_pem, found);
   OwnedKey key = ReadKey(material.key_pem, found);
   Certificate certificate;
   certificate.name = material.name;
@@ -330,6 +343,15 @@ std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
   if (!found.empty()) {
     return std::nullopt;
   }
+  if (!material.ocsp_base64.empty()) {
+    auto ocsp = ReadOcspResponse(material.ocsp_name, material.ocsp_base64, chain[0].get(),
+                                 chain.size() > 1 ? chain[1].get() : nullptr);
+    if (!ocsp) {
+      faults.push_back(std::move(ocsp).error().detail());
+      return std::nullopt;
+    }
+    certificate.ocsp = std::move(*ocsp);
+  }
   certificate.digest = DigestOf(material);
   certificate.key = std::move(key);
   certificate.key_type = EVP_PKEY_get_base_id(certificate.key.get());
@@ -344,28 +366,66 @@ std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
   return certificate;
 }
 
+void WarnOfDate(std::string_view file, X509* certificate, std::int64_t now,
+                std::vector<std::string>& warnings) {
+  std::int64_t begin = SecondsOf(X509_get0_notBefore(certificate));
+  std::int64_t end = SecondsOf(X509_get0_notAfter(certificate));
+  std::string_view what;
+  if (end < now) {
+    what = "expired on";
+  } else if (begin > now) {
+    what = "is not valid before";
+  } else if (end - now <= kSoon) {
+    what = "expires on";
+  } else {
+    return;
+  }
+  warnings.push_back(fmt::format("{}: the certificate {} {} {}", file, NameOf(certificate), what,
+                                 DateOf(begin > now && end >= now ? begin : end)));
+}
+
 void WarnOfDates(const Certificate& certificate, std::int64_t now,
                  std::vector<std::string>& warnings) {
-  auto warn = [&](X509* each) {
-    std::int64_t begin = SecondsOf(X509_get0_notBefore(each));
-    std::int64_t end = SecondsOf(X509_get0_notAfter(each));
-    std::string_view what;
-    if (end < now) {
-      what = "expired on";
-    } else if (begin > now) {
-      what = "is not valid before";
-    } else if (end - now <= kSoon) {
-      what = "expires on";
-    } else {
-      return;
-    }
-    warnings.push_back(fmt::format("{}: the certificate {} {} {}", certificate.name, NameOf(each),
-                                   what, DateOf(begin > now && end >= now ? begin : end)));
-  };
-  warn(certificate.leaf.get());
+  WarnOfDate(certificate.name, certificate.leaf.get(), now, warnings);
   for (int i = 0; i < sk_X509_num(certificate.chain.get()); ++i) {
-    warn(sk_X509_value(certificate.chain.get(), i));
+    WarnOfDate(certificate.name, sk_X509_value(certificate.chain.get(), i), now, warnings);
   }
+  if (!certificate.ocsp || certificate.ocsp->MayBeSent(now)) {
+    return;
+  }
+  const OcspResponse& ocsp = *certificate.ocsp;
+  std::string why = ocsp.fault;
+  if (why.empty()) {
+    why = ocsp.from > now
+              ? fmt::format("the OCSP response is not valid before {}", DateOf(ocsp.from))
+              : fmt::format("the OCSP response expired on {}", DateOf(ocsp.until));
+  }
+  warnings.push_back(fmt::format("{}: {}, and is not sent", ocsp.name, why));
+}
+
+CertificateSummary SummaryOf(const Certificate& certificate) {
+  X509* leaf = certificate.leaf.get();
+  CertificateSummary summary{.file = certificate.name,
+                             .hosts = certificate.hosts,
+                             .kind = KindOf(certificate.key.get()),
+                             .issuer = NameTextOf(X509_get_issuer_name(leaf)),
+                             .not_before = SecondsOf(X509_get0_notBefore(leaf)),
+                             .not_after = SecondsOf(X509_get0_notAfter(leaf))};
+  if (certificate.ocsp) {
+    summary.ocsp_file = certificate.ocsp->name;
+    summary.ocsp_fault = certificate.ocsp->fault;
+    summary.ocsp_until = certificate.ocsp->until;
+  }
+  ERR_clear_error();
+  return summary;
+}
+
+std::string NameTextOf(const X509_NAME* name) {
+  OwnedBio bio(BIO_new(BIO_s_mem()));
+  X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253);
+  char* text = nullptr;
+  long size = BIO_get_mem_data(bio.get(), &text);
+  return size > 0 ? std::string(text, static_cast<std::size_t>(size)) : std::string();
 }
 
 }  // namespace tidegate

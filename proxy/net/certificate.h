@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "proxy/net/ocsp_response.h"
 #include "proxy/net/openssl.h"
 
 namespace tidegate {
@@ -24,6 +25,9 @@ struct CertificateMaterial {
   // The certificate, then who issued it, and so on; the root may be left out.
   std::string chain_pem;
   std::string key_pem;
+  // The file of an OCSP response, for diagnostics, and what stands in it. Empty: there is none.
+  std::string ocsp_name = {};
+  std::string ocsp_base64 = {};
 
   ~CertificateMaterial();
 };
@@ -47,7 +51,29 @@ struct Certificate {
   // EVP_PKEY_RSA, EVP_PKEY_EC, ...
   int key_type = 0;
   MaterialDigest digest{};
+  // What to staple, if it may be sent now.
+  std::optional<OcspResponse> ocsp;
 };
+
+// What people want to know of one.
+struct CertificateSummary {
+  std::string file;
+  std::vector<std::string> hosts;
+  // "ECDSA P-256".
+  std::string kind;
+  std::string issuer;
+  // Seconds since 1970.
+  std::int64_t not_before = 0;
+  std::int64_t not_after = 0;
+  // Empty: it has no OCSP response, and the others say nothing; `ocsp_fault` as in OcspResponse.
+  std::string ocsp_file = {};
+  std::string ocsp_fault = {};
+  std::int64_t ocsp_until = 0;
+};
+CertificateSummary SummaryOf(const Certificate& certificate);
+
+// RFC 4514, escaped to printable ASCII.
+std::string NameTextOf(const X509_NAME* name);
 
 // Appends one line a fault, each with the file's name; none of them: the certificate. A chain of
 // more than 10 certificates or 64 KiB of PEM is a fault: every full handshake would carry it.
@@ -55,9 +81,12 @@ std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
                                            std::vector<std::string>& faults);
 
 // Seconds since 1970 as of `now`: appends a line for each certificate of the chain that has
-// expired, is not valid yet, or expires within 14 days.
+// expired, is not valid yet, or expires within 14 days, and for an OCSP response that is not sent.
 void WarnOfDates(const Certificate& certificate, std::int64_t now,
                  std::vector<std::string>& warnings);
+// The same for one certificate of `file`.
+void WarnOfDate(std::string_view file, X509* certificate, std::int64_t now,
+                std::vector<std::string>& warnings);
 
 // The certificates of `pem`, in their order. Appends a fault, without a name in front, if there is
 // none or one cannot be read.

@@ -111,6 +111,14 @@ const CertificateStore::Choice& CertificateStore::Find(std::string_view server_n
   return found != wildcard_.end() ? found->second : default_;
 }
 
+std::vector<CertificateSummary> CertificateStore::Summaries() const {
+  std::vector<CertificateSummary> summaries;
+  for (const auto& certificate : certificates_) {
+    summaries.push_back(SummaryOf(*certificate));
+  }
+  return summaries;
+}
+
 std::vector<std::string> CertificateStore::Warnings(std::int64_t now) const {
   std::vector<std::string> warnings = unserved_;
   for (const auto& certificate : certificates_) {

@@ -37,6 +37,9 @@ class CertificateStore {
   // first name. Any octets, in any case, with a dot at the end or without; empty: none was named.
   const Choice& Find(std::string_view server_name) const;
 
+  // Of all, in the order of the materials.
+  std::vector<CertificateSummary> Summaries() const;
+
   // One line a certificate that has expired, is not valid yet, or expires within 14 days, and one
   // for each that is never served for some of its names. `now`: seconds since 1970.
   std::vector<std::string> Warnings(std::int64_t now) const;

@@ -3,9 +3,13 @@
 // OpenSSL's objects as values that own, and its error queue as text. The queue belongs to the
 // thread, not to the object that failed: who calls OpenSSL clears it before, and leaves it empty.
 
+#include <time.h>
+
+#include <cstdint>
 #include <memory>
 #include <string>
 
+#include <openssl/asn1.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -47,6 +51,12 @@ inline std::string TakeOpenSslError(const char* otherwise) {
   std::string text = reason != nullptr ? reason : otherwise;
   ERR_clear_error();
   return text;
+}
+
+// Seconds since 1970. Not a date: 0, long ago.
+inline std::int64_t SecondsOf(const ASN1_TIME* time) {
+  tm date{};
+  return time != nullptr && ASN1_TIME_to_tm(time, &date) == 1 ? std::int64_t{timegm(&date)} : 0;
 }
 
 }  // namespace tidegate

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <string_view>
 #include <utility>
 
@@ -27,6 +28,7 @@ constexpr const char* kGroups = "X25519:P-256:P-384";
 constexpr const char* kGroupsAfterQuantum = "X25519MLKEM768:X25519:P-256:P-384";
 // 112 bits. What it would refuse of a certificate in a handshake, ReadCertificate has refused.
 constexpr int kSecurityLevel = 2;
+// Of sessions of clients without certificates; any text.
 
 bool SetGroups(SSL_CTX* context) {
   if (SSL_CTX_set1_groups_list(context, kGroupsAfterQuantum) == 1) {
@@ -45,17 +47,22 @@ int AcknowledgeName(SSL* ssl, int*, void*) {
 
 }  // namespace
 
-ServerTls::ServerTls(std::shared_ptr<const CertificateStore> certificates, OwnedSslContext context)
-    : certificates_(std::move(certificates)), context_(std::move(context)) {}
+ServerTls::ServerTls(std::shared_ptr<const CertificateStore> certificates,
+                     std::shared_ptr<const ClientVerifier> clients, OwnedSslContext context)
+    : certificates_(std::move(certificates)),
+      clients_(std::move(clients)),
+      context_(std::move(context)) {}
 
 Result<std::shared_ptr<const ServerTls>> ServerTls::Make(
     TlsProfile profile, std::shared_ptr<const CertificateStore> certificates,
-    std::span<const std::string> protocols, const TicketKeys& tickets, Duration ticket_rotation) {
+    std::span<const std::string> protocols, const TicketKeys& tickets, Duration ticket_rotation,
+    std::shared_ptr<const ClientVerifier> clients) {
   StartOpenSsl();
   ERR_clear_error();
   OwnedSslContext context(SSL_CTX_new(TLS_server_method()));
   TG_CHECK(context != nullptr && certificates != nullptr);
-  std::shared_ptr<ServerTls> tls(new ServerTls(std::move(certificates), std::move(context)));
+  std::shared_ptr<ServerTls> tls(
+      new ServerTls(std::move(certificates), std::move(clients), std::move(context)));
   for (const std::string& protocol : protocols) {
     TG_CHECK(!protocol.empty() && protocol.size() <= 255);
     tls->protocols_ += static_cast<char>(protocol.size());
@@ -87,6 +94,8 @@ bool ServerTls::Configure(TlsProfile profile) {
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   SSL_CTX_set_cert_cb(context, &ServerTls::OnCertificate, this);
   SSL_CTX_set_tlsext_servername_callback(context, &AcknowledgeName);
+  SSL_CTX_set_tlsext_status_cb(context, &ServerTls::OnStatusRequest);
+  SSL_CTX_set_tlsext_status_arg(context, this);
   if (!protocols_.empty()) {
     SSL_CTX_set_alpn_select_cb(context, &ServerTls::OnProtocols, this);
   }
@@ -107,7 +116,10 @@ bool ServerTls::ConfigureSessions(TlsProfile profile, const TicketKeys& tickets,
   tickets.Use(context);
   JudgeSessions(context, *certificates_);
   // All contexts of all workers open each other's tickets, but take only the sessions of their
-  // like. What decides who may connect belongs in here.
+  // like. A session of a listener that asks for no certificate is not one of a listener that does.
+  if (clients_ != nullptr) {
+    return clients_->Configure(context);
+  }
   std::string_view likes =
       profile == TlsProfile::kModern ? "tidegate 1 modern" : "tidegate 1 intermediate";
   return SSL_CTX_set_session_id_context(context,
@@ -126,6 +138,26 @@ int ServerTls::OnCertificate(SSL* ssl, void* self) {
     }
   }
   return 1;
+}
+
+// The client wants to know whether the certificate is still good, and the one that it gets has been
+// chosen. OpenSSL frees the copy.
+int ServerTls::OnStatusRequest(SSL* ssl, void* self) {
+  const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name);
+  const auto& store = *static_cast<const ServerTls*>(self)->certificates_;
+  for (const Certificate* each : store.Find(name != nullptr ? name : "")) {
+    if (each->leaf.get() != SSL_get_certificate(ssl) || !each->ocsp ||
+        !each->ocsp->MayBeSent(std::time(nullptr))) {
+      continue;
+    }
+    const std::string& der = each->ocsp->der;
+    void* copy = OPENSSL_memdup(der.data(), der.size());
+    if (copy != nullptr && SSL_set_tlsext_status_ocsp_resp(ssl, copy, der.size()) == 1) {
+      return SSL_TLSEXT_ERR_OK;
+    }
+    OPENSSL_free(copy);
+  }
+  return SSL_TLSEXT_ERR_NOACK;
 }
 
 int ServerTls::OnProtocols(SSL*, const unsigned char** chosen, unsigned char* chosen_size,

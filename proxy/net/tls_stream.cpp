@@ -25,6 +25,7 @@ std::unique_ptr<TlsStream> TlsStream::Accept(Loop& loop, BufferPool& pool, Hands
   SSL_set_accept_state(ssl.get());
   std::unique_ptr<TlsStream> stream(
       new TlsStream(loop, pool, &handshakes, std::move(inner), std::move(ssl), tls));
+  stream->server_ = tls.get();
   stream->handshake_deadline_.Arm(handshake_timeout);
   return stream;
 }
@@ -127,6 +128,13 @@ TlsInfo TlsStream::info() const {
   }
   info.resumed = SSL_session_reused(ssl_.get()) == 1;
   return info;
+}
+
+std::optional<PeerCertificate> TlsStream::peer_certificate() const {
+  if (!handshake_done_ || server_ == nullptr || server_->clients() == nullptr) {
+    return std::nullopt;
+  }
+  return server_->clients()->PeerOf(ssl_.get());
 }
 
 // --- from the loop
@@ -267,7 +275,12 @@ void TlsStream::Handshake() {
   ERR_clear_error();
   int result = SSL_do_handshake(ssl_.get());
   if (result == 1) {
-    std::string fault = peer() != nullptr ? peer()->FaultOf(ssl_.get()) : std::string();
+    std::string fault;
+    if (peer() != nullptr) {
+      fault = peer()->FaultOf(ssl_.get());
+    } else if (server_->clients() != nullptr) {
+      fault = server_->clients()->RefusalOf(ssl_.get());
+    }
     if (!fault.empty()) {
       Fail(std::move(fault));
       return;
@@ -280,7 +293,7 @@ void TlsStream::Handshake() {
     return;
   }
   if (SSL_get_error(ssl_.get(), result) != SSL_ERROR_WANT_READ) {
-    FailInOpenSsl("the TLS handshake failed");
+    FailInHandshake();
   } else if (TooManyEmptyRecords()) {
     Fail("the TLS handshake came in too many records");
   } else if (inner_->read_state() == ReadState::kEnded && inner_->readable().empty()) {
@@ -289,6 +302,18 @@ void TlsStream::Handshake() {
     Fail("the connection was reset during the TLS handshake");
   }
   ERR_clear_error();
+}
+
+// OpenSSL only says that a client's certificate is bad; why is somewhere else.
+void TlsStream::FailInHandshake() {
+  constexpr const char* kFailed = "the TLS handshake failed";
+  bool of_certificate = ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_CERTIFICATE_VERIFY_FAILED;
+  if (peer() != nullptr || !of_certificate) {
+    FailInOpenSsl(kFailed);
+    return;
+  }
+  Fail(TakeOpenSslError(kFailed) + ": " +
+       X509_verify_cert_error_string(SSL_get_verify_result(ssl_.get())));
 }
 
 void TlsStream::Decrypt() {

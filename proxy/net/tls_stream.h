@@ -79,6 +79,8 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
   // refuses our certificate; kClosed otherwise.
   const Error* protocol_error() const override;
   TlsInfo info() const;
+  // Of a handshake that is done; nothing where the client was not asked for one.
+  std::optional<PeerCertificate> peer_certificate() const;
   // From now on (3) is strict, also for an end that has come already.
   void RequireCloseNotify() override;
 
@@ -122,6 +124,7 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
   // does, because the owner may destroy this.
   void Work();
   void Handshake();
+  void FailInHandshake();
   void Decrypt();
   // False: the buffer is full.
   bool TakeBuffer();
@@ -156,6 +159,8 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
   Handshakes* handshakes_;
   // A ServerTls or a TlsPeer, which ssl_ needs.
   std::shared_ptr<const void> settings_;
+  // The former; null as a client.
+  const ServerTls* server_ = nullptr;
   OwnedSsl ssl_;
   TlsOutput output_;
   std::unique_ptr<Stream> inner_;

@@ -34,6 +34,11 @@ struct TlsClientWish {
   // As ALPN has it: "\x08http/1.1".
   std::string alpn = {};
   SSL_SESSION* session = nullptr;
+  // Its own certificate and key; null: none.
+  X509* certificate = nullptr;
+  EVP_PKEY* key = nullptr;
+  // Ask for an OCSP response.
+  bool status_request = false;
 };
 
 // What both ends are to the test.
@@ -193,6 +198,13 @@ class TlsClient : public TlsTestPeer {
     if (!wish.alpn.empty()) {
       SSL_set_alpn_protos(ssl(), reinterpret_cast<const unsigned char*>(wish.alpn.data()),
                           static_cast<unsigned>(wish.alpn.size()));
+    }
+    if (wish.certificate != nullptr) {
+      TG_CHECK(SSL_use_certificate(ssl(), wish.certificate) == 1 &&
+               SSL_use_PrivateKey(ssl(), wish.key) == 1);
+    }
+    if (wish.status_request) {
+      SSL_set_tlsext_status_type(ssl(), TLSEXT_STATUSTYPE_ocsp);
     }
     if (wish.session != nullptr) {
       SSL_set_session(ssl(), wish.session);

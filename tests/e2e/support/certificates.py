@@ -33,13 +33,45 @@ def make_pair(folder, name, *hosts, kind="ec", valid=("-days", "90")):
     return pair
 
 
-def trusting(*pairs, version=None, alpn=None):
-    """A client's context that trusts these certificates only."""
+def issue(folder, name, authority, *, subject=None, valid=("-days", "90"), usage="clientAuth"):
+    """A certificate that `authority` (a Pair) has signed; for a client unless `usage` says otherwise."""
+    pair = Pair(Path(folder) / f"{name}.pem", Path(folder) / f"{name}.key")
+    subprocess.run(["openssl", "req", "-x509", "-nodes", *KEYS["ec"], "-keyout", pair.key, "-out", pair.cert, *valid, "-utf8",
+                    "-CA", authority.cert, "-CAkey", authority.key, "-subj", subject or f"/CN={name}",
+                    "-addext", "basicConstraints=critical,CA:FALSE", "-addext", f"extendedKeyUsage={usage}",
+                    "-addext", f"subjectAltName=DNS:{name}"],
+                   check=True, capture_output=True)
+    pair.key.chmod(0o600)
+    return pair
+
+
+def make_ocsp(folder, name, authority, pair, *, days=7, status="V", about=None):
+    """A file with the OCSP response of `authority` about `pair` (or about another of its certificates)."""
+    subject = about or pair
+    text = subprocess.run(["openssl", "x509", "-in", subject.cert, "-noout", "-serial"], check=True, capture_output=True,
+                          text=True).stdout
+    serial = text.strip().split("=")[1]
+    index = Path(folder) / f"{name}.index"
+    revoked = "250101000000Z" if status == "R" else ""
+    index.write_text(f"{status}\t991231235959Z\t{revoked}\t{serial}\tunknown\t/CN={name}\n")
+    request, response = Path(folder) / f"{name}.request", Path(folder) / f"{name}.ocsp"
+    subprocess.run(["openssl", "ocsp", "-issuer", authority.cert, "-cert", subject.cert, "-no_nonce", "-reqout", request],
+                   check=True, capture_output=True)
+    limits = ["-ndays", str(days)] if days else []
+    subprocess.run(["openssl", "ocsp", "-index", index, "-rsigner", authority.cert, "-rkey", authority.key, "-CA", authority.cert,
+                    "-reqin", request, "-respout", response, *limits], check=True, capture_output=True)
+    return response
+
+
+def trusting(*pairs, version=None, alpn=None, own=None):
+    """A client's context that trusts these certificates only. `own`: the client's, a Pair."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     for pair in pairs:
         context.load_verify_locations(pair.cert)
     if version:
         context.minimum_version = context.maximum_version = version
+    if own:
+        context.load_cert_chain(own.cert, own.key)
     if alpn:
         context.set_alpn_protocols(alpn)
     return context

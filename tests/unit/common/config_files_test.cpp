@@ -139,6 +139,52 @@ TEST_F(ConfigFilesTest, GivenTwiceAreAFault) {
   EXPECT_NE(MessagesOf(Load("[" + one + "," + one + "]")).find("is taken"), std::string::npos);
 }
 
+TEST_F(ConfigFilesTest, MayBeOcspResponsesAndAuthoritiesToo) {
+  Write("site.ocsp", std::string("\x30\x03\x0a\x01\x00", 5));
+  Write("ca.pem", kCert);
+  const std::string certificates =
+      R"([{"cert": "site.pem", "key": {"file": "site.key"}, "ocsp": "site.ocsp"}])";
+  auto loaded = Load(certificates, R"({"client_ca": "ca.pem"})");
+  ASSERT_TRUE(loaded.has_value()) << MessagesOf(loaded);
+  EXPECT_EQ(loaded->config.certificates[0].ocsp_file, folder + "/site.ocsp");
+  EXPECT_EQ(loaded->config.certificates[0].ocsp_base64, "MAMKAQA=");
+  EXPECT_EQ(loaded->config.listeners[0].tls->client_ca_pem, kCert);
+  EXPECT_EQ(*ParseEffectiveConfig(loaded->effective), loaded->config);
+  EXPECT_EQ(PrintEffective(*loaded).find("AAAA"), std::string::npos);
+  EXPECT_EQ(PrintEffective(*loaded).find("MAMKAQA="), std::string::npos);
+  EXPECT_EQ(NamedFilesOf(loaded->config),
+            (std::vector<std::string>{folder + "/ca.pem", folder + "/site.pem",
+                                      folder + "/site.key", folder + "/site.ocsp"}));
+  Write("site.ocsp", "\x30");
+  Write("ca.pem", std::string(kCert) + std::string(kCert));
+  auto after = Load(certificates, R"({"client_ca": "ca.pem"})");
+  ASSERT_TRUE(after.has_value());
+  EXPECT_EQ(DiffConfig(loaded->config, after->config),
+            (std::vector<std::string>{
+                "certificates: " + folder + "/site.ocsp has another OCSP response",
+                "listeners[\":443\"]: " + folder + "/ca.pem has other certificates"}));
+  Write("site.ocsp", "{}");
+  EXPECT_EQ(MessagesOf(Load(certificates)),
+            "certificates[0].ocsp: site.ocsp: is no OCSP response in DER\n");
+}
+
+TEST_F(ConfigFilesTest, AreReadAgainWithoutTheFileThatNamesThem) {
+  auto loaded = Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}}])");
+  ASSERT_TRUE(loaded.has_value());
+  EXPECT_EQ(*RereadNamedFiles(loaded->config), loaded->config);
+  Write("site.pem", std::string(kCert) + std::string(kCert));
+  auto fresh = RereadNamedFiles(loaded->config);
+  ASSERT_TRUE(fresh.has_value());
+  EXPECT_EQ(fresh->certificates[0].chain_pem, std::string(kCert) + std::string(kCert));
+  EXPECT_EQ(fresh->certificates[0].key_pem, kKey);
+  Write("site.pem", "half");
+  std::filesystem::remove(folder + "/site.key");
+  auto broken = RereadNamedFiles(loaded->config);
+  ASSERT_FALSE(broken.has_value());
+  EXPECT_EQ(broken.error().detail(), folder + "/site.pem: has no certificate in PEM\n" + folder +
+                                         "/site.key: No such file or directory");
+}
+
 // Of upstreams.
 
 class UpstreamFilesTest : public ConfigFilesTest {

@@ -80,5 +80,17 @@ TEST(Text, ListsAChoice) {
   EXPECT_EQ(QuotedChoice(std::span(words).first(1)), R"("a")");
 }
 
+// RFC 4648 section 10.
+TEST(Text, Base64HasTheVectorsOfItsStandard) {
+  EXPECT_EQ(ToBase64(""), "");
+  EXPECT_EQ(ToBase64("f"), "Zg==");
+  EXPECT_EQ(ToBase64("fo"), "Zm8=");
+  EXPECT_EQ(ToBase64("foo"), "Zm9v");
+  EXPECT_EQ(ToBase64("foob"), "Zm9vYg==");
+  EXPECT_EQ(ToBase64("fooba"), "Zm9vYmE=");
+  EXPECT_EQ(ToBase64("foobar"), "Zm9vYmFy");
+  EXPECT_EQ(ToBase64("\xff\xfe\xfb"), "//77");
+}
+
 }  // namespace
 }  // namespace tidegate

@@ -32,6 +32,7 @@ struct Script {
   RouteConfig route;
   ForwardedConfig forwarded = {.x_forwarded = false, .rfc7239 = false, .via = false};
   ClientInfo client;
+  const ListenerRules* rules = nullptr;
   // What the rewritten head looks into.
   std::optional<ServedClient> served;
 
@@ -51,7 +52,7 @@ struct Script {
 
   // The fields that come out, without the X-Request-Id at their end.
   List Rewrite() {
-    RewriteRequest(head, route, forwarded, served.emplace(client), kRequestId);
+    RewriteRequest(head, route, forwarded, served.emplace(client), kRequestId, rules);
     List list = ListOf(head.fields);
     EXPECT_FALSE(list.empty());
     EXPECT_EQ(list.back(), (std::pair<std::string, std::string>("X-Request-Id", "id0")));
@@ -426,6 +427,34 @@ TEST(HeaderRulesTest, MakesTheDateOnceASecond) {
   EXPECT_EQ(first, "Sun, 06 Nov 1994 08:49:37 GMT");
   EXPECT_EQ(date.At(784111777), first);
   EXPECT_EQ(date.At(784111778).size(), first.size());
+}
+
+TEST(HeaderRules, NothingPassesForACertificateWhereSomebodyBelievesIt) {
+  const List sent = {{"Client-Cert", ":AAAA:"}, {"X_Client-Cert_Verify", "SUCCESS"}, {"A", "b"}};
+  Script script({{"Client-Cert", ":AAAA:"}, {"X_Client-Cert_Verify", "SUCCESS"}, {"A", "b"}});
+  EXPECT_EQ(script.Rewrite(), sent) << "nobody has asked";
+  ListenerRules rules{.drops_client_certificates = true};
+  script.rules = &rules;
+  script.client.trusted = true;
+  script.head.fields.Remove("X-Request-Id");
+  EXPECT_EQ(script.Rewrite(), (List{{"A", "b"}}));
+}
+
+TEST(HeaderRules, AConnectionThatWasNotAskedForACertificateHasNone) {
+  Script script({{"Connection", "X-Client-Cert-Verify"}});
+  ListenerRules rules{.drops_client_certificates = true, .client_headers = true};
+  RewriteRequest(script.head, script.route, script.forwarded, script.served.emplace(script.client),
+                 kRequestId, &rules);
+  EXPECT_EQ(ListOf(script.head.fields),
+            (List{{"X-Request-Id", "id0"}, {"X-Client-Cert-Verify", "NONE"}}));
+}
+
+TEST(HeaderRules, TrailersNameNoCertificate) {
+  Fields trailers;
+  trailers.Add("X-Client-Cert-Verify", "SUCCESS");
+  trailers.Add("Checksum", "1");
+  StripTrailers(trailers);
+  EXPECT_EQ(ListOf(trailers), (List{{"Checksum", "1"}}));
 }
 
 }  // namespace

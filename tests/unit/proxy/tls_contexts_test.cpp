@@ -117,5 +117,42 @@ TEST_F(TlsContextsTest, SayWhichCertificateIsAtFault) {
   EXPECT_NE(contexts.error().detail().find("example.org.pem"), std::string::npos);
 }
 
+TEST_F(TlsContextsTest, AreApartWhereClientsAreAskedForOtherCertificates) {
+  const std::string ca = PemOf(MakeTestCertificate({.hosts = {"ca"}, .is_authority = true}));
+  const std::string other = PemOf(MakeTestCertificate({.hosts = {"other"}, .is_authority = true}));
+  for (const auto& [pem, auth] : {std::pair(ca, ClientAuth::kRequired),
+                                  {ca, ClientAuth::kRequired},
+                                  {ca, ClientAuth::kOptional},
+                                  {other, ClientAuth::kRequired}}) {
+    ListenerConfig listener = Listener(TlsProfile::kIntermediate);
+    listener.tls->client_ca_file = "/ca.pem";
+    listener.tls->client_ca_pem = pem;
+    listener.tls->client_auth = auth;
+    config.listeners.push_back(listener);
+  }
+  auto first = TlsContexts::Make(config, nullptr, nullptr);
+  ASSERT_TRUE(first.has_value()) << first.error().ToString();
+  auto of = [&](const TlsContexts& contexts, std::size_t i) {
+    return contexts.Of(config.listeners[4 + i]);
+  };
+  EXPECT_EQ(of(*first, 0), of(*first, 1));
+  EXPECT_NE(of(*first, 0), of(*first, 2));
+  EXPECT_NE(of(*first, 0), of(*first, 3));
+  EXPECT_NE(of(*first, 0), first->Of(config.listeners[1]));
+  // A reload that changes one leaves the others.
+  Config next = config;
+  next.listeners[7].tls->client_ca_pem = ca + other;
+  auto second = TlsContexts::Make(next, &config, &*first);
+  ASSERT_TRUE(second.has_value());
+  EXPECT_EQ(of(*second, 0), of(*first, 0));
+  EXPECT_NE(second->Of(next.listeners[7]), of(*first, 3));
+  // Once for each context.
+  EXPECT_GE(second->Warnings(std::time(nullptr) + std::int64_t{200} * 86400).size(), 4U);
+  next.listeners[7].tls->client_ca_pem = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
+  auto broken = TlsContexts::Make(next, &config, &*first);
+  ASSERT_FALSE(broken.has_value());
+  EXPECT_TRUE(broken.error().detail().starts_with("/ca.pem: ")) << broken.error().detail();
+}
+
 }  // namespace
 }  // namespace tidegate

@@ -1,0 +1,57 @@
+#pragma once
+
+// What a configuration says about the requests and answers of one listener: that they belong to
+// https, that browsers are to remember it, and who tells about clients' certificates. Part of the
+// snapshot, so that a reload also reaches connections that are open.
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/config.h"
+#include "common/result.h"
+#include "proxy/client_info.h"
+#include "proxy/http/message.h"
+
+namespace tidegate {
+
+struct ListenerRules {
+  // Of the listener. Empty: of those that no configuration knows any more.
+  std::string name;
+  // "180 days" as a whole line, `Strict-Transport-Security: max-age=15552000\r\n`; empty: nothing
+  // is said.
+  std::string strict_transport;
+  // Requests are sent to https, at this port; empty: 443.
+  bool redirect_to_https = false;
+  std::string https_port;
+  // Fields that pass for ours about a client's certificate go, whoever sent them.
+  bool drops_client_certificates = false;
+  // Ours are added.
+  bool client_headers = false;
+
+  // Adds Strict-Transport-Security if `head` has none (RFC 6797 section 6.1 allows one). Not for
+  // interim heads.
+  void AddStrictTransport(ResponseHead& head) const;
+  // True if the answer is a redirect to https. Not for a peer that is trusted and says that its
+  // client speaks https, which would come back for ever; and not where `route`, which the request
+  // matches (null: none), is one for the challenges of ACME (RFC 8555 section 8.3), which come
+  // without TLS: its own path begins with /.well-known/acme-challenge.
+  bool SendsToHttps(const RequestHead& request, const ClientInfo& client,
+                    const RouteConfig* route) const;
+  // The redirect: 301 for GET and HEAD, which 301 is sure to keep; 308, which keeps every method
+  // and its body, for others. Error: kBadHost, if the request names no host.
+  Result<RedirectAction> HttpsRedirect(const RequestHead& request) const;
+};
+
+// Of every listener that has any; empty, as with most configurations, if none has.
+// `https_ports`: of the listeners with TLS, as they are bound, 0 for a unix socket.
+std::vector<ListenerRules> MakeListenerRules(const Config& config,
+                                             const std::set<std::uint16_t>& https_ports);
+// Those of one listener, null if it has none. One that `all` does not know, because a reload has
+// taken it away while its connections go on, may still not pass a certificate off.
+const ListenerRules* FindListenerRules(const std::vector<ListenerRules>& all,
+                                       std::string_view listener);
+
+}  // namespace tidegate

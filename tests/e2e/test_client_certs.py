@@ -1,0 +1,197 @@
+"""Certificates of clients: who is served, what the origin is told, and that nobody can tell it something else."""
+
+import base64
+import ssl
+import subprocess
+
+import pytest
+
+from support.certificates import TlsClient, issue, make_pair, trusting
+from support.client import request
+from support.daemon import basic
+from support.wait import until
+
+VERIFY, SUBJECT, CERT = "X-Client-Cert-Verify", "X-Client-Cert-Subject", "Client-Cert"
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pki")
+    ca, other = make_pair(folder, "ca"), make_pair(folder, "other-ca")
+    return {"site": make_pair(folder, "a.example"), "ca": ca, "other-ca": other, "folder": folder,
+            "ann": issue(folder, "ann", ca, subject="/O=Example/CN=Ann"), "eve": issue(folder, "eve", other),
+            "server": issue(folder, "server", ca, usage="serverAuth"),
+            "odd": issue(folder, "odd", ca, subject="/CN=J\u00fcrgen,\"\\/X: y\\nz")}
+
+
+def asking(origin, pki, *, ca="ca", **tls):
+    return basic(origin.address, certificates=[pki["site"].entry()], logging={"level": "debug"}, listeners=[
+        {"name": "web", "bind": "127.0.0.1:0", "tls": {"client_ca": str(pki[ca].cert), **tls}}])
+
+
+def context_of(pki, own=None, version=None):
+    return trusting(pki["site"], version=version, own=pki[own] if own else None)
+
+
+def opened(tidegate, context, session=None, listener="web"):
+    return TlsClient(tidegate.addresses(listener)[0], context, "a.example", session=session)
+
+
+def told(origin, name):
+    return origin.requests[-1].all(name)
+
+
+def is_refused(tidegate, context, **options):
+    """With TLS 1.3 the client hears of it after its side of the handshake is over."""
+    try:
+        with opened(tidegate, context, **options) as client:
+            client.send(request())
+            return client.sock.recv(1) == b""
+    except (ssl.SSLError, ConnectionError):
+        return True
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_required_certificate_is_required(launch, origin, pki, version):
+    tidegate = launch(asking(origin, pki))
+    with opened(tidegate, context_of(pki, "ann", version)) as client:
+        assert client.get("/").status == 200
+    for own, reason in ((None, "peer did not return a certificate"), ("eve", "unable to get local issuer certificate"),
+                        ("server", "unsuitable certificate purpose")):
+        assert is_refused(tidegate, context_of(pki, own, version))
+        until(lambda reason=reason: reason in tidegate.stderr, f"the log to say: {reason}")
+    assert len(origin.requests) == 1
+    until(lambda: tidegate.counters()["tls_handshakes_failed"] == 3, "three failed handshakes counted")
+    # Nobody has asked for headers.
+    assert not told(origin, VERIFY) and not told(origin, CERT)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_optional_certificate_is_told_about(launch, origin, pki, version):
+    tidegate = launch(asking(origin, pki, client_auth="optional", client_headers=True))
+    for own, verify in (("ann", "SUCCESS"), (None, "NONE"), ("eve", "FAILED:unable to get local issuer certificate"),
+                        ("server", "FAILED:unsuitable certificate purpose")):
+        with opened(tidegate, context_of(pki, own, version)) as client:
+            assert client.get("/").status == 200
+        assert told(origin, VERIFY) == [verify]
+        assert bool(told(origin, SUBJECT)) == bool(told(origin, CERT)) == (own == "ann")
+    with opened(tidegate, context_of(pki, "ann", version)) as client:
+        assert client.get("/").status == 200
+    assert told(origin, SUBJECT) == ["CN=Ann,O=Example"]
+    der = ssl.PEM_cert_to_DER_cert(pki["ann"].cert.read_text())
+    assert told(origin, CERT) == [":" + base64.b64encode(der).decode() + ":"]
+
+
+def test_a_subject_cannot_end_a_line(launch, origin, pki):
+    tidegate = launch(asking(origin, pki, client_headers=True))
+    with opened(tidegate, context_of(pki, "odd")) as client:
+        assert client.get("/").status == 200
+    subject, = told(origin, SUBJECT)
+    assert subject.startswith("CN=J\\C3\\BCrgen\\,\\\"") and subject.isascii() and subject.isprintable(), subject
+
+
+@pytest.mark.parametrize("own, verify", [("ann", ["SUCCESS"]), (None, ["NONE"])])
+def test_what_a_client_says_itself_is_dropped(launch, origin, pki, own, verify):
+    tidegate = launch(asking(origin, pki, client_auth="optional", client_headers=True))
+    forged = [f"{name}: SUCCESS" for name in (VERIFY, "x_client_cert_verify", "X-Client_Cert-Verify", "X-Client-Cert-Fingerprint")]
+    forged += [f"{SUBJECT}: CN=root", f"{CERT}: :AAAA:", "Client_Cert: :AAAA:", "Client-Cert-Chain: :AAAA:",
+               f"Connection: {VERIFY}, {CERT}", "Client-Certainly: kept"]
+    with opened(tidegate, context_of(pki, own)) as client:
+        client.send(request("GET", "/", *forged))
+        assert client.response().status == 200
+    names = [name for name in origin.requests[-1].names() if "client" in name]
+    ours = ["x-client-cert-verify"] + (["x-client-cert-subject", "client-cert"] if own else [])
+    assert sorted(names) == sorted(ours + ["client-certainly"])
+    assert told(origin, VERIFY) == verify
+
+
+def test_names_are_dropped_on_other_listeners_too(launch, origin, pki):
+    config = asking(origin, pki, client_headers=True)
+    config["listeners"].append({"name": "plain", "bind": "127.0.0.1:0", "trusted_proxies": ["127.0.0.0/8"]})
+    tidegate = launch(config)
+    forged = [f"{VERIFY}: SUCCESS", f"{CERT}: :AAAA:"]
+    with tidegate.connect("plain") as client:
+        assert client.get("/", *forged).status == 200
+        assert not told(origin, VERIFY) and not told(origin, CERT)
+        # A listener that is gone from the configuration has connections still.
+        config["listeners"].pop()
+        tidegate.write(config)
+        tidegate.ok("reload")
+        assert client.get("/", *forged).status == 200
+        assert not told(origin, VERIFY) and not told(origin, CERT)
+    # Where nobody asks for them they are fields like others.
+    config["listeners"] = [{"name": "plain", "bind": "127.0.0.1:0"}]
+    config["certificates"] = []
+    tidegate = launch(config)
+    with tidegate.connect("plain") as client:
+        assert client.get("/", *forged).status == 200
+        assert told(origin, VERIFY) == ["SUCCESS"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_resumed_session_keeps_its_certificate(launch, origin, pki, version):
+    tidegate = launch(asking(origin, pki, client_headers=True))
+    context = context_of(pki, "ann", version)
+    with opened(tidegate, context) as client:
+        assert client.get("/").status == 200
+        session = client.sock.session
+    with opened(tidegate, context, session=session) as client:
+        assert client.sock.session_reused and client.get("/").status == 200
+    assert told(origin, SUBJECT) == ["CN=Ann,O=Example"] and told(origin, VERIFY) == ["SUCCESS"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_session_is_no_way_round_a_certificate(launch, origin, pki, version):
+    config = asking(origin, pki)
+    config["listeners"].append({"name": "open", "bind": "127.0.0.1:0", "tls": {}})
+    config["listeners"].append({"name": "lax", "bind": "127.0.0.1:0",
+                                "tls": {"client_ca": str(pki["ca"].cert), "client_auth": "optional"}})
+    tidegate = launch(config)
+    context = context_of(pki, None, version)
+    for listener in ("open", "lax"):
+        with opened(tidegate, context, listener=listener) as client:
+            assert client.get("/").status == 200
+            session = client.sock.session
+        assert is_refused(tidegate, context, session=session)
+    assert len(origin.requests) == 2
+
+
+def test_a_reload_with_another_authority_ends_old_sessions(launch, origin, pki):
+    tidegate = launch(asking(origin, pki, client_headers=True))
+    context = context_of(pki, "ann")
+    with opened(tidegate, context) as client:
+        assert client.get("/").status == 200
+        session = client.sock.session
+        tidegate.write(asking(origin, pki, ca="other-ca", client_headers=True))
+        said = tidegate.ok("reload").text
+        assert "client_ca" in said, said
+        assert client.get("/").status == 200, "the connection goes on"
+    assert is_refused(tidegate, context, session=session)
+    with opened(tidegate, context_of(pki, "eve")) as client:
+        assert client.get("/").status == 200
+
+
+def test_an_expired_certificate_is_refused(launch, origin, pki):
+    expired = pki["folder"] / "late.pem"
+    subprocess.run(["openssl", "req", "-new", "-key", pki["ann"].key, "-subj", "/CN=late", "-out", f"{expired}.csr"], check=True)
+    subprocess.run(["openssl", "x509", "-req", "-in", f"{expired}.csr", "-CA", pki["ca"].cert, "-CAkey", pki["ca"].key,
+                    "-CAcreateserial", "-days", "-1", "-out", expired], check=True, capture_output=True)
+    tidegate = launch(asking(origin, pki))
+    context = context_of(pki)
+    context.load_cert_chain(expired, pki["ann"].key)
+    assert is_refused(tidegate, context)
+    until(lambda: "certificate has expired" in tidegate.stderr, "the log to say why")
+
+
+def test_what_vouches_for_nobody_is_refused_by_check(launch, origin, pki, tmp_path):
+    tidegate = launch(asking(origin, pki))
+    broken = tmp_path / "ca.pem"
+    broken.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    config = asking(origin, pki)
+    config["listeners"][0]["tls"]["client_ca"] = str(broken)
+    tidegate.write(config)
+    outcome = tidegate.cli("reload")
+    assert outcome.code != 0 and "ca.pem" in outcome.text, outcome.text
+    with opened(tidegate, context_of(pki, "ann")) as client:
+        assert client.get("/").status == 200

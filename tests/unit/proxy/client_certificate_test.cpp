@@ -1,0 +1,53 @@
+#include "proxy/client_certificate.h"
+
+#include <string>
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace tidegate {
+namespace {
+
+std::vector<std::string> LinesOf(const ClientCertificate& certificate) {
+  std::vector<std::string> lines;
+  for (const Field& field : certificate.fields()) {
+    EXPECT_TRUE(field.is_line);
+    lines.emplace_back(field.line());
+  }
+  return lines;
+}
+
+TEST(ClientCertificate, IsToldInThreeFields) {
+  ClientCertificate certificate("SUCCESS", "CN=Ann,O=Example", std::string("\x00\xff\x10z", 4));
+  EXPECT_EQ(LinesOf(certificate),
+            (std::vector<std::string>{"X-Client-Cert-Verify: SUCCESS\r\n",
+                                      "X-Client-Cert-Subject: CN=Ann,O=Example\r\n",
+                                      "Client-Cert: :AP8Qeg==:\r\n"}));
+}
+
+TEST(ClientCertificate, ThatNobodyHasVouchedForHasNoName) {
+  EXPECT_EQ(LinesOf(ClientCertificate("FAILED:expired", "CN=root", "x")),
+            std::vector<std::string>{"X-Client-Cert-Verify: FAILED:expired\r\n"});
+  EXPECT_EQ(LinesOf(ClientCertificate("NONE", "", "")),
+            std::vector<std::string>{"X-Client-Cert-Verify: NONE\r\n"});
+}
+
+TEST(ClientCertificate, CannotEndALine) {
+  EXPECT_EQ(LinesOf(ClientCertificate("SUCCESS", "CN=a\r\nX-Evil: \xc3\xa4\t", ""))[1],
+            "X-Client-Cert-Subject: CN=a??X-Evil: ???\r\n");
+}
+
+TEST(ClientCertificate, HasNamesThatNothingElsePassesFor) {
+  for (const char* name :
+       {"Client-Cert", "client_cert", "CLIENT-CERT-CHAIN", "X-Client-Cert-Verify",
+        "x_client_cert.subject", "X-Client-Cert-Fingerprint", "X-Client-Cert"}) {
+    EXPECT_TRUE(PassesForClientCertificate(name)) << name;
+  }
+  for (const char* name : {"", "Client-Certainly", "X-Client-Certificate", "Client-Cer",
+                           "Clientxcert", "Y-Client-Cert", "X-Client-Cart"}) {
+    EXPECT_FALSE(PassesForClientCertificate(name)) << name;
+  }
+}
+
+}  // namespace
+}  // namespace tidegate
