@@ -291,6 +291,9 @@ struct Config {
   // In the order of the file; the first is for clients that name no other.
   std::vector<CertificateConfig> certificates;
   SharedTlsConfig tls;
+  // Files of certificates, keys, OCSP responses and authorities that change are loaded by
+  // themselves.
+  bool watch = false;
   ForwardedConfig forwarded;
   LimitsConfig limits;
   // The general ones: what a request without a route gets, and what is needed before the route is

@@ -472,6 +472,10 @@ inline constexpr std::array kRootSettings = {
           // Not written at its default: an older image, which we may go back to, does not know it.
           return static_cast<const Config*>(owner)->tls != SharedTlsConfig();
         }),
+    Setting{"watch", &kFlag, kField<&Config::watch>, "false", kAny,
+            "Load the files of certificates, keys, \"ocsp\" and \"client_ca\" when they change on "
+            "disk."}
+        .When([](const void* owner) { return static_cast<const Config*>(owner)->watch; }),
     Setting{"upstreams", &kSectionMap, &Same, "", kAny, "Groups of endpoints, by name."}
         .Of(kUpstream)
         .In(kUpstreamList),

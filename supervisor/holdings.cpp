@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "common/config_files.h"
 #include "common/control.h"
 #include "supervisor/event_log.h"
 
@@ -85,6 +86,18 @@ std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfiguration(const Run
     loaded->config.workers = options.workers;
     loaded->effective = EffectiveJson(loaded->config);
   }
+  return loaded;
+}
+
+std::expected<LoadedConfig, std::vector<Diagnostic>> LoadFilesAgain(const Config& config) {
+  Result<Config> fresh = RereadNamedFiles(config);
+  if (!fresh) {
+    return std::unexpected(
+        std::vector{Diagnostic{.path = "certificates", .message = fresh.error().detail()}});
+  }
+  LoadedConfig loaded;
+  loaded.config = std::move(*fresh);
+  loaded.effective = EffectiveJson(loaded.config);
   return loaded;
 }
 

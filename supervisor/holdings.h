@@ -100,6 +100,8 @@ struct Holdings {
 // Reads the configuration again, from the file or text that `options` names; --workers goes before
 // it.
 std::expected<LoadedConfig, std::vector<Diagnostic>> LoadConfiguration(const RunOptions& options);
+// `config`, which is in force, with what stands in the files that it names now.
+std::expected<LoadedConfig, std::vector<Diagnostic>> LoadFilesAgain(const Config& config);
 // For what a generation gets. Error: kSystem.
 Result<ActiveConfigPtr> Activate(Config config);
 // The same for an effective text that another image has written, which is kept octet for octet:

@@ -28,6 +28,9 @@ struct Operation {
 
   OperationKind kind = OperationKind::kReload;
   bool force = false;
+  // A reload of the configuration in force with what stands in its certificate files now. Nobody
+  // asked, so a configuration file that is just being edited is not put in force by it.
+  bool files_only = false;
   // Of the new supervisor; empty: the daemon's own path.
   std::string binary;
   // Over the configuration's.

@@ -12,6 +12,13 @@ using nlohmann::json;
 
 constexpr Duration kCommitLimit = std::chrono::seconds(5);
 
+void KeepPrevious(Holdings& holdings) {
+  holdings.previous = Previous{.supervisor_program = holdings.supervisor_program.Duplicate(),
+                               .worker_program = holdings.worker_program.Duplicate(),
+                               .version = holdings.version,
+                               .config = holdings.config};
+}
+
 }  // namespace
 
 Outcome Refusal(Holdings& holdings, int exit_code, const Narrator& narrator, std::string reason) {
@@ -48,7 +55,8 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
   ReloadEnd end;
 
   narrator.Begin("snapshot", 0);
-  auto loaded = LoadConfiguration(holdings.options);
+  auto loaded = operation.files_only ? LoadFilesAgain(holdings.config->config)
+                                     : LoadConfiguration(holdings.options);
   if (!loaded) {
     narrator.Failed("the configuration is invalid\n" + FormatDiagnostics(loaded.error()));
     end.outcome = RefusalOf(holdings, narrator, loaded.error());
@@ -124,10 +132,10 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
   bool other_error_log = holdings.config->config.logging.error != (*config)->config.logging.error;
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
   holdings.logs.Commit();
-  holdings.previous = Previous{.supervisor_program = holdings.supervisor_program.Duplicate(),
-                               .worker_program = holdings.worker_program.Duplicate(),
-                               .version = holdings.version,
-                               .config = holdings.config};
+  if (!operation.files_only) {
+    // Certificates that are renewed at night must not take away what a roll-back goes to.
+    KeepPrevious(holdings);
+  }
   holdings.config = *config;
   auto committed = co_await generation.Commit(kCommitLimit);
   if (!committed) {

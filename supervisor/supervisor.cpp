@@ -7,9 +7,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 
 #include <fmt/format.h>
 
+#include "common/config_files.h"
 #include "common/test_fault.h"
 #include "common/text.h"
 #include "supervisor/event_log.h"
@@ -33,6 +35,7 @@ constexpr Duration kFlushLimit = std::chrono::milliseconds(500);
 Supervisor::Supervisor()
     : holdings_(loop_, [this](ClientId client, const std::string& command,
                               const json& args) { OnCommand(client, command, args); }),
+      file_watch_(loop_, Bind<&Supervisor::OnFilesChanged>(this)),
       log_level_due_(loop_.timers(), Bind<&Supervisor::OnLogLevelOver>(this)),
       keys_due_(loop_.timers(), Bind<&Supervisor::TendKeys>(this)) {}
 
@@ -161,6 +164,7 @@ Task<void> Supervisor::StartStory() {
   StartTails();
   holdings_.notify.Ready(StatusLine());
   holdings_.notify.StartWatchdog();
+  WatchFiles();
 }
 
 // --- after execve
@@ -290,7 +294,48 @@ void Supervisor::EndOperation(const Operation& operation, const Outcome& outcome
     Operation next = std::move(*holdings_.waiting);
     holdings_.waiting.reset();
     Operate(std::move(next));
+    return;
   }
+  WatchFiles();
+}
+
+// --- files that change by themselves
+
+void Supervisor::WatchFiles() {
+  const Config& config = holdings_.config->config;
+  file_watch_.Watch(config.watch ? NamedFilesOf(config) : std::vector<std::string>());
+}
+
+// Nothing is lost while an operation runs: its end looks again. What was refused is not tried again
+// until it changes, and not told again.
+void Supervisor::OnFilesChanged() {
+  if (running_ || holdings_.stopping || state_ != State::kServing) {
+    return;
+  }
+  const Config& config = holdings_.config->config;
+  Result<Config> fresh = RereadNamedFiles(config);
+  if (fresh && *fresh == config) {
+    told_files_ = 0;
+    return;
+  }
+  const std::size_t told =
+      std::hash<std::string>()(fresh ? EffectiveJson(*fresh) : std::string(fresh.error().detail()));
+  if (std::exchange(told_files_, told) == told) {
+    return;
+  }
+  if (!fresh) {
+    LogEvent(LogLevel::kError,
+             fmt::format("certificate files have changed and cannot be used, those in force stay: "
+                         "{}",
+                         fresh.error().detail()));
+    return;
+  }
+  std::vector<std::string> changes = DiffConfig(config, *fresh);
+  const std::string more =
+      changes.size() > 1 ? fmt::format(" and {}", CountOf(changes.size() - 1, "other")) : "";
+  LogEvent(LogLevel::kInfo,
+           fmt::format("certificate files have changed, loading them: {}{}", changes[0], more));
+  Enqueue(Operation{.kind = OperationKind::kReload, .files_only = true});
 }
 
 std::string Supervisor::StatusLine() {

@@ -11,6 +11,7 @@
 #include <uv.h>
 
 #include "common/task.h"
+#include "supervisor/file_watch.h"
 #include "supervisor/holdings.h"
 #include "supervisor/operation.h"
 #include "supervisor/way_back.h"
@@ -49,6 +50,10 @@ class Supervisor {
   void Operate(Operation operation);
   void EndOperation(const Operation& operation, const Outcome& outcome);
   void StartTails();
+  // As the configuration in force says; what has changed before is found, too. Again after every
+  // operation.
+  void WatchFiles();
+  void OnFilesChanged();
   void Stop(bool now, ClientId client);
   void Exit(int exit_code);
   std::string StatusLine();
@@ -89,6 +94,9 @@ class Supervisor {
   Loop loop_;
   Holdings holdings_;
   TaskScope scope_;
+  FileWatch file_watch_;
+  // Of the last changed files, or faults in them, that were told of; 0: those in force are right.
+  std::size_t told_files_ = 0;
   // When a level that was set for a while ends.
   Deadline log_level_due_;
   // When to look after the ticket keys.

@@ -28,7 +28,6 @@ constexpr const char* kGroups = "X25519:P-256:P-384";
 constexpr const char* kGroupsAfterQuantum = "X25519MLKEM768:X25519:P-256:P-384";
 // 112 bits. What it would refuse of a certificate in a handshake, ReadCertificate has refused.
 constexpr int kSecurityLevel = 2;
-// Of sessions of clients without certificates; any text.
 
 bool SetGroups(SSL_CTX* context) {
   if (SSL_CTX_set1_groups_list(context, kGroupsAfterQuantum) == 1) {

@@ -1,0 +1,209 @@
+""""watch": true: certificates that change on disk are loaded, whatever way they change, and nothing else is."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from support.certificates import TlsClient, issue, make_ocsp, make_pair, trusting
+from support.daemon import basic
+from support.wait import until
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("certificates")
+    return [make_pair(folder, f"a{number}", f"a{number}.example", "a.example") for number in range(4)]
+
+
+def install(pair, folder):
+    """As tools do it: a new file over the old one."""
+    for source, name, mode in ((pair.cert, "site.pem", 0o644), (pair.key, "site.key", 0o600)):
+        fresh = folder / f".{name}.new"
+        shutil.copyfile(source, fresh)
+        fresh.chmod(mode)
+        os.replace(fresh, folder / name)
+
+
+def watching(origin, folder, **changes):
+    tls = changes.pop("tls", {})
+    more = changes.pop("certificate", {})
+    changes.setdefault("watch", True)
+    return basic(origin.address, listeners=[{"name": "web", "bind": "127.0.0.1:0", "tls": tls}], certificates=[
+        {"cert": str(folder / "site.pem"), "key": {"file": str(folder / "site.key")}, **more}], **changes)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    return folder
+
+
+def served(tidegate, pairs):
+    """Which of the pairs new connections get."""
+    context = trusting(*pairs)
+    with TlsClient(tidegate.addresses()[0], context, "a.example") as client:
+        return int(client.subject[1])
+
+
+def watched(tidegate):
+    """How many directories the supervisor watches: what the kernel knows of."""
+    return sum(path.read_text().count("inotify wd:") for path in Path(f"/proc/{tidegate.pid}/fdinfo").iterdir())
+
+
+def until_served(tidegate, pairs, number):
+    until(lambda: served(tidegate, pairs) == number, lambda: f"certificate {number} to be served\n{tidegate.stderr[-2000:]}")
+
+
+def test_a_renewed_certificate_is_served_and_no_connection_is_touched(launch, origin, pairs, folder):
+    install(pairs[0], folder)
+    tidegate = launch(watching(origin, folder))
+    workers = tidegate.workers()
+    with TlsClient(tidegate.addresses()[0], trusting(*pairs), "a.example") as client:
+        assert client.get("/").status == 200 and client.subject == "a0.example"
+        for number in (1, 2):
+            install(pairs[number], folder)
+            until_served(tidegate, pairs, number)
+        assert client.get("/").status == 200
+    assert tidegate.workers() == workers and tidegate.generation == 1
+    said = f"certificate files have changed, loading them: certificates: {folder}/site.pem has another certificate"
+    assert said in tidegate.stderr
+    assert tidegate.counters()["reloads_ok"] == 2
+
+
+def test_files_that_are_written_into_are_noticed(launch, origin, pairs, folder):
+    install(pairs[0], folder)
+    tidegate = launch(watching(origin, folder))
+    (folder / "site.pem").write_bytes(pairs[1].cert.read_bytes())
+    (folder / "site.key").write_bytes(pairs[1].key.read_bytes())
+    until_served(tidegate, pairs, 1)
+
+
+def test_links_are_followed_as_kubernetes_makes_them(launch, origin, pairs, tmp_path):
+    mount = tmp_path / "mount"
+    for number in (0, 1, 2):
+        (mount / f"..{number}").mkdir(parents=True)
+        install(pairs[number], mount / f"..{number}")
+    (mount / "..data").symlink_to("..0")
+    for name in ("site.pem", "site.key"):
+        (mount / name).symlink_to(f"..data/{name}")
+    tidegate = launch(watching(origin, mount))
+    for number in (1, 2):
+        (mount / "..data_tmp").symlink_to(f"..{number}")
+        os.replace(mount / "..data_tmp", mount / "..data")
+        shutil.rmtree(mount / f"..{number - 1}")
+        until_served(tidegate, pairs, number)
+
+
+def test_a_folder_may_be_made_anew(launch, origin, pairs, folder):
+    install(pairs[0], folder)
+    tidegate = launch(watching(origin, folder))
+    shutil.rmtree(folder)
+    until(lambda: "No such file or directory" in tidegate.stderr, "the log to say that the files are gone")
+    assert served(tidegate, pairs) == 0
+    folder.mkdir()
+    install(pairs[1], folder)
+    until_served(tidegate, pairs, 1)
+
+
+def test_a_broken_pair_keeps_the_old_one_and_is_told_once(launch, origin, pairs, folder):
+    install(pairs[0], folder)
+    tidegate = launch(watching(origin, folder))
+    (folder / "site.key").write_bytes(pairs[1].key.read_bytes())
+    until(lambda: "the key belongs to another certificate" in tidegate.stderr, "the log to tell of the key")
+    assert served(tidegate, pairs) == 0
+    # Looked at again, and not told again: a file that is of no interest, an operation.
+    (folder / "other").write_text("x")
+    tidegate.write(watching(origin, folder, logging={"level": "debug"}))
+    assert tidegate.cli("reload").code != 0, "a reload reads the files too"
+    told = tidegate.stderr.count("have changed, loading them")
+    (folder / "site.pem").write_text("half a certi")
+    until(lambda: "site.pem: has no certificate in PEM" in tidegate.stderr, "the log to tell of the certificate")
+    assert tidegate.stderr.count("have changed, loading them") == told == 1
+    install(pairs[1], folder)
+    until_served(tidegate, pairs, 1)
+    assert tidegate.counters()["reloads_failed"] >= 1
+
+
+def test_an_edited_configuration_is_not_put_in_force(launch, origin, pairs, folder):
+    install(pairs[0], folder)
+    tidegate = launch(watching(origin, folder))
+    tidegate.write(watching(origin, folder, routes=[{"name": "all", "respond": {"body": "edited"}}]))
+    install(pairs[1], folder)
+    until_served(tidegate, pairs, 1)
+    with TlsClient(tidegate.addresses()[0], trusting(*pairs), "a.example") as client:
+        assert client.get("/").body == b"hello\n"
+    tidegate.write("{ half")
+    install(pairs[2], folder)
+    until_served(tidegate, pairs, 2)
+
+
+def test_a_reload_moves_and_ends_the_watch(launch, origin, pairs, folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    install(pairs[0], folder)
+    install(pairs[1], other)
+    tidegate = launch(watching(origin, folder))
+    assert watched(tidegate) == 1
+    tidegate.write(watching(origin, other))
+    tidegate.ok("reload")
+    assert watched(tidegate) == 1
+    install(pairs[2], other)
+    until_served(tidegate, pairs, 2)
+    tidegate.write(watching(origin, other, watch=False))
+    tidegate.ok("reload")
+    assert watched(tidegate) == 0
+    install(pairs[3], other)
+    assert served(tidegate, pairs) == 2
+    tidegate.ok("reload")
+    assert served(tidegate, pairs) == 3
+
+
+def test_ocsp_responses_and_authorities_are_watched_too(launch, origin, pairs, folder):
+    install(pairs[0], folder)
+    ca, other = make_pair(folder.parent, "ca"), make_pair(folder.parent, "other-ca")
+    own = issue(folder.parent, "ann", other)
+    ocsp, authority = folder / "site.ocsp", folder / "clients.pem"
+    authority.write_bytes(ca.cert.read_bytes())
+    ocsp.write_bytes(make_ocsp(folder.parent, "old", ca, ca).read_bytes())
+    tidegate = launch(watching(origin, folder, tls={"client_ca": str(authority)}, certificate={"ocsp": str(ocsp)}))
+    ocsp.write_bytes(make_ocsp(folder.parent, "new", ca, ca).read_bytes())
+    until(lambda: "site.ocsp has another OCSP response" in tidegate.stderr, "the new response to be loaded")
+    authority.write_bytes(other.cert.read_bytes())
+    until(lambda: "clients.pem has other certificates" in tidegate.stderr, "the new authority to be loaded")
+    until(lambda: tidegate.counters()["reloads_ok"] == 2, "both to be in force")
+    with TlsClient(tidegate.addresses()[0], trusting(*pairs, own=own), "a.example") as client:
+        assert client.get("/").status == 200
+
+
+def test_an_upgrade_keeps_watching(launch, origin, pairs, folder):
+    install(pairs[0], folder)
+    tidegate = launch(watching(origin, folder))
+    tidegate.ok("upgrade", "--force", "--detach")
+    install(pairs[1], folder)
+    until_served(tidegate, pairs, 1)
+    install(pairs[2], folder)
+    tidegate.ok("upgrade", "--force")
+    until_served(tidegate, pairs, 2)
+    # Where a roll-back goes to is not what the files were a minute ago.
+    tidegate.ok("rollback")
+    until_served(tidegate, pairs, 2)
+
+
+def test_a_change_while_an_upgrade_runs_is_not_lost(launch, origin, pairs, folder):
+    install(pairs[0], folder)
+    tidegate = launch(watching(origin, folder), env={"TIDEGATE_TEST_FAULT": "worker.check:fail"})
+    install(pairs[1], folder)
+    assert tidegate.cli("upgrade", "--force").code != 0
+    until_served(tidegate, pairs, 1)
+
+
+def test_where_nothing_can_be_watched_it_is_said(launch, origin, pairs, folder):
+    install(pairs[0], folder)
+    tidegate = launch(watching(origin, folder), env={"TIDEGATE_TEST_FAULT": "watch:fail"})
+    until(lambda: f"cannot watch {folder}: no space left on device" in tidegate.stderr, "the warning")
+    install(pairs[1], folder)
+    tidegate.ok("reload")
+    assert served(tidegate, pairs) == 1 and tidegate.stderr.count("cannot watch") == 1

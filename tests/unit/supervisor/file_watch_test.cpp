@@ -1,0 +1,138 @@
+#include "supervisor/file_watch.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+namespace tidegate {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FileWatchTest : public ::testing::Test {
+ protected:
+  FileWatchTest() {
+    char pattern[] = "/tmp/tidegate-watch-XXXXXX";
+    folder = mkdtemp(pattern);
+    Write("file");
+  }
+  ~FileWatchTest() override {
+    watch.reset();
+    loop.RunUntilClosed();
+    fs::remove_all(folder);
+  }
+
+  std::string Path(const std::string& name) const { return folder + "/" + name; }
+  void Write(const std::string& name, const std::string& text = "x") const {
+    std::ofstream(Path(name)) << text;
+  }
+  void Start(std::vector<std::string> files) {
+    watch.emplace(loop, Bind<&FileWatchTest::OnChange>(this));
+    watch->Watch(std::move(files));
+  }
+  void OnChange() { ++changes; }
+  // As if so much time had passed; what the kernel has to tell is heard before.
+  void Pass(Duration time) {
+    loop.RunNoWait();
+    loop.timers().Advance(loop.now() + static_cast<TimePoint>(time.count()));
+    loop.RunNoWait();
+  }
+  // Past what is told because nobody can tell what was before.
+  void StartQuietly(std::vector<std::string> files) {
+    Start(std::move(files));
+    Pass(FileWatch::kQuiet);
+    EXPECT_EQ(std::exchange(changes, 0), 1);
+  }
+
+  Loop loop;
+  std::string folder;
+  std::optional<FileWatch> watch;
+  int changes = 0;
+};
+
+TEST_F(FileWatchTest, TellsOnceOfManyChanges) {
+  StartQuietly({Path("file")});
+  for (int i = 0; i < 10; ++i) {
+    Write("file", std::to_string(i));
+    Pass(FileWatch::kQuiet / 2);
+  }
+  EXPECT_LE(changes, 1) << "within kPatience";
+  Pass(FileWatch::kQuiet);
+  Pass(FileWatch::kQuiet);
+  EXPECT_GE(changes, 1);
+  changes = 0;
+  Pass(FileWatch::kLookAgain);
+  EXPECT_EQ(changes, 0);
+}
+
+TEST_F(FileWatchTest, TellsInTheEndWhereItNeverGetsQuiet) {
+  StartQuietly({Path("file")});
+  for (Duration passed{}; passed <= FileWatch::kPatience; passed += FileWatch::kQuiet / 2) {
+    Write("file");
+    Pass(FileWatch::kQuiet / 2);
+  }
+  EXPECT_EQ(changes, 1);
+}
+
+TEST_F(FileWatchTest, SeesFilesThatAreMadeRemovedAndMovedOver) {
+  StartQuietly({Path("file"), Path("later")});
+  for (const auto& change : std::vector<std::function<void()>>{
+           [&] { Write("later"); }, [&] { fs::remove(Path("later")); },
+           [&] {
+             Write("fresh");
+             fs::rename(Path("fresh"), Path("file"));
+           }}) {
+    change();
+    Pass(FileWatch::kQuiet);
+    EXPECT_EQ(std::exchange(changes, 0), 1);
+  }
+}
+
+TEST_F(FileWatchTest, WaitsForAFolderInTheOneAbove) {
+  StartQuietly({Path("a/b/file")});
+  fs::create_directories(Path("a/b"));
+  Pass(FileWatch::kQuiet);
+  EXPECT_EQ(std::exchange(changes, 0), 1);
+  Write("a/b/file");
+  Pass(FileWatch::kQuiet);
+  EXPECT_EQ(std::exchange(changes, 0), 1);
+  fs::remove_all(Path("a"));
+  fs::create_directories(Path("a/b"));
+  Pass(FileWatch::kQuiet);
+  EXPECT_EQ(std::exchange(changes, 0), 1);
+  Write("a/b/file");
+  Pass(FileWatch::kQuiet);
+  EXPECT_EQ(changes, 1);
+}
+
+TEST_F(FileWatchTest, WatchesNothingAnyMoreWhenToldSo) {
+  StartQuietly({Path("file")});
+  Write("file");
+  watch->Watch({});
+  Pass(FileWatch::kPatience);
+  Write("file");
+  Pass(FileWatch::kPatience);
+  EXPECT_EQ(changes, 0);
+}
+
+TEST_F(FileWatchTest, FollowsEveryLinkOnTheWay) {
+  fs::create_directories(Path("real/1"));
+  fs::create_directories(Path("live"));
+  fs::create_directory_symlink("1", Path("real/current"));
+  fs::create_directory_symlink("../real/current", Path("live/site"));
+  fs::create_symlink(Path("file"), Path("real/1/site.pem"));
+  EXPECT_EQ(FileWatch::DirectoriesOf(Path("live/site/site.pem")),
+            (std::set<std::string>{Path("live"), Path("real"), Path("real/1"), folder}));
+  EXPECT_EQ(FileWatch::DirectoriesOf(Path("file")), std::set<std::string>{folder});
+  EXPECT_EQ(FileWatch::DirectoriesOf(Path("no/such/file")), std::set<std::string>{folder});
+  fs::create_symlink("loop", Path("loop"));
+  EXPECT_EQ(FileWatch::DirectoriesOf(Path("loop")), std::set<std::string>{folder});
+}
+
+}  // namespace
+}  // namespace tidegate
