@@ -158,8 +158,8 @@ std::vector<NamedFile> FilesOf(Config& config, const JsonNode* root) {
       const JsonNode* node = member == nullptr ? nullptr : member->value.Find("tls");
       const std::string path = member == nullptr ? std::string() : KeyOfUpstreamTls(*member);
       CertificateConfig& client = tls->client;
-      files.push_back({&tls->ca_file, &tls->ca_pem, &ReadChain, Inside(node, "ca"),
-                       MemberPath(path, "ca")});
+      files.push_back(
+          {&tls->ca_file, &tls->ca_pem, &ReadChain, Inside(node, "ca"), MemberPath(path, "ca")});
       files.push_back({&client.certificate_file, &client.chain_pem, &ReadChain,
                        Inside(node, "client_cert"), MemberPath(path, "client_cert")});
       files.push_back({&client.key_file, &client.key_pem, &ReadKey,

@@ -1,6 +1,7 @@
 #include "proxy/client_tls_contexts.h"
 
 #include <algorithm>
+#include <array>
 #include <string_view>
 #include <utility>
 
@@ -9,6 +10,22 @@
 #include "common/check.h"
 
 namespace tidegate {
+namespace {
+
+MaterialDigest DigestOfContext(const UpstreamTlsConfig& tls, const MaterialDigest& system) {
+  std::string_view system_octets(reinterpret_cast<const char*>(system.data()), system.size());
+  const std::array texts = {
+      std::string_view(tls.verify ? "verified" : "not verified"),
+      std::string_view(tls.server_name),
+      tls.NeedsSystemRoots() ? system_octets : std::string_view(tls.ca_pem),
+      std::string_view(tls.client.certificate_file),
+      std::string_view(tls.client.chain_pem),
+      std::string_view(tls.client.key_pem),
+  };
+  return DigestOf(texts);
+}
+
+}  // namespace
 
 // Makes what cannot be kept.
 class ClientTlsContexts::Maker {
@@ -74,28 +91,29 @@ class ClientTlsContexts::Maker {
   std::vector<std::string> faults_;
 };
 
-Result<ClientTlsContexts> ClientTlsContexts::Make(const Config& config, const Config* before,
+Result<ClientTlsContexts> ClientTlsContexts::Make(const Config& config,
                                                   const ClientTlsContexts* previous) {
   ClientTlsContexts contexts;
   Maker maker(config, contexts);
-  bool has_previous = before != nullptr && previous != nullptr;
-  bool same_roots = has_previous && before->system_roots.pem == config.system_roots.pem;
-  if (same_roots) {
+  contexts.system_digest_ = DigestOf(std::array<std::string_view, 1>{config.system_roots.pem});
+  if (previous != nullptr && previous->system_digest_ == contexts.system_digest_) {
     contexts.system_roots_ = previous->system_roots_;
-  }
-  std::map<std::string_view, const UpstreamConfig*> old;
-  for (std::size_t i = 0; has_previous && i < before->upstreams.size(); ++i) {
-    old.emplace(before->upstreams[i].name, &before->upstreams[i]);
   }
   for (const UpstreamConfig& upstream : config.upstreams) {
     if (!upstream.tls) {
       continue;
     }
-    auto known = old.find(upstream.name);
-    bool same = known != old.end() && known->second->tls == upstream.tls &&
-                (same_roots || !upstream.tls->NeedsSystemRoots());
-    contexts.of_upstream_[upstream.name] =
-        same ? previous->Of(*known->second) : maker.Make(*upstream.tls);
+    MaterialDigest digest = DigestOfContext(*upstream.tls, contexts.system_digest_);
+    std::shared_ptr<ClientTls> tls;
+    if (previous != nullptr) {
+      auto known = previous->of_upstream_.find(upstream.name);
+      bool same = known != previous->of_upstream_.end() && known->second.digest == digest;
+      tls = same ? known->second.tls : nullptr;
+    }
+    if (tls == nullptr) {
+      tls = maker.Make(*upstream.tls);
+    }
+    contexts.of_upstream_[upstream.name] = {.digest = digest, .tls = std::move(tls)};
   }
   std::vector<std::string> faults = maker.TakeFaults();
   if (!faults.empty()) {
@@ -110,15 +128,15 @@ std::shared_ptr<ClientTls> ClientTlsContexts::Of(const UpstreamConfig& upstream)
   }
   auto found = of_upstream_.find(upstream.name);
   // Never plain text where TLS was asked for.
-  TG_CHECK(found != of_upstream_.end() && found->second != nullptr);
-  return found->second;
+  TG_CHECK(found != of_upstream_.end() && found->second.tls != nullptr);
+  return found->second.tls;
 }
 
 std::vector<std::string> ClientTlsContexts::Warnings(std::int64_t now) const {
   std::vector<std::string> warnings;
   for (const auto& [name, context] : of_upstream_) {
-    if (context->certificate() != nullptr) {
-      WarnOfDates(*context->certificate(), now, warnings);
+    if (context.tls->certificate() != nullptr) {
+      WarnOfDates(*context.tls->certificate(), now, warnings);
     }
   }
   std::ranges::sort(warnings);

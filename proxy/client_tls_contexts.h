@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -16,11 +17,9 @@ namespace tidegate {
 // upstream that has it. Those that trust the system share its certificates.
 class ClientTlsContexts {
  public:
-  // Error: kConfig, every fault of every file, one a line. Contexts of `previous` (may be null,
-  // like the configuration `before` that it was made of) are kept where nothing about them has
-  // changed, and with them the sessions to resume.
-  static Result<ClientTlsContexts> Make(const Config& config, const Config* before,
-                                        const ClientTlsContexts* previous);
+  // Error: kConfig, every fault of every file, one a line. Contexts of `previous` (may be null) are
+  // kept where nothing about them has changed, and with them the sessions to resume.
+  static Result<ClientTlsContexts> Make(const Config& config, const ClientTlsContexts* previous);
 
   ClientTlsContexts() = default;
   // Null: the upstream has no TLS. It is one of the configuration.
@@ -31,10 +30,17 @@ class ClientTlsContexts {
 
  private:
   class Maker;
+  struct Context {
+    // Of everything that it was made of.
+    MaterialDigest digest;
+    std::shared_ptr<ClientTls> tls;
+  };
+
   // Null until an upstream trusts them.
   SharedRoots system_roots_;
+  MaterialDigest system_digest_{};
   // By the name of the upstream.
-  std::map<std::string, std::shared_ptr<ClientTls>> of_upstream_;
+  std::map<std::string, Context, std::less<>> of_upstream_;
 };
 
 }  // namespace tidegate

@@ -68,7 +68,7 @@ int Check(int fd) {
   }
   const TicketKeys tickets;
   auto tls = TlsContexts::Make(*config, nullptr, tickets);
-  auto client_tls = ClientTlsContexts::Make(*config, nullptr, nullptr);
+  auto client_tls = ClientTlsContexts::Make(*config, nullptr);
   if (!tls) {
     std::fprintf(stderr, "%s\n", tls.error().detail().c_str());
   }

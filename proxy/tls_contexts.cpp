@@ -65,8 +65,8 @@ Result<TlsContexts> TlsContexts::Make(const Config& config, const TlsContexts* p
   return contexts;
 }
 
-Result<std::shared_ptr<const ServerTls>> TlsContexts::MakeContext(
-    const TlsConfig& tls, const TicketKeys& tickets) const {
+Result<std::shared_ptr<const ServerTls>> TlsContexts::MakeContext(const TlsConfig& tls,
+                                                                  const TicketKeys& tickets) const {
   static const std::vector<std::string> kProtocols = {"http/1.1"};
   std::shared_ptr<const ClientVerifier> clients;
   if (!tls.client_ca_file.empty()) {
@@ -97,12 +97,22 @@ std::shared_ptr<const ServerTls> TlsContexts::Of(const ListenerConfig& listener)
 }
 
 void ForgetFileContents(Config& config) {
-  for (CertificateConfig& certificate : config.certificates) {
+  auto forget = [](CertificateConfig& certificate) {
     OPENSSL_cleanse(certificate.key_pem.data(), certificate.key_pem.size());
     certificate.key_pem = {};
     certificate.chain_pem = {};
     certificate.ocsp_base64 = {};
+  };
+  for (CertificateConfig& certificate : config.certificates) {
+    forget(certificate);
   }
+  for (UpstreamConfig& upstream : config.upstreams) {
+    if (upstream.tls) {
+      forget(upstream.tls->client);
+      upstream.tls->ca_pem = {};
+    }
+  }
+  config.system_roots.pem = {};
 }
 
 std::vector<std::string> TlsContexts::Warnings(std::int64_t now) const {

@@ -51,7 +51,8 @@ class TlsContexts {
   std::vector<Entry> entries_;
 };
 
-// Wipes and forgets what stood in the files of certificates: the contexts have it in another form.
+// Wipes and forgets what stood in files: the contexts, those towards upstreams too, have it in
+// another form. But for client_ca, by which the contexts of listeners are told apart.
 void ForgetFileContents(Config& config);
 
 }  // namespace tidegate

@@ -112,8 +112,7 @@ Result<> Worker::Prepare(PrepareRequest request) {
     return Fail(std::move(tls).error());
   }
   auto client_tls =
-      ClientTlsContexts::Make(*config, in_force != nullptr ? &in_force->config() : nullptr,
-                              in_force != nullptr ? &in_force->client_tls() : nullptr);
+      ClientTlsContexts::Make(*config, in_force != nullptr ? &in_force->client_tls() : nullptr);
   if (!client_tls) {
     return Fail(std::move(client_tls).error());
   }

@@ -236,27 +236,26 @@ CertificateMaterial::~CertificateMaterial() {
   OPENSSL_cleanse(key_pem.data(), key_pem.size());
 }
 
-MaterialDigest DigestOf(const CertificateMaterial& material) {
-  // Each part with its length: no two materials have the same octets.
+MaterialDigest DigestOf(std::span<const std::string_view> texts) {
+  // Each with its length: no two lists have the same octets.
   OwnedDigestContext context(EVP_MD_CTX_new());
   bool done = EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) == 1;
-  auto add = [&](std::string_view text) {
+  for (std::string_view text : texts) {
     std::uint64_t size = text.size();
     done = done && EVP_DigestUpdate(context.get(), &size, sizeof(size)) == 1 &&
            EVP_DigestUpdate(context.get(), text.data(), text.size()) == 1;
-  };
-  add(material.name);
-  add(material.chain_pem);
-  add(material.key_pem);
-  add(material.ocsp_name);
-  add(material.ocsp_base64);
-  for (const std::string& host : material.hosts) {
-    add(host);
   }
   MaterialDigest digest;
   done = done && EVP_DigestFinal_ex(context.get(), digest.data(), nullptr) == 1;
   TG_CHECK(done);
   return digest;
+}
+
+MaterialDigest DigestOf(const CertificateMaterial& material) {
+  std::vector<std::string_view> texts = {material.name, material.chain_pem, material.key_pem,
+                                         material.ocsp_name, material.ocsp_base64};
+  texts.insert(texts.end(), material.hosts.begin(), material.hosts.end());
+  return DigestOf(texts);
 }
 
 std::string CanonicalHost(std::string_view host) {

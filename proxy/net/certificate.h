@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +36,8 @@ struct CertificateMaterial {
 // SHA-256 of everything in a CertificateMaterial: the same one makes the same certificate.
 using MaterialDigest = std::array<unsigned char, 32>;
 MaterialDigest DigestOf(const CertificateMaterial& material);
+// The same for texts in their order, each for itself.
+MaterialDigest DigestOf(std::span<const std::string_view> texts);
 
 // The first half of the SHA-256 of a certificate alone.
 using CertificateFingerprint = std::array<unsigned char, 16>;

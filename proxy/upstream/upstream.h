@@ -82,8 +82,9 @@ struct EndpointStatus {
 // queue while all are full.
 class Upstream {
  public:
-  // `config` without the limits that Configure gives, and `tls`, are what makes an upstream the
-  // same across a reload. `tls` is null if and only if `config` has none.
+  // `config` without the limits that Configure gives, and `tls`, which has what stood in files, are
+  // what makes an upstream the same across a reload. `tls` is null if and only if `config` has
+  // none.
   Upstream(Loop& loop, BufferPool& buffers, Resolver& resolver, Counters& counters,
            UpstreamConfig config, std::shared_ptr<ClientTls> tls);
   Upstream(const Upstream&) = delete;

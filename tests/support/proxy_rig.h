@@ -47,10 +47,10 @@ class ProxyRig : public ::testing::Test, public SessionResumer {
     auto loaded = LoadConfigText("test.json", text, [](std::string_view) { return std::nullopt; });
     ASSERT_TRUE(loaded.has_value()) << FormatDiagnostics(loaded.error());
     const Snapshot* before = services.snapshot.get();
-    auto client_tls =
-        ClientTlsContexts::Make(loaded->config, before != nullptr ? &before->config() : nullptr,
-                                before != nullptr ? &before->client_tls() : nullptr);
+    auto client_tls = ClientTlsContexts::Make(loaded->config,
+                                              before != nullptr ? &before->client_tls() : nullptr);
     ASSERT_TRUE(client_tls.has_value()) << client_tls.error().ToString();
+    ForgetFileContents(loaded->config);
     Snapshot::Parts parts{.loop = loop,
                           .buffers = buffers,
                           .resolver = resolver,

@@ -27,13 +27,12 @@ class ClientTlsContextsTest : public ::testing::Test {
             .key_pem = material.key_pem};
   }
   ClientTlsContexts Made(const Config& of) {
-    auto made = ClientTlsContexts::Make(of, nullptr, nullptr);
+    auto made = ClientTlsContexts::Make(of, nullptr);
     EXPECT_TRUE(made.has_value()) << made.error().ToString();
     return made ? *made : ClientTlsContexts();
   }
-  static ClientTlsContexts After(const Config& of, const Config& before,
-                                 const ClientTlsContexts& previous) {
-    auto made = ClientTlsContexts::Make(of, &before, &previous);
+  static ClientTlsContexts After(const Config& of, const ClientTlsContexts& previous) {
+    auto made = ClientTlsContexts::Make(of, &previous);
     EXPECT_TRUE(made.has_value());
     return *made;
   }
@@ -64,14 +63,14 @@ TEST_F(ClientTlsContextsTest, AreKeptWhileNothingAboutThemHasChanged) {
   next.upstreams[0].balance = Balance::kLeastConnections;
   next.upstreams[1].tls->ca_pem = Pem("another");
   std::swap(next.upstreams[0], next.upstreams[2]);
-  ClientTlsContexts second = After(next, config, first);
+  ClientTlsContexts second = After(next, first);
   EXPECT_EQ(second.Of(next.upstreams[2]), first.Of(config.upstreams[0]));
   EXPECT_NE(second.Of(next.upstreams[1]), first.Of(config.upstreams[1]));
   EXPECT_EQ(second.Of(next.upstreams[0]), first.Of(config.upstreams[2]));
   // Of a change of the system only those know that trust it.
   Config last = next;
   last.system_roots.pem = Pem("new system");
-  ClientTlsContexts third = After(last, next, second);
+  ClientTlsContexts third = After(last, second);
   EXPECT_NE(third.Of(last.upstreams[2]), second.Of(next.upstreams[2]));
   EXPECT_EQ(third.Of(last.upstreams[1]), second.Of(next.upstreams[1]));
   EXPECT_EQ(third.Of(last.upstreams[0]), second.Of(next.upstreams[0]));
@@ -82,7 +81,7 @@ TEST_F(ClientTlsContextsTest, SayEveryFaultOnce) {
   broken.client.key_pem = KeyPemOf(MakeTestCertificate({.key = "P-384"}));
   Add("a", broken);
   Add("b", broken);
-  auto contexts = ClientTlsContexts::Make(config, nullptr, nullptr);
+  auto contexts = ClientTlsContexts::Make(config, nullptr);
   ASSERT_FALSE(contexts.has_value());
   EXPECT_EQ(contexts.error().kind(), ErrorKind::kConfig);
   EXPECT_EQ(contexts.error().detail(),

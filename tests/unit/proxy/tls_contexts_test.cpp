@@ -130,7 +130,7 @@ TEST_F(TlsContextsTest, AreApartWhereClientsAreAskedForOtherCertificates) {
     listener.tls->client_auth = auth;
     config.listeners.push_back(listener);
   }
-  auto first = TlsContexts::Make(config, nullptr, nullptr);
+  auto first = TlsContexts::Make(config, nullptr, tickets);
   ASSERT_TRUE(first.has_value()) << first.error().ToString();
   auto of = [&](const TlsContexts& contexts, std::size_t i) {
     return contexts.Of(config.listeners[4 + i]);
@@ -142,14 +142,14 @@ TEST_F(TlsContextsTest, AreApartWhereClientsAreAskedForOtherCertificates) {
   // A reload that changes one leaves the others.
   Config next = config;
   next.listeners[7].tls->client_ca_pem = ca + other;
-  auto second = TlsContexts::Make(next, &config, &*first);
+  auto second = TlsContexts::Make(next, &*first, tickets);
   ASSERT_TRUE(second.has_value());
   EXPECT_EQ(of(*second, 0), of(*first, 0));
   EXPECT_NE(second->Of(next.listeners[7]), of(*first, 3));
   // Once for each context.
   EXPECT_GE(second->Warnings(std::time(nullptr) + std::int64_t{200} * 86400).size(), 4U);
   next.listeners[7].tls->client_ca_pem = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
-  auto broken = TlsContexts::Make(next, &config, &*first);
+  auto broken = TlsContexts::Make(next, &*first, tickets);
   ASSERT_FALSE(broken.has_value());
   EXPECT_TRUE(broken.error().detail().starts_with("/ca.pem: ")) << broken.error().detail();
 }

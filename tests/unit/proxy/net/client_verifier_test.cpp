@@ -19,11 +19,9 @@ class ClientVerifierTest : public TlsRig {
   std::shared_ptr<const ServerTls> Asking(const TestCertificate& by, bool required) {
     auto verifier = ClientVerifier::Make("ca.pem", PemOf(by), required);
     TG_CHECK(verifier.has_value());
-    auto made = ServerTls::Make(TlsProfile::kIntermediate, Certificates(), {}, *verifier);
+    auto made =
+        ServerTls::Make(TlsProfile::kIntermediate, Certificates(), {}, keys, rotation, *verifier);
     TG_CHECK(made.has_value());
-    // As of all workers: a session is resumable wherever the rules allow it.
-    const std::string keys(80, 'k');
-    SSL_CTX_set_tlsext_ticket_keys((*made)->context(), const_cast<char*>(keys.data()), 80);
     return *made;
   }
   TestCertificate Signed(const TestCertificate& by, std::string name = "ann",

@@ -117,7 +117,7 @@ TEST_F(OcspResponseTest, IsStapledForWhoAsks) {
                                                    .ocsp_base64 = ToBase64(response)}};
     auto store = CertificateStore::Make(materials);
     TG_CHECK(store.has_value());
-    tls = *ServerTls::Make(TlsProfile::kIntermediate, *store, {});
+    tls = *ServerTls::Make(TlsProfile::kIntermediate, *store, {}, keys, rotation);
     return (*store)->Warnings(now);
   };
   auto stapled = [&] {
