@@ -43,7 +43,7 @@
 //     accept     {slots:[n]}                     accept on these slots of every listener; empty: on none
 //     drop_listeners {listeners:[id]}            accept until none has come for a linger time, close, say released
 //     drain      {drain_seconds, drain_tunnels_seconds, close_idle}   null: no limit; close_idle at a stop
-//     query      {id, what, argument}            what: "connections", "kill_connection"
+//     query      {id, what, argument}            what: "connections", "kill_connection", "upstreams", "certificates"
 //     ping       {id}
 //     rotate_keys {}                             +fds [the ring of ticket keys, common/ticket_ring.h]: after init, and
 //                                                whenever it has changed, also while draining
@@ -93,6 +93,9 @@
 //                                               state, client, listener, age_seconds, bytes_in, bytes_out}],
 //                                               silent_workers:[{generation, slot, pid}]: asked, no answer}
 //   conns      {kill:"8.0.17"}                 {killed:bool}
+//   cert       {action:"list"}                 {schema_version:1, watched:bool, certificates:[{file, hosts:[text], kind,
+//                                               issuer, not_before:"..Z", not_after:"..Z", days_left (below 0: expired),
+//                                               ocsp:{file, sent:bool, fault, until:"..Z" or null}?}]}
 //   reopen     {}                              {}
 //   loglevel   {level, for}                    {}
 //   ping       {}                              {pid, version}

@@ -44,7 +44,8 @@ inline constexpr std::array kTlsSettings = {
         .When(&HasClientCa)
         .Internal(),
     Setting{"client_auth", &kChoice, kField<&TlsConfig::client_auth>, "required", kAny,
-            "Whether a client without such a certificate is refused; needs client_ca."}
+            "\"required\" refuses a client without such a certificate; \"optional\" serves it, and "
+            "client_headers tell what was wrong; needs client_ca."}
         .OneOf(kClientAuthWords)
         .When(&HasClientCa),
     Setting{"client_headers", &kFlag, kField<&TlsConfig::client_headers>, "false", kAny,

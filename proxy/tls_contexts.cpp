@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include <nlohmann/json.hpp>
 #include <openssl/crypto.h>
 
 #include "common/check.h"
@@ -126,8 +127,28 @@ std::vector<std::string> TlsContexts::Warnings(std::int64_t now) const {
   return warnings;
 }
 
-std::vector<CertificateSummary> TlsContexts::Summaries() const {
-  return certificates_ == nullptr ? std::vector<CertificateSummary>() : certificates_->Summaries();
+std::string TlsContexts::CertificatesJson(std::int64_t now) const {
+  nlohmann::json array = nlohmann::json::array();
+  if (certificates_ == nullptr) {
+    return "[]";
+  }
+  for (const CertificateSummary& summary : certificates_->Summaries()) {
+    nlohmann::json one = {{"file", summary.file},
+                          {"hosts", summary.hosts},
+                          {"kind", summary.kind},
+                          {"issuer", summary.issuer},
+                          {"not_before", summary.not_before},
+                          {"not_after", summary.not_after}};
+    if (const auto& ocsp = summary.ocsp) {
+      one["ocsp"] = {{"file", ocsp->name},
+                     {"sent", ocsp->MayBeSent(now)},
+                     {"fault", ocsp->fault},
+                     {"until", ocsp->until}};
+    }
+    array.push_back(std::move(one));
+  }
+  // A file's name need not be UTF-8.
+  return array.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace tidegate

@@ -27,8 +27,9 @@ class TlsContexts {
   std::shared_ptr<const ServerTls> Of(const ListenerConfig& listener) const;
   // What is wrong with the certificates today, one text each. `now` is Unix time in seconds.
   std::vector<std::string> Warnings(std::int64_t now) const;
-  // Of the certificates, in the order of the configuration.
-  std::vector<CertificateSummary> Summaries() const;
+  // An array of the certificates, in the order of the configuration: file, hosts, kind, issuer,
+  // not_before, not_after (Unix times), and ocsp {file, sent, fault, until} if there is one.
+  std::string CertificatesJson(std::int64_t now) const;
 
  private:
   // What a context is made of besides the certificates.

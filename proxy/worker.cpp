@@ -466,6 +466,11 @@ Result<std::string> Worker::Query(std::string_view what, std::string_view argume
   if (what == "upstreams") {
     return UpstreamsJson();
   }
+  if (what == "certificates") {
+    return services_.snapshot == nullptr
+               ? std::string("[]")
+               : services_.snapshot->tls().CertificatesJson(std::time(nullptr));
+  }
   if (what == "kill_connection") {
     std::uint64_t id = 0;
     std::from_chars(argument.data(), argument.data() + argument.size(), id);

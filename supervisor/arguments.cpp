@@ -107,6 +107,8 @@ Parsed Parse(std::span<const char* const> arguments) {
   CLI::App app;
   app.set_help_flag();
   app.allow_extras();
+  // What follows a command is never another: `cert check`, a file called "status".
+  app.require_subcommand(0, 1);
   AddOptions(app, GlobalOptions(), parsed.options);
   for (const CommandRow& row : Commands()) {
     CLI::App* sub = app.add_subcommand(std::string(row.name));
@@ -252,7 +254,7 @@ std::optional<Refusal> RefuseConfig(const Parsed& parsed) {
                                   command.name)
                     : fmt::format("--config: {} reads no configuration", command.name));
   }
-  if (!parsed.arguments.empty()) {
+  if (!parsed.arguments.empty() && command.arguments.front().kind == ValueKind::kFile) {
     return UsageError(&command,
                       fmt::format("two configurations are named: --config {} and {}",
                                   parsed.options.at("config").front(), parsed.arguments.front()));

@@ -130,6 +130,14 @@ constexpr std::array kCheckArguments = {
     ArgumentRow{
         .metavar = "FILE", .kind = ValueKind::kFile, .help = "instead of the usual configuration"},
 };
+constexpr std::array<std::string_view, 2> kCertActions = {"list", "check"};
+constexpr std::array kCertArguments = {
+    ArgumentRow{.metavar = "ACTION",
+                .kind = ValueKind::kChoice,
+                .help = "list what is in force, or check the files",
+                .choices = kCertActions,
+                .required = true},
+};
 constexpr std::array kCompletionArguments = {
     ArgumentRow{.metavar = "SHELL",
                 .kind = ValueKind::kChoice,
@@ -226,6 +234,18 @@ constexpr std::array kCommands = {
                kConnsOptions,
                kQuick,
                DaemonCommand},
+    CommandRow{"cert",
+               CommandGroup::kLook,
+               "certificates: in force, or in the configuration's files",
+               "list: what the daemon serves, for which hosts, and for how long.\n"
+               "check: without the daemon, whether the files of the configuration can be\n"
+               "used. Exit code 78 says that one cannot.",
+               "cert check -c tidegate.json",
+               kCertArguments,
+               {},
+               kQuick,
+               CertCommand,
+               true},
     CommandRow{"check", CommandGroup::kOffline, "validate a configuration, without the daemon",
                "Finds all faults, not only the first. Needs no root and opens no socket.\n"
                "Exit code 78 says that it is invalid.",

@@ -11,6 +11,7 @@
 
 #include "common/text.h"
 #include "supervisor/answer_view.h"
+#include "supervisor/certificates_view.h"
 #include "supervisor/daemon_client.h"
 #include "supervisor/invocation.h"
 #include "supervisor/output.h"
@@ -146,6 +147,9 @@ std::string DoneText(const Invocation& invocation, const Json& result, const Out
     return fmt::format("The error log is at level {}{}.\n", invocation.arguments.front(),
                        limit.empty() ? "" : fmt::format(" for {}", limit));
   }
+  if (name == "cert") {
+    return CertificatesText(DataOf(result), outputs.results, invocation.verbose);
+  }
   return name == "reopen" ? "The log files are open again.\n" : "";
 }
 
@@ -259,6 +263,18 @@ ExitCode StatusCommand(const Invocation& invocation, Outputs& outputs) {
   }
   outputs.Say(look->first);
   return look->second;
+}
+
+ExitCode CertCommand(const Invocation& invocation, Outputs& outputs) {
+  if (invocation.arguments.front() == "check") {
+    return CertCheckCommand(invocation, outputs);
+  }
+  if (invocation.Has("config")) {
+    outputs.Complain(
+        "\"cert list\" asks the daemon and reads no configuration; leave --config out");
+    return ExitCode::kUsage;
+  }
+  return DaemonCommand(invocation, outputs);
 }
 
 }  // namespace tidegate

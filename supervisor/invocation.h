@@ -64,8 +64,10 @@ ExitCode ProxyCommand(const Invocation& invocation, Outputs& outputs);
 // daemon_commands.cpp
 ExitCode DaemonCommand(const Invocation& invocation, Outputs& outputs);
 ExitCode StatusCommand(const Invocation& invocation, Outputs& outputs);
+ExitCode CertCommand(const Invocation& invocation, Outputs& outputs);
 // offline_commands.cpp
 ExitCode CheckCommand(const Invocation& invocation, Outputs& outputs);
+ExitCode CertCheckCommand(const Invocation& invocation, Outputs& outputs);
 ExitCode SchemaCommand(const Invocation& invocation, Outputs& outputs);
 ExitCode CompletionCommand(const Invocation& invocation, Outputs& outputs);
 ExitCode VersionCommand(const Invocation& invocation, Outputs& outputs);

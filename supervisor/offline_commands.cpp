@@ -1,4 +1,4 @@
-// What needs no daemon: check, schema, completion, version.
+// What needs no daemon: check, cert check, schema, completion, version.
 
 #include <algorithm>
 #include <array>
@@ -181,6 +181,36 @@ ExitCode CheckCommand(const Invocation& invocation, Outputs& outputs) {
     outputs.Say(invocation.Has("print") ? PrintEffective(*loaded) : Summary(path, loaded->config));
   }
   return ExitCode::kDone;
+}
+
+// As `check`, but of warnings only those of certificates: who renews them has not written the rest.
+ExitCode CertCheckCommand(const Invocation& invocation, Outputs& outputs) {
+  const std::string path = ConfigPathOf(invocation);
+  auto loaded = LoadConfig(path, ProcessEnvironment());
+  std::vector<Diagnostic> diagnostics = loaded ? loaded->warnings : loaded.error();
+  std::erase_if(diagnostics, [](const Diagnostic& each) {
+    return each.severity == Severity::kWarning && !each.path.starts_with("certificates") &&
+           !each.path.contains(".tls");
+  });
+  const bool valid = loaded && CheckCertificates(path, *loaded, diagnostics);
+  const std::size_t count = loaded ? loaded->config.certificates.size() : 0;
+  if (invocation.json) {
+    Json object = {
+        {"schema_version", 1},
+        {"command", "cert"},
+        {"exit_code", static_cast<int>(valid ? ExitCode::kDone : ExitCode::kConfigInvalid)},
+        {"file", path},
+        {"valid", valid},
+        {"certificates", count}};
+    object["diagnostics"] = Json::parse(DiagnosticsJson(diagnostics), nullptr, false);
+    outputs.results.Write(Dump(object));
+  } else if (!valid || !invocation.quiet) {
+    outputs.diagnostics.Write(outputs.diagnostics.PaintDiagnostics(FormatDiagnostics(diagnostics)));
+  }
+  if (valid && !invocation.json) {
+    outputs.Say(fmt::format("{}: valid: {}\n", path, CountOf(count, "certificate")));
+  }
+  return valid ? ExitCode::kDone : ExitCode::kConfigInvalid;
 }
 
 ExitCode SchemaCommand(const Invocation&, Outputs& outputs) {

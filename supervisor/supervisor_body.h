@@ -80,6 +80,8 @@ class Supervisor {
   Task<void> TellStatus(ClientId client);
   static nlohmann::json UpstreamsOf(const Config& config, const Answers& answers);
   Task<void> ListConnections(ClientId client, std::uint64_t only, std::string state);
+  void Certificates(ClientId client, const nlohmann::json& args);
+  Task<void> ListCertificates(ClientId client);
   Task<void> KillConnection(ClientId client, std::string text);
   void Reopen(ClientId client, const nlohmann::json& args);
   void SetLogLevel(ClientId client, const nlohmann::json& args);

@@ -2,7 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -38,6 +40,27 @@ std::optional<ConnectionId> ParseConnectionId(std::string_view text) {
   return id;
 }
 
+// Unix times as people and programs want them.
+json WithDates(json certificate) {
+  constexpr double kSecondsOfDay = 86400;
+  auto at = [](const json& object, const char* name) {
+    auto found = object.find(name);
+    return found != object.end() && found->is_number() ? found->get<double>() : 0.0;
+  };
+  const double end = at(certificate, "not_after");
+  certificate["days_left"] =
+      static_cast<std::int64_t>(std::floor((end - UnixTime()) / kSecondsOfDay));
+  certificate["not_before"] = FormatTime(at(certificate, "not_before"));
+  certificate["not_after"] = FormatTime(end);
+  if (auto ocsp = certificate.find("ocsp"); ocsp != certificate.end()) {
+    // Without an end it is the greatest number.
+    constexpr double kYear10000 = 253'402'300'800;
+    const double until = at(*ocsp, "until");
+    (*ocsp)["until"] = until < kYear10000 ? json(FormatTime(until)) : json(nullptr);
+  }
+  return certificate;
+}
+
 constexpr int kUnhealthy = 3;
 
 // Who has not answered by then hangs: the others' answers do not wait for it.
@@ -54,7 +77,7 @@ void Supervisor::OnCommand(ClientId client, const std::string& command, const js
       {"rollback", &Supervisor::RollBack}, {"stop", &Supervisor::StopCommand},
       {"status", &Supervisor::Status},     {"conns", &Supervisor::Connections},
       {"reopen", &Supervisor::Reopen},     {"loglevel", &Supervisor::SetLogLevel},
-      {"ping", &Supervisor::Ping},
+      {"ping", &Supervisor::Ping},         {"cert", &Supervisor::Certificates},
   };
   auto found = kCommands.find(command);
   if (found == kCommands.end()) {
@@ -277,6 +300,35 @@ Task<void> Supervisor::ListConnections(ClientId client, std::uint64_t only, std:
                           {{"schema_version", 1},
                            {"connections", std::move(connections)},
                            {"silent_workers", std::move(silent)}});
+}
+
+void Supervisor::Certificates(ClientId client, const json&) {
+  scope_.Start(ListCertificates(client));
+}
+
+// All workers of a generation have the same.
+Task<void> Supervisor::ListCertificates(ClientId client) {
+  Generation* current = holdings_.current();
+  Answers answers;
+  if (current != nullptr) {
+    auto asked = co_await AskWorkers("certificates", current->number());
+    answers = std::move(asked);
+  }
+  auto answer = std::ranges::find_if(
+      answers, [](const Answer& each) { return each.came && each.data.is_array(); });
+  if (answer == answers.end()) {
+    holdings_.server.Finish(client, 1,
+                            current == nullptr ? "no generation serves" : "no worker answers");
+    co_return;
+  }
+  json certificates = json::array();
+  for (json one : answer->data) {
+    certificates.push_back(WithDates(std::move(one)));
+  }
+  holdings_.server.Finish(client, 0, "",
+                          {{"schema_version", 1},
+                           {"watched", holdings_.config->config.watch},
+                           {"certificates", std::move(certificates)}});
 }
 
 Task<void> Supervisor::KillConnection(ClientId client, std::string text) {

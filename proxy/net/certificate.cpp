@@ -409,12 +409,8 @@ CertificateSummary SummaryOf(const Certificate& certificate) {
                              .kind = KindOf(certificate.key.get()),
                              .issuer = NameTextOf(X509_get_issuer_name(leaf)),
                              .not_before = SecondsOf(X509_get0_notBefore(leaf)),
-                             .not_after = SecondsOf(X509_get0_notAfter(leaf))};
-  if (certificate.ocsp) {
-    summary.ocsp_file = certificate.ocsp->name;
-    summary.ocsp_fault = certificate.ocsp->fault;
-    summary.ocsp_until = certificate.ocsp->until;
-  }
+                             .not_after = SecondsOf(X509_get0_notAfter(leaf)),
+                             .ocsp = certificate.ocsp};
   ERR_clear_error();
   return summary;
 }

@@ -68,10 +68,7 @@ struct CertificateSummary {
   // Seconds since 1970.
   std::int64_t not_before = 0;
   std::int64_t not_after = 0;
-  // Empty: it has no OCSP response, and the others say nothing; `ocsp_fault` as in OcspResponse.
-  std::string ocsp_file = {};
-  std::string ocsp_fault = {};
-  std::int64_t ocsp_until = 0;
+  std::optional<OcspResponse> ocsp;
 };
 CertificateSummary SummaryOf(const Certificate& certificate);
 

@@ -62,7 +62,7 @@ def test_version_in_detail_names_the_libraries_of_the_worker_too(tmp_path):
 def test_help_names_every_command_and_its_flags():
     outcome = run("--help")
     assert outcome.code == 0
-    for command in ("run", "proxy", "check", "reload", "upgrade", "rollback", "stop", "status", "conns", "reopen", "loglevel",
+    for command in ("run", "proxy", "check", "reload", "upgrade", "rollback", "stop", "status", "conns", "cert", "reopen", "loglevel",
                     "schema", "completion", "version"):
         assert re.search(rf"\b{command}\b", outcome.out), command
         assert run(command, "--help").code == 0, command
@@ -73,7 +73,8 @@ def test_help_names_every_command_and_its_flags():
 @pytest.mark.parametrize("arguments", [["frobnicate"], ["reload", "--no-such-flag"], [], ["loglevel"], ["run", "--workers", "x"],
                                        ["completion", "tcsh"], ["stop", "extra"], ["reload", "-c", "x.json"], ["-c", "x.json", "status"],
                                        ["proxy", "-c", "x.json", "--from", ":1", "--to", ":2"], ["check", "-c", "x.json", "y.json"],
-                                       ["proxy", "--from", ":1", "--from", ":2", "--to", ":3"], ["conns", "--state", "bogus"]])
+                                       ["proxy", "--from", ":1", "--from", ":2", "--to", ":3"], ["conns", "--state", "bogus"],
+                                       ["cert"], ["cert", "lst"], ["cert", "list", "-c", "x.json"]])
 def test_wrong_usage_is_2_and_goes_to_stderr(arguments):
     outcome = run(*arguments)
     assert outcome.code == 2, outcome.text
@@ -85,7 +86,7 @@ def test_a_near_command_is_suggested():
 
 
 @pytest.mark.parametrize("command", [["status"], ["reload"], ["upgrade"], ["rollback"], ["stop"], ["conns"], ["reopen"],
-                                     ["loglevel", "debug"]])
+                                     ["cert", "list"], ["loglevel", "debug"]])
 def test_no_daemon_is_4(tmp_path, command):
     outcome = run(*command, "--socket", tmp_path / "none.sock")
     assert outcome.code == 4, outcome.text

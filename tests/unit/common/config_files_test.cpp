@@ -168,6 +168,15 @@ TEST_F(ConfigFilesTest, MayBeOcspResponsesAndAuthoritiesToo) {
             "certificates[0].ocsp: site.ocsp: is no OCSP response in DER\n");
 }
 
+// An older program, which we may go back to, refuses a key that it does not know.
+TEST_F(ConfigFilesTest, GoWithNoKeyThatNobodyHasUsed) {
+  auto loaded = Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}}])");
+  ASSERT_TRUE(loaded.has_value());
+  for (const char* key : {"watch", "hsts", "client_", "ocsp", "redirect_to_https"}) {
+    EXPECT_EQ(loaded->effective.find(key), std::string::npos) << key;
+  }
+}
+
 TEST_F(ConfigFilesTest, AreReadAgainWithoutTheFileThatNamesThem) {
   auto loaded = Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}}])");
   ASSERT_TRUE(loaded.has_value());

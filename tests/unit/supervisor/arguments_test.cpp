@@ -71,7 +71,8 @@ TEST(Arguments, AConfigurationIsOnlyForCommandsThatReadOne) {
     if (row.name == "proxy") {
       words.insert(words.end(), {"--from", ":1", "--to", ":2"});
     }
-    bool reads = row.name == "run" || row.name == "check";
+    // Of `cert` only the action "check" does; it says so itself.
+    bool reads = row.name == "run" || row.name == "check" || row.name == "cert";
     EXPECT_EQ(Parse(words).has_value(), reads) << row.name;
     if (!reads) {
       EXPECT_NE(RefusalOf(words).find(std::string("--config: ") + std::string(row.name)),
@@ -137,6 +138,18 @@ TEST(Arguments, VersionIsAlsoAnOption) {
   auto invocation = Parse({"--version"});
   ASSERT_TRUE(invocation);
   EXPECT_EQ(invocation->command->name, "version");
+}
+
+TEST(Arguments, TheNameOfACommandMayBeTheArgumentOfAnother) {
+  auto cert = Parse({"cert", "check", "-c", "status"});
+  ASSERT_TRUE(cert);
+  EXPECT_EQ(cert->command->name, "cert");
+  EXPECT_EQ(cert->arguments, std::vector<std::string>{"check"});
+  EXPECT_EQ(cert->Get("config"), "status");
+  auto check = Parse({"check", "status"});
+  ASSERT_TRUE(check);
+  EXPECT_EQ(check->command->name, "check");
+  EXPECT_EQ(check->arguments, std::vector<std::string>{"status"});
 }
 
 }  // namespace

@@ -110,5 +110,18 @@ TEST(DaemonCommands, ConnsAsksForWhatIsWantedAndLoglevelForItsLevel) {
   }
 }
 
+TEST(DaemonCommands, CertListAsksTheDaemonAndReadsNoConfiguration) {
+  FakeDaemon daemon(FakeDaemon::Saying(
+      {R"({"type":"result","exit_code":0,"data":{"certificates":[{"hosts":["a.example"]}]}})"}));
+  Ran ran = RunWith({"cert", "list", "--socket", daemon.path()});
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_NE(ran.results.find("a.example"), std::string::npos);
+  EXPECT_NE(ran.results.find("1 certificate\n"), std::string::npos);
+  EXPECT_EQ(daemon.commands()[0]["args"], (Json{{"action", "list"}}));
+  ran = RunWith({"cert", "list", "-c", "x.json", "--socket", daemon.path()});
+  EXPECT_EQ(ran.exit_code, 2);
+  EXPECT_NE(ran.diagnostics.find("reads no configuration"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace tidegate

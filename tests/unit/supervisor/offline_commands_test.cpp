@@ -1,3 +1,5 @@
+#include <fstream>
+
 #include <nlohmann/json.hpp>
 
 #include "tests/unit/supervisor/run_cli.h"
@@ -68,6 +70,19 @@ TEST(OfflineCommands, CheckOfABrokenFileExitsWith78) {
   Json object = Json::parse(ran.results);
   EXPECT_EQ(object["valid"], false);
   EXPECT_EQ(object["diagnostics"][0]["severity"], "error");
+}
+
+TEST(OfflineCommands, CertCheckSaysThatThereAreNone) {
+  const std::string path = testing::TempDir() + "tidegate-cert-check.json";
+  std::ofstream(path) << R"({"listen": ":8080", "upstream": "127.0.0.1:3000"})";
+  Ran ran = RunWith({"cert", "check", "-c", path});
+  EXPECT_EQ(ran.exit_code, 0);
+  EXPECT_EQ(ran.results, path + ": valid: 0 certificates\n");
+  std::ofstream(path) << R"({"listen": ":8080", "upstream": "127.0.0.1:3000",
+                             "certificates": [{"cert": "none.pem", "key": {"file": "none.key"}}]})";
+  ran = RunWith({"cert", "check", "-c", path});
+  EXPECT_EQ(ran.exit_code, 78);
+  EXPECT_NE(ran.diagnostics.find("none.pem"), std::string::npos);
 }
 
 }  // namespace
