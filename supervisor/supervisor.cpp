@@ -331,10 +331,11 @@ void Supervisor::OnFilesChanged() {
     return;
   }
   std::vector<std::string> changes = DiffConfig(config, *fresh);
+  const std::string first = changes.empty() ? std::string() : changes.front();
   const std::string more =
       changes.size() > 1 ? fmt::format(" and {}", CountOf(changes.size() - 1, "other")) : "";
   LogEvent(LogLevel::kInfo,
-           fmt::format("certificate files have changed, loading them: {}{}", changes[0], more));
+           fmt::format("certificate files have changed, loading them: {}{}", first, more));
   Enqueue(Operation{.kind = OperationKind::kReload, .files_only = true});
 }
 

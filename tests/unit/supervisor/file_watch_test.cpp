@@ -1,5 +1,6 @@
 #include "supervisor/file_watch.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -132,6 +133,30 @@ TEST_F(FileWatchTest, FollowsEveryLinkOnTheWay) {
   EXPECT_EQ(FileWatch::DirectoriesOf(Path("no/such/file")), std::set<std::string>{folder});
   fs::create_symlink("loop", Path("loop"));
   EXPECT_EQ(FileWatch::DirectoriesOf(Path("loop")), std::set<std::string>{folder});
+}
+
+// Invariant 4. No descriptor is left for inotify; what is open stays open.
+TEST_F(FileWatchTest, LooksNowAndThenWhereNothingCanBeWatched) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 3;
+  testing::internal::CaptureStderr();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  StartQuietly({Path("file")});
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  Write("file");
+  Pass(FileWatch::kPatience);
+  EXPECT_EQ(changes, 0);
+  Pass(FileWatch::kLookAgain);
+  EXPECT_EQ(std::exchange(changes, 0), 1);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("cannot watch " + folder), std::string::npos) << said;
+  EXPECT_EQ(said.find("cannot watch"), said.rfind("cannot watch")) << "once";
+  // It can be watched again.
+  Write("file");
+  Pass(FileWatch::kQuiet);
+  EXPECT_EQ(changes, 1);
 }
 
 }  // namespace
