@@ -19,6 +19,17 @@ tidegate_pkg_config(cares::cares libcares libc-ares-dev)
 tidegate_pkg_config(OpenSSL::SSL libssl libssl-dev)
 tidegate_pkg_config(OpenSSL::Crypto libcrypto libssl-dev)
 
+tidegate_pkg_config(nghttp2::nghttp2 libnghttp2 libnghttp2-dev)
+# Of 1.61, and of Debian 12's 1.52 with its security updates: without it nobody bounds CONTINUATION (CVE-2024-28182).
+include(CheckCXXSourceCompiles)
+set(CMAKE_REQUIRED_LIBRARIES PkgConfig::FOUND_libnghttp2)
+check_cxx_source_compiles("#include <nghttp2/nghttp2.h>
+  int main() { nghttp2_option_set_max_continuations(nullptr, 1); }" TIDEGATE_NGHTTP2_BOUNDS_CONTINUATIONS)
+unset(CMAKE_REQUIRED_LIBRARIES)
+if(NOT TIDEGATE_NGHTTP2_BOUNDS_CONTINUATIONS)
+  message(FATAL_ERROR "This nghttp2 does not bound CONTINUATION frames (CVE-2024-28182): install libnghttp2-dev with the security updates of the distribution.")
+endif()
+
 find_package(fmt QUIET)
 if(NOT fmt_FOUND)
   tidegate_missing(libfmt-dev)

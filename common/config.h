@@ -7,8 +7,10 @@
 // Conventions: a Duration of kNever and a size or count of kUnlimited are "off"; std::nullopt is
 // "auto". Hosts are in lower case. Names are not empty and are unique among their kind.
 
+#include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <variant>
@@ -51,6 +53,10 @@ struct SharedTlsConfig {
   bool operator==(const SharedTlsConfig&) const = default;
 };
 
+// What a listener speaks: HTTP/1.1; HTTP/2 by ALPN; HTTP/2 without TLS, by prior knowledge (RFC
+// 9113 section 3.3).
+enum class Protocol : std::uint8_t { kH1, kH2, kH2c };
+
 struct ListenerConfig {
   // Without a name in the file: the text of `bind`; "default" for the short form.
   std::string name;
@@ -63,8 +69,21 @@ struct ListenerConfig {
   std::optional<TlsConfig> tls;
   // Requests are sent to the same address with https (proxy/listener_rules.h). Never with `tls`.
   bool redirect_to_https = false;
+  // The best first, each once. Empty: the default, see Protocols().
+  std::vector<Protocol> protocols;
+  // With TLS h2 and h1, without it h1, unless the file says something else. Never empty.
+  std::span<const Protocol> Protocols() const;
   bool operator==(const ListenerConfig&) const = default;
 };
+
+inline std::span<const Protocol> ListenerConfig::Protocols() const {
+  static constexpr std::array kWithTls = {Protocol::kH2, Protocol::kH1};
+  static constexpr std::array kWithoutTls = {Protocol::kH1};
+  if (!protocols.empty()) {
+    return protocols;
+  }
+  return tls ? std::span<const Protocol>(kWithTls) : std::span<const Protocol>(kWithoutTls);
+}
 
 // One for all TLS listeners, chosen by the name that the client asks for.
 struct CertificateConfig {

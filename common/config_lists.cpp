@@ -229,10 +229,48 @@ Json WriteRetryOn(const Setting& setting, const void* field) {
   return array;
 }
 
-Json RetryOnSchema(const Setting& setting) {
+Json WordsSchema(const Setting& setting) {
   Json schema = StringArraySchema();
   schema["items"] = kChoice.schema(setting);
   return schema;
+}
+
+// What a listener speaks.
+
+void ReadProtocols(SettingReader& reader, const Setting& setting, const JsonNode& node,
+                   const std::string& path, void* field) {
+  auto& protocols = *static_cast<std::vector<Protocol>*>(field);
+  if (node.kind == JsonNode::Kind::kArray && node.items.empty()) {
+    reader.Fault(node, path, "an empty list of protocols", "leave the key out for the default");
+    return;
+  }
+  ForEachText(reader, node, path, setting.type->noun,
+              [&](const JsonNode& item, const std::string& item_path) {
+                auto found = std::ranges::find(setting.choices, item.text);
+                if (found == setting.choices.end()) {
+                  auto nearest = Nearest(item.text, setting.choices);
+                  reader.Fault(item, item_path,
+                               fmt::format("expected {}, not \"{}\"", QuotedChoice(setting.choices),
+                                           item.text),
+                               nearest ? fmt::format("did you mean \"{}\"?", *nearest) : "");
+                  return;
+                }
+                auto protocol = static_cast<Protocol>(found - setting.choices.begin());
+                if (std::ranges::find(protocols, protocol) != protocols.end()) {
+                  reader.Fault(item, item_path, fmt::format("\"{}\" is given twice", item.text),
+                               "remove one of them");
+                  return;
+                }
+                protocols.push_back(protocol);
+              });
+}
+
+Json WriteProtocols(const Setting& setting, const void* field) {
+  Json array = Json::array();
+  for (Protocol protocol : *static_cast<const std::vector<Protocol>*>(field)) {
+    array.push_back(setting.choices[static_cast<std::size_t>(protocol)]);
+  }
+  return array;
 }
 
 // Includes.
@@ -258,7 +296,8 @@ const ValueType kHeaderMap{"header names and values", &ReadHeaderMap<false>, &Wr
                            &HeaderMapSchema};
 const ValueType kRequestHeaderMap{"header names and values", &ReadHeaderMap<true>, &WriteHeaderMap,
                                   &HeaderMapSchema};
-const ValueType kRetryOn{"reason", &ReadRetryOn, &WriteRetryOn, &RetryOnSchema};
+const ValueType kRetryOn{"reason", &ReadRetryOn, &WriteRetryOn, &WordsSchema};
+const ValueType kProtocols{"protocol", &ReadProtocols, &WriteProtocols, &WordsSchema};
 const ValueType kIncludes{"pattern", &ReadNothing, &WriteNothing, &TextsSchema};
 
 }  // namespace tidegate

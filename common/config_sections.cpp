@@ -188,6 +188,33 @@ const ValueType kShortUpstream{"address", &ReadShortUpstream, &WriteNothing, &Ad
 
 namespace settings {
 
+namespace {
+
+// HTTP/2 has two names: with TLS it is negotiated, without it is known beforehand. Who writes the
+// wrong one means the other, or has forgotten the TLS.
+void CheckProtocols(SettingReader& reader, const JsonNode& node, const std::string& path,
+                    ListenerConfig& listener) {
+  const bool with_tls = listener.tls.has_value();
+  const Protocol wrong = with_tls ? Protocol::kH2c : Protocol::kH2;
+  auto found = std::ranges::find(listener.protocols, wrong);
+  if (found != listener.protocols.end()) {
+    const JsonNode* list = node.Find("protocols");
+    std::string_view word = kProtocolWords[static_cast<std::size_t>(wrong)];
+    auto item = std::ranges::find(list->items, word, &JsonNode::text);
+    auto index = static_cast<std::size_t>(item - list->items.begin());
+    reader.Fault(*item, ItemPath(MemberPath(path, "protocols"), index),
+                 with_tls ? "\"h2c\" is HTTP/2 without TLS, and this listener has TLS"
+                          : "\"h2\" is HTTP/2 over TLS, and this listener has no \"tls\"",
+                 with_tls ? "write \"h2\"" : "write \"h2c\", or add \"tls\": {}");
+  }
+  // The default is not kept: an older image, which we may go back to, does not know the key.
+  if (std::ranges::equal(listener.protocols, ListenerConfig{.tls = listener.tls}.Protocols())) {
+    listener.protocols.clear();
+  }
+}
+
+}  // namespace
+
 void CheckTls(SettingReader& reader, const JsonNode& node, const std::string& path,
               void* /*owner*/) {
   if (HasNearKey(kTls, node, std::array<std::string_view, 1>{"client_ca"})) {
@@ -210,6 +237,7 @@ void CheckListener(SettingReader& reader, const JsonNode& node, const std::strin
                  "clients of this listener speak https already",
                  "move it to the listener without \"tls\"");
   }
+  CheckProtocols(reader, node, path, listener);
   if (listener.bind.kind == Address::Kind::kTcp) {
     return;
   }

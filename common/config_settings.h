@@ -162,6 +162,7 @@ extern const ValueType kParameterNames;
 extern const ValueType kHeaderMap;         // HeaderList
 extern const ValueType kRequestHeaderMap;  // HeaderList, Host allowed
 extern const ValueType kRetryOn;           // RetryConfig
+extern const ValueType kProtocols;         // std::vector<Protocol>
 extern const ValueType kSection;           // a struct with the keys of Setting::section
 extern const ValueType kSectionList;       // the owner, whose list is Setting::list
 extern const ValueType kSectionMap;        // the same, keyed by name

@@ -28,6 +28,9 @@ TG_COUNTER(kTlsHandshakesFailed, "tls_handshakes_failed", kTotal,
            "TLS handshakes with clients that failed or took too long")
 TG_COUNTER(kTlsHandshakesEvicted, "tls_handshakes_evicted", kTotal,
            "those of them that were ended because limits.max_handshakes were under way")
+TG_COUNTER(kH2Connections, "h2_connections", kTotal, "downstream connections that spoke HTTP/2")
+TG_COUNTER(kH2Streams, "h2_streams", kTotal, "streams that clients opened on them")
+TG_COUNTER(kH2StreamsReset, "h2_streams_reset", kTotal, "streams that clients reset")
 TG_COUNTER(kBytesIn, "bytes_in", kTotal, "octets read from downstream")
 TG_COUNTER(kBytesOut, "bytes_out", kTotal, "octets written downstream")
 TG_COUNTER(kTunnelsActive, "tunnels_active", kGauge, "tunnels that are open")

@@ -34,6 +34,21 @@ TG_ERROR(kMethodNotImplemented,   "method_not_implemented",   501, kClient,   "h
 TG_ERROR(kBadTransferCoding,      "bad_transfer_coding",      501, kClient,   "http_request_error")
 TG_ERROR(kVersionNotSupported,    "version_not_supported",    505, kClient,   "http_request_error")
 
+// Connections of HTTP/2 that we have ended (RFC 9113 section 10.5): each is one line of the access log and one count.
+TG_ERROR(kH2Protocol,             "h2_protocol",              0,   kClient,   "http_protocol_error")
+TG_ERROR(kH2PrefaceTimeout,       "h2_preface_timeout",       0,   kClient,   "http_request_error")
+TG_ERROR(kH2RapidReset,           "h2_rapid_reset",           0,   kClient,   "http_request_denied")
+TG_ERROR(kH2ProvokedResets,       "h2_provoked_resets",       0,   kClient,   "http_request_denied")
+TG_ERROR(kH2ContinuationFlood,    "h2_continuation_flood",    0,   kClient,   "http_request_denied")
+TG_ERROR(kH2HeaderFlood,          "h2_header_flood",          0,   kClient,   "http_request_denied")
+TG_ERROR(kH2SettingsFlood,        "h2_settings_flood",        0,   kClient,   "http_request_denied")
+TG_ERROR(kH2PingFlood,            "h2_ping_flood",            0,   kClient,   "http_request_denied")
+TG_ERROR(kH2PriorityFlood,        "h2_priority_flood",        0,   kClient,   "http_request_denied")
+TG_ERROR(kH2EmptyDataFlood,       "h2_empty_data_flood",      0,   kClient,   "http_request_denied")
+TG_ERROR(kH2WindowFlood,          "h2_window_flood",          0,   kClient,   "http_request_denied")
+TG_ERROR(kH2UnknownFlood,         "h2_unknown_frame_flood",   0,   kClient,   "http_request_denied")
+TG_ERROR(kH2StreamFlood,          "h2_stream_flood",          0,   kClient,   "http_request_denied")
+
 // The configuration and this process.
 TG_ERROR(kNoRoute,                "no_route",                 404, kTidegate, "destination_not_found")
 TG_ERROR(kShutdown,               "shutdown",                 503, kTidegate, "proxy_internal_response")

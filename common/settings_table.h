@@ -56,6 +56,7 @@ inline constexpr std::array kTlsSettings = {
 void CheckTls(SettingReader& reader, const JsonNode& node, const std::string& path, void* owner);
 inline constexpr Section kTls{"tls", kTlsSettings, &CheckTls};
 
+inline constexpr std::array<std::string_view, 3> kProtocolWords = {"h1", "h2", "h2c"};
 inline constexpr std::array kListenerSettings = {
     Setting{"name", &kName, kField<&ListenerConfig::name>, "", kAny,
             "What status and logs call it; by default its address."},
@@ -85,6 +86,13 @@ inline constexpr std::array kListenerSettings = {
             "routes below /.well-known/acme-challenge are served."}
         .When([](const void* owner) {
           return static_cast<const ListenerConfig*>(owner)->redirect_to_https;
+        }),
+    Setting{"protocols", &kProtocols, kField<&ListenerConfig::protocols>, "", kAny,
+            "What clients may speak, the best first: \"h1\", \"h2\" (over TLS), \"h2c\" (HTTP/2 "
+            "without TLS, by prior knowledge); [\"h2\", \"h1\"] with TLS, [\"h1\"] without."}
+        .OneOf(kProtocolWords)
+        .When([](const void* owner) {
+          return !static_cast<const ListenerConfig*>(owner)->protocols.empty();
         }),
 };
 

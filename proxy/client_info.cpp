@@ -137,6 +137,10 @@ ClientInfo MakeClientInfo(const sockaddr* peer, socklen_t peer_length, std::stri
   client.trusted = IsTrusted(peer, listener.trusted_proxies);
   client.network = client.has_ip && !client.trusted ? NetworkOf(peer) : 0;
   client.proto = listener.tls ? "https" : "http";
+  client.speaks = 0;
+  for (Protocol protocol : listener.Protocols()) {
+    client.speaks |= ClientInfo::SpeaksBit(protocol);
+  }
   return client;
 }
 

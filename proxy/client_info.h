@@ -52,6 +52,13 @@ struct ClientInfo {
   bool has_ip = false;
   // The peer is in the listener's trusted_proxies: it is believed what it says about its client.
   bool trusted = false;
+  // What the listener speaks, as bits (SpeaksBit). Without TLS and with both h1 and h2c, what the
+  // client speaks is not known before its first octets.
+  std::uint8_t speaks = SpeaksBit(Protocol::kH1);
+  static constexpr std::uint8_t SpeaksBit(Protocol protocol) {
+    return static_cast<std::uint8_t>(1U << static_cast<unsigned>(protocol));
+  }
+  bool Speaks(Protocol protocol) const { return (speaks & SpeaksBit(protocol)) != 0; }
   // Whose connections are counted together (limits.max_connections_per_ip): the IPv4 address, or
   // the /64 of an IPv6 one, which is what one customer has. 0: not counted, a unix socket or a
   // trusted peer.

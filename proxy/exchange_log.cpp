@@ -31,7 +31,9 @@ void ExchangeLog::Begin(const Snapshot& snapshot, RequestHead& request, const Cl
   record_.method = request.method_name;
   record_.host = request.host();
   if (!request.method_name.empty()) {
-    record_.protocol = request.minor_version == 0 ? "HTTP/1.0" : "HTTP/1.1";
+    record_.protocol = request.is_http2             ? "HTTP/2.0"
+                       : request.minor_version == 0 ? "HTTP/1.0"
+                                                    : "HTTP/1.1";
   }
   formatter->CaptureHeaders(request, record_);
 }
@@ -61,6 +63,25 @@ void ExchangeLog::Finish(const Snapshot& snapshot, const Outcome& outcome) {
   formatter->Format(record_, services_.log_line);
   // A line that is taken may be lost later, on a full disk: the log itself knows.
   services_.access_log->CountDropsIn(counters);
+  services_.access_log->Append(services_.log_line);
+}
+
+void ExchangeLog::FinishConnection(const Snapshot& snapshot, const ClientInfo& client,
+                                   std::string_view protocol, const Error& why) {
+  services_.counters.Add(CounterOf(why.kind()));
+  AccessFormatter* formatter = snapshot.access_formatter();
+  if (formatter == nullptr || services_.access_log == nullptr) {
+    return;
+  }
+  record_ = {};
+  record_.timestamp = WallClock();
+  record_.client = &client;
+  record_.protocol = protocol;
+  record_.error = &why;
+  record_.generation = services_.generation;
+  services_.log_line.clear();
+  formatter->Format(record_, services_.log_line);
+  services_.access_log->CountDropsIn(services_.counters);
   services_.access_log->Append(services_.log_line);
 }
 

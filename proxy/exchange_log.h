@@ -36,6 +36,11 @@ class ExchangeLog {
   // Counts it and writes its line.
   void Finish(const Snapshot& snapshot, const Outcome& outcome);
 
+  // Instead of all that: a connection that has ended by the fault of its client, outside of any
+  // exchange. Counts the error and writes a line.
+  void FinishConnection(const Snapshot& snapshot, const ClientInfo& client,
+                        std::string_view protocol, const Error& why);
+
   AccessRecord& record() { return record_; }
   // X-Request-Id as the endpoint gets it.
   const Field& request_id() const { return request_id_; }

@@ -220,7 +220,11 @@ void AddForwarded(RequestHead& head, std::uint32_t seen, const ClientInfo& clien
 void AddVia(Head& head, std::uint32_t seen) {
   static constexpr Field kOfHttp10 = Field::OfLine(FieldId::kVia, "Via: 1.0 tidegate\r\n", 3);
   static constexpr Field kOfHttp11 = Field::OfLine(FieldId::kVia, "Via: 1.1 tidegate\r\n", 3);
-  AppendToList(head, seen, head.minor_version == 0 ? kOfHttp10 : kOfHttp11);
+  static constexpr Field kOfHttp2 = Field::OfLine(FieldId::kVia, "Via: 2.0 tidegate\r\n", 3);
+  AppendToList(head, seen,
+               head.is_http2             ? kOfHttp2
+               : head.minor_version == 0 ? kOfHttp10
+                                         : kOfHttp11);
 }
 
 // True if the edit of a field of this name changes `fields`; framing is not the route's.

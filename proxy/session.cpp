@@ -15,7 +15,6 @@ namespace {
 // 9112 section 9.6).
 constexpr Duration kLingerTime = std::chrono::seconds(2);
 constexpr std::uint64_t kLingerOctets = 4 * 1024 * 1024;
-constexpr std::size_t kMaxUnusedExchanges = 256;
 // A client that goes on reading, or loads the rest of a page, has asked again by then.
 constexpr Duration kParkAfter = std::chrono::seconds(5);
 
@@ -77,16 +76,33 @@ Session::~Session() {
 }
 
 Task<void> Session::Run() {
+  bool http2 = false;
   if (handshaking_ != nullptr) {
-    co_await AwaitHandshake();
+    http2 = co_await AwaitHandshake();
+  } else {
+    http2 = !client_.Speaks(Protocol::kH1);
   }
-  co_await ServeRequests();
-  if (state_ != State::kParked && !connection_.aborted()) {
+  if (!http2) {
+    http2 = co_await ServeRequests();
+  }
+  if (http2) {
+    co_await ServeHttp2();
+  } else if (state_ != State::kParked && !connection_.aborted()) {
     co_await Linger();
   }
 }
 
-Task<void> Session::AwaitHandshake() {
+Task<void> Session::ServeHttp2() {
+  h2_ = std::make_unique<H2Session>(services_, list_.exchanges_, connection_.TakeStream(), client_);
+  if (list_.closes_idle_) {
+    h2_->CloseNow();
+  } else if (closing_) {
+    h2_->CloseAfterExchanges();
+  }
+  co_await h2_->Run();
+}
+
+Task<bool> Session::AwaitHandshake() {
   state_ = State::kHandshake;
   while (!handshaking_->handshake_done() && connection_.quiet()) {
     co_await connection_.WaitForAnything();
@@ -100,7 +116,8 @@ Task<void> Session::AwaitHandshake() {
     services_.counters.Add(CounterId::kTlsResumed, info.resumed ? 1 : 0);
     // The time for the first request begins here.
     patience_ = services_.snapshot->config().timeouts.request_head;
-    co_return;
+    // Without ALPN it is what the listener speaks.
+    co_return info.alpn == "h2" || (info.alpn.empty() && !client_.Speaks(Protocol::kH1));
   }
   services_.counters.Add(CounterId::kTlsHandshakesFailed);
   const Error error = stream.handshake_error().value_or(Error(ErrorKind::kTlsHandshakeFailed));
@@ -108,6 +125,7 @@ Task<void> Session::AwaitHandshake() {
                          error.kind() == ErrorKind::kTlsHandshakeEvicted ? 1 : 0);
   LogDebug("{}: {} on {}: {}", RowOf(error.kind()).log_name, client_.peer.view(), client_.listener,
            error.ToString());
+  co_return false;
 }
 
 // Only what upstreams are told of is kept with the connection.
@@ -122,7 +140,26 @@ void Session::TellOfCertificate(const TlsStream& stream) {
   }
 }
 
-Task<void> Session::ServeRequests() {
+// RFC 9113 section 3.4. No request of HTTP/1 has a method that begins so.
+Task<bool> Session::SeesPreface() {
+  constexpr std::string_view kPreface = "PRI";
+  state_ = State::kRequest;
+  deadline_.Arm(services_.snapshot->config().timeouts.request_head);
+  bool sees = false;
+  while (true) {
+    const std::span<char> octets = connection_.stream().readable();
+    const std::string_view start(octets.data(), std::min(octets.size(), kPreface.size()));
+    sees = start == kPreface;
+    if (sees || !kPreface.starts_with(start) || !connection_.may_grow()) {
+      break;
+    }
+    co_await connection_.WaitForGrowth();
+  }
+  deadline_.Disarm();
+  co_return sees;
+}
+
+Task<bool> Session::ServeRequests() {
   connection_.DropEmptyLines();
   while (true) {
     state_ = State::kIdle;
@@ -139,11 +176,19 @@ Task<void> Session::ServeRequests() {
       }
       break;
     }
+    if (client_.Speaks(Protocol::kH2c)) [[unlikely]] {
+      bool http2 = co_await SeesPreface();
+      if (http2) {
+        co_return true;
+      }
+      // From now on it is known, also when it is parked.
+      client_.speaks = ClientInfo::SpeaksBit(Protocol::kH1);
+    }
     std::shared_ptr<const Snapshot> snapshot = services_.snapshot;
     const TimeoutsConfig& timeouts = snapshot->config().timeouts;
     patience_ = timeouts.keepalive;
     state_ = State::kRequest;
-    exchange_ = list_.TakeExchange();
+    exchange_ = list_.exchanges_.Take();
     connection_.BeginRequest(exchange_->request(), snapshot->limits());
     // For the whole head: single octets do not move it (RFC 9112 section 9.5 leaves it to us).
     auto head = co_await TimedWait(deadline_, timeouts.request_head, connection_.ReadHead());
@@ -160,7 +205,7 @@ Task<void> Session::ServeRequests() {
     octets_in_ += connection_.octets_in();
     octets_out_ += connection_.octets_out();
     connection_.EndRequest();
-    list_.GiveExchange(std::move(exchange_));
+    list_.exchanges_.Give(std::move(exchange_));
     connection_.DropEmptyLines();
     // The head of this answer may have gone before the stop began.
     bool unwanted = list_.closes_idle_ && !connection_.has_octets();
@@ -168,6 +213,7 @@ Task<void> Session::ServeRequests() {
       break;
     }
   }
+  co_return false;
 }
 
 // False: it stays a session and waits on for what is left of its patience. From a success on the
@@ -242,34 +288,59 @@ void Session::OnDeadline() {
 }
 
 Session::State Session::state() const {
+  if (h2_ != nullptr) {
+    return h2_->closing()      ? State::kClosing
+           : h2_->idle()       ? State::kIdle
+           : h2_->has_tunnel() ? State::kTunnel
+                               : State::kResponse;
+  }
   bool tunnel = exchange_ != nullptr && exchange_->state() == Exchange::State::kTunnel;
   return tunnel ? State::kTunnel : state_;
 }
 
 void Session::CloseAfterExchange() {
   closing_ = true;
-  if (state_ == State::kResponse) {
+  if (h2_ != nullptr) {
+    h2_->CloseAfterExchanges();
+  } else if (state_ == State::kResponse) {
     connection_.CloseWhenQuiet();
   }
 }
 
-void Session::ForceEnd(Error why) {
+void Session::CloseNow() {
+  if (h2_ != nullptr) {
+    h2_->CloseNow();
+  } else if (state_ == State::kIdle) {
+    ForceEnd(Error(ErrorKind::kShutdown));
+  }
+}
+
+std::uint64_t Session::ForceEnd(Error why, Ending what) {
+  if (h2_ != nullptr) {
+    return h2_->ForceEnd(why, what);
+  }
+  if (what != Ending::kAll && (state() == State::kTunnel) != (what == Ending::kTunnels)) {
+    return 0;
+  }
   switch (state_) {
     case State::kHandshake:
     case State::kIdle:
+      connection_.InterruptRead(std::move(why));
+      return 0;
     case State::kRequest:
       connection_.InterruptRead(std::move(why));
-      break;
+      return 1;
     case State::kResponse:
     case State::kTunnel:
       exchange_->ForceEnd(std::move(why));
-      break;
+      return 1;
     case State::kClosing:
       connection_.Abort(std::move(why));
-      break;
+      return 0;
     case State::kParked:
-      break;
+      return 0;
   }
+  return 0;
 }
 
 void SessionList::Add(Session& session) {
@@ -298,26 +369,7 @@ void SessionList::CloseAfterExchange() {
 void SessionList::CloseIdle() {
   closes_idle_ = true;
   parking_.ResumeAll();
-  ForEach([](Session& session) {
-    if (session.state() == Session::State::kIdle) {
-      session.ForceEnd(Error(ErrorKind::kShutdown));
-    }
-  });
-}
-
-std::unique_ptr<Exchange> SessionList::TakeExchange() {
-  if (unused_.empty()) {
-    return std::make_unique<Exchange>(services_);
-  }
-  std::unique_ptr<Exchange> exchange = std::move(unused_.back());
-  unused_.pop_back();
-  return exchange;
-}
-
-void SessionList::GiveExchange(std::unique_ptr<Exchange> exchange) {
-  if (unused_.size() < kMaxUnusedExchanges) {
-    unused_.push_back(std::move(exchange));
-  }
+  ForEach([](Session& session) { session.CloseNow(); });
 }
 
 }  // namespace tidegate

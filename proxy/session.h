@@ -5,7 +5,8 @@
 #include <string>
 
 #include "common/unique_fd.h"
-#include "proxy/exchange.h"
+#include "proxy/exchange_supply.h"
+#include "proxy/h2_session.h"
 #include "proxy/http/h1_connection.h"
 #include "proxy/net/tls_stream.h"
 #include "proxy/parking.h"
@@ -15,9 +16,10 @@ namespace tidegate {
 
 class SessionList;
 
-// One downstream connection: one request after the other until one side has enough, or until it has
-// been quiet for 5 s and is parked. Between requests it holds no buffer and no exchange. Its own
-// deadlines are the head of a request, keep-alive, and the lingering close.
+// One downstream connection. Over HTTP/1.1: one request after the other until one side has enough,
+// or until it has been quiet for 5 s and is parked. Between requests it holds no buffer and no
+// exchange. Its own deadlines are the head of a request, keep-alive, and the lingering close. A
+// client that speaks HTTP/2, by ALPN or by its preface, is left to an H2Session.
 class Session {
  public:
   // A new connection: `fd` is a connected, non-blocking socket; `tls` is null where clients speak
@@ -36,9 +38,11 @@ class Session {
   // The answer to the next request, or to the running one if its head is not written yet, ends the
   // connection.
   void CloseAfterExchange();
+  // Like that, and a connection without a request ends at once: a stop.
+  void CloseNow();
   // Ends it now: an idle connection with a clean close, a running exchange visibly. The task ends
-  // soon after.
-  void ForceEnd(Error why);
+  // soon after. Of the two deadlines of a drain each ends its own: says how many exchanges.
+  std::uint64_t ForceEnd(Error why, Ending what = Ending::kAll);
 
   // kParked: no part of the list any more.
   enum class State : std::uint8_t {
@@ -54,17 +58,26 @@ class Session {
   std::uint64_t id() const { return id_; }
   const ClientInfo& client() const { return client_; }
   TimePoint opened() const { return opened_; }
-  std::uint64_t octets_in() const { return octets_in_ + connection_.octets_in(); }
-  std::uint64_t octets_out() const { return octets_out_ + connection_.octets_out(); }
+  std::uint64_t octets_in() const {
+    return octets_in_ + (h2_ != nullptr ? h2_->octets_in() : connection_.octets_in());
+  }
+  std::uint64_t octets_out() const {
+    return octets_out_ + (h2_ != nullptr ? h2_->octets_out() : connection_.octets_out());
+  }
 
  private:
   friend class SessionList;
   Session(Services& services, SessionList& list, IdleConnection connection,
           const std::shared_ptr<const ServerTls>& tls);
   std::unique_ptr<Stream> MakeStream(UniqueFd fd, const std::shared_ptr<const ServerTls>& tls);
-  Task<void> ServeRequests();
-  // Until the handshake is over, one way or the other: its own deadline is the stream's.
-  Task<void> AwaitHandshake();
+  // Until the connection ends or is parked, or the client has shown that it speaks HTTP/2: true.
+  Task<bool> ServeRequests();
+  Task<void> ServeHttp2();
+  // The first octets are there: are they the preface of HTTP/2?
+  Task<bool> SeesPreface();
+  // Until the handshake is over, one way or the other: its own deadline is the stream's. True if
+  // HTTP/2 was agreed on.
+  Task<bool> AwaitHandshake();
   void TellOfCertificate(const TlsStream& stream);
   Task<void> Linger();
   bool Park();
@@ -78,6 +91,8 @@ class Session {
   H1ServerConnection connection_;
   Deadline deadline_;
   std::unique_ptr<Exchange> exchange_;
+  // Null: HTTP/1.1, as far as we know.
+  std::unique_ptr<H2Session> h2_;
   std::uint64_t id_ = 0;
   TimePoint opened_;
   // Of the exchanges that ended.
@@ -97,7 +112,7 @@ class SessionList {
  public:
   // `resumer` outlives this.
   SessionList(Services& services, SessionResumer& resumer)
-      : services_(services), parking_(services.loop, resumer) {}
+      : exchanges_(services), parking_(services.loop, resumer) {}
   SessionList(const SessionList&) = delete;
   SessionList& operator=(const SessionList&) = delete;
   ~SessionList() { TG_CHECK(first_ == nullptr); }
@@ -121,24 +136,18 @@ class SessionList {
   // At a stop: from now on a connection that becomes idle is closed, whoever it was announced to.
   void CloseIdle();
   // Frees the exchanges that nobody uses now.
-  void ReleaseUnused() {
-    unused_.clear();
-    unused_.shrink_to_fit();
-  }
+  void ReleaseUnused() { exchanges_.Release(); }
 
  private:
   friend class Session;
   void Add(Session& session);
   void Remove(Session& session);
-  std::unique_ptr<Exchange> TakeExchange();
-  void GiveExchange(std::unique_ptr<Exchange> exchange);
 
-  Services& services_;
+  ExchangeSupply exchanges_;
   Parking parking_;
   Session* first_ = nullptr;
   std::size_t session_count_ = 0;
   std::uint64_t next_id_ = 1;
-  std::vector<std::unique_ptr<Exchange>> unused_;
   bool closing_ = false;
   bool closes_idle_ = false;
 };

@@ -25,6 +25,15 @@ Result<std::shared_ptr<const CertificateStore>> MakeStore(
   return CertificateStore::Make(materials, previous);
 }
 
+// As ALPN knows them (RFC 7301 section 6).
+std::vector<std::string> NamesOf(std::span<const Protocol> protocols) {
+  std::vector<std::string> names;
+  for (Protocol protocol : protocols) {
+    names.emplace_back(protocol == Protocol::kH2 ? "h2" : "http/1.1");
+  }
+  return names;
+}
+
 }  // namespace
 
 Result<TlsContexts> TlsContexts::Make(const Config& config, const TlsContexts* previous,
@@ -47,20 +56,21 @@ Result<TlsContexts> TlsContexts::Make(const Config& config, const TlsContexts* p
   contexts.ticket_rotation_ = config.tls.ticket_rotation;
   contexts.certificates_ = std::move(*store);
   for (const ListenerConfig& listener : config.listeners) {
-    if (!listener.tls || contexts.Find(*listener.tls) != nullptr) {
+    if (!listener.tls || contexts.Find(listener) != nullptr) {
       continue;
     }
-    if (const Entry* same = kept ? previous->Find(*listener.tls) : nullptr) {
+    if (const Entry* same = kept ? previous->Find(listener) : nullptr) {
       contexts.entries_.push_back(*same);
       continue;
     }
-    auto made = contexts.MakeContext(*listener.tls, tickets);
+    auto made = contexts.MakeContext(listener, tickets);
     if (!made) {
       return Fail(std::move(made).error());
     }
     contexts.entries_.push_back({.profile = listener.tls->profile,
                                  .client_ca_pem = listener.tls->client_ca_pem,
                                  .client_auth = listener.tls->client_auth,
+                                 .protocols = NamesOf(listener.Protocols()),
                                  .context = std::move(*made)});
   }
   return contexts;
@@ -68,7 +78,6 @@ Result<TlsContexts> TlsContexts::Make(const Config& config, const TlsContexts* p
 
 Result<std::shared_ptr<const ServerTls>> TlsContexts::MakeContext(const TlsConfig& tls,
                                                                   const TicketKeys& tickets) const {
-  static const std::vector<std::string> kProtocols = {"http/1.1"};
   std::shared_ptr<const ClientVerifier> clients;
   if (!tls.client_ca_file.empty()) {
     auto made = ClientVerifier::Make(tls.client_ca_file, tls.client_ca_pem,
@@ -78,12 +87,17 @@ Result<std::shared_ptr<const ServerTls>> TlsContexts::MakeContext(const TlsConfi
     }
     clients = std::move(*made);
   }
-  return ServerTls::Make(tls.profile, certificates_, kProtocols, tickets, ticket_rotation_,
+  return ServerTls::Make(tls.profile, certificates_, NamesOf(listener.Protocols()), tickets, ticket_rotation_,
                          std::move(clients));
 }
 
-const TlsContexts::Entry* TlsContexts::Find(const TlsConfig& tls) const {
-  auto found = std::ranges::find_if(entries_, [&](const Entry& each) { return each.Serves(tls); });
+bool TlsContexts::Entry::Serves(const ListenerConfig& listener) const {
+  return profile == listener.tls->profile && client_ca_pem == listener.tls->client_ca_pem &&
+         client_auth == listener.tls->client_auth && protocols == NamesOf(listener.Protocols());
+}
+
+const TlsContexts::Entry* TlsContexts::Find(const ListenerConfig& listener) const {
+  auto found = std::ranges::find_if(entries_, [&](const Entry& each) { return each.Serves(listener); });
   return found == entries_.end() ? nullptr : &*found;
 }
 
@@ -91,7 +105,7 @@ std::shared_ptr<const ServerTls> TlsContexts::Of(const ListenerConfig& listener)
   if (!listener.tls) {
     return nullptr;
   }
-  const Entry* entry = Find(*listener.tls);
+  const Entry* entry = Find(listener);
   // Never plain text where TLS was asked for.
   TG_CHECK(entry != nullptr);
   return entry->context;

@@ -37,14 +37,13 @@ class TlsContexts {
     TlsProfile profile;
     std::string client_ca_pem;
     ClientAuth client_auth;
+    // For ALPN.
+    std::vector<std::string> protocols;
     std::shared_ptr<const ServerTls> context;
-    bool Serves(const TlsConfig& tls) const {
-      return profile == tls.profile && client_ca_pem == tls.client_ca_pem &&
-             client_auth == tls.client_auth;
-    }
+    bool Serves(const ListenerConfig& listener) const;
   };
-  const Entry* Find(const TlsConfig& tls) const;
-  Result<std::shared_ptr<const ServerTls>> MakeContext(const TlsConfig& tls,
+  const Entry* Find(const ListenerConfig& listener) const;
+  Result<std::shared_ptr<const ServerTls>> MakeContext(const ListenerConfig& listener,
                                                        const TicketKeys& tickets) const;
 
   std::shared_ptr<const CertificateStore> certificates_;

@@ -381,30 +381,20 @@ void Worker::CheckDrained() {
   }
 }
 
-void Worker::Cut(Session& session) {
-  // Of the others nothing is lost that was asked for.
-  Session::State state = session.state();
-  bool asked = state == Session::State::kRequest || state == Session::State::kResponse ||
-               state == Session::State::kTunnel;
-  cut_ += asked ? 1 : 0;
-  session.ForceEnd(Error(ErrorKind::kDrainDeadline, "the drain took longer than allowed"));
+void Worker::Cut(Ending what) {
+  sessions_.ForEach([&](Session& session) {
+    cut_ += session.ForceEnd(Error(ErrorKind::kDrainDeadline, "the drain took longer than allowed"),
+                             what);
+  });
 }
 
 void Worker::OnDrainDeadline() {
   sessions_.parking().ResumeAll();
-  sessions_.ForEach([this](Session& session) {
-    if (session.state() != Session::State::kTunnel) {
-      Cut(session);
-    }
-  });
+  Cut(Ending::kExchanges);
 }
 
 void Worker::OnTunnelDeadline() {
-  sessions_.ForEach([this](Session& session) {
-    if (session.state() == Session::State::kTunnel) {
-      Cut(session);
-    }
-  });
+  Cut(Ending::kTunnels);
 }
 
 void Worker::OnDrainTick() {

@@ -85,7 +85,7 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   bool ShouldAccept(const Listener& listener, const AcceptingSocket& socket) const;
   void CheckDropped();
   void CheckDrained();
-  void Cut(Session& session);
+  void Cut(Ending what);
   void OnDrainDeadline();
   void OnTunnelDeadline();
   void OnDrainTick();

@@ -35,7 +35,9 @@ H1Connection<Role>::H1Connection(std::unique_ptr<Stream> stream, H1Decoder decod
 template <class Role>
 H1Connection<Role>::~H1Connection() {
   TG_CHECK(!this->reader_.waiting() && !this->writer_.waiting());
-  stream_->SetOwner(nullptr);
+  if (stream_ != nullptr) {
+    stream_->SetOwner(nullptr);
+  }
 }
 
 template <class Role>
@@ -391,6 +393,12 @@ void H1ServerConnection::BeginRequest(RequestHead& head, const DecoderLimits& li
   }
   decoder_.SetLimits(limits);
   decoder_.BeginRequest(head, std::exchange(empty_lines_, 0));
+}
+
+std::unique_ptr<Stream> H1ServerConnection::TakeStream() {
+  TG_CHECK(held_ == 0 && !reader_.waiting() && !writer_.waiting());
+  stream_->SetOwner(nullptr);
+  return std::move(stream_);
 }
 
 bool H1ServerConnection::DropEmptyLines() {

@@ -109,6 +109,12 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
     void await_suspend(std::coroutine_handle<> waiter) { connection.reader_.Set(waiter); }
     void await_resume() const noexcept {}
   };
+  struct GrowthAwaiter {
+    H1ServerConnection& connection;
+    bool await_ready() { return !connection.PollGrowth(); }
+    void await_suspend(std::coroutine_handle<> waiter) { connection.reader_.Set(waiter); }
+    void await_resume() const noexcept {}
+  };
   struct HeadAwaiter {
     H1ServerConnection& connection;
     bool await_ready() { return connection.PollHeadOctets(); }
@@ -121,6 +127,14 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   // Waits, holding nothing, until there are octets of a request, the client has ended, or reading
   // was interrupted.
   OctetsAwaiter WaitForOctets() { return {*this}; }
+  // Waits until the stream has more to tell than it has now, or reading was interrupted.
+  GrowthAwaiter WaitForGrowth() { return {*this}; }
+  bool may_grow() const {
+    return stream_->read_state() == Stream::ReadState::kOpen && !read_failure_ && !failure_;
+  }
+  // Leaves the stream to somebody who speaks another protocol over it. Between exchanges; nothing
+  // can be done with this any more but to destroy it.
+  std::unique_ptr<Stream> TakeStream();
   // Ends that wait although the connection is quiet().
   void EndWait() { reader_.Wake(); }
   // There is something to read.
@@ -160,6 +174,10 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   bool answer_complete() const { return write_complete_; }
 
  private:
+  bool PollGrowth() {
+    waiting_for_ = WaitingFor::kAnything;
+    return may_grow();
+  }
   Stream::WriteStatus StartInterim(const ResponseHead& head) override;
   Stream::WriteStatus StartHead(ResponseHead& head, std::span<const char> data, bool last) override;
   void OnReadable() override;

@@ -42,6 +42,7 @@ void Head::ClearHead() {
   body = BodyKind::kNone;
   content_length = 0;
   minor_version = 1;
+  is_http2 = false;
   keep_alive = true;
   upgrade = {};
 }

@@ -46,8 +46,11 @@ struct Head {
   Arena arena;
   BodyKind body = BodyKind::kNone;
   std::uint64_t content_length = 0;  // for kLength
-  // HTTP/1: 0 or 1. What the peer spoke; what we write always carries our own version.
+  // HTTP/1: 0 or 1. What the peer spoke; what we write always carries our own version. HTTP/2 has
+  // the rules of 1.1 where those are not about framing: 1 there, too.
   int minor_version = 1;
+  // The peer spoke HTTP/2.
+  bool is_http2 = false;
   // The sender is willing to keep the connection (RFC 9112 section 9.3).
   bool keep_alive = true;
   // The protocols of Upgrade, if Connection names it; empty if the sender asks for none (RFC 9110

@@ -1,0 +1,193 @@
+#pragma once
+
+// A downstream connection that speaks HTTP/2: the adapter of nghttp2, in the server's role. The
+// callbacks of nghttp2 (h2_callbacks.cpp) move octets between it and the streams and post whoever
+// waits; what a request may say is the rules' business (h2_rules.h), not nghttp2's.
+//
+//   1. Window credit is given back when an octet was read by the exchange, for the stream and for
+//   the connection. The connection's window is what all streams together may hold, so a stream that
+//   nobody reads holds up no other, and what a client can make us keep is bounded by it.
+//   2. Frames are gathered and written once a turn. While the stream below is behind nothing more
+//   is taken from anybody; octets of bodies are copied once, into what is written.
+//   3. A body that did not end well is never ended by END_STREAM: RST_STREAM.
+//   4. A client that wastes our work is told ENHANCE_YOUR_CALM and left (h2_budget.h); whatever
+//   ends the connection against its will has one error, end_error().
+//   5. What waits to be written for a client that does not read is bounded: it is not read either.
+
+#include <nghttp2/nghttp2.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/buffer_pool.h"
+#include "common/loop.h"
+#include "common/stream.h"
+#include "proxy/http/h2_budget.h"
+#include "proxy/http/h2_rules.h"
+#include "proxy/http/h2_stream.h"
+#include "proxy/net/posted_callback.h"
+
+namespace tidegate {
+
+// Who serves the streams. Called by the loop, never from within a call of the owner.
+class [[gnu::visibility("hidden")]] H2Handler {
+ public:
+  // Where the head of the request that begins goes, until OnRequest has taken it; null: there are
+  // too many, it is refused and the client may ask again (REFUSED_STREAM).
+  virtual RequestHead* NextHead() = 0;
+  virtual const DecoderLimits& HeadLimits() = 0;
+  // The head is complete. `refused`: why it must not be served; what is left to do is to say so,
+  // if the stream still can.
+  virtual void OnRequest(std::unique_ptr<H2ServerStream> stream, std::optional<Error> refused) = 0;
+  // A frame of RST_STREAM came.
+  virtual void OnClientReset() = 0;
+  // Something may have changed: writing(), open_head(), pinged(), finished().
+  virtual void OnChange() = 0;
+
+ protected:
+  ~H2Handler() = default;
+};
+
+class H2Connection final : private StreamOwner {
+ public:
+  // As many requests as a client may have at a time.
+  static constexpr std::uint32_t kMaxStreams = 128;
+  // What a stream may hold unread, and what all of them may.
+  static constexpr std::int32_t kStreamWindow = 65'535;
+  // Of ours: a payload of 16 KiB and its header.
+  static constexpr std::size_t kMaxFrame = 16 * 1024 + 9;
+  static constexpr std::int32_t kConnectionWindow = kStreamWindow * static_cast<int>(kMaxStreams);
+
+  // `handler` outlives this. `limits` are told to the client.
+  H2Connection(Loop& loop, BufferPool& pool, std::unique_ptr<Stream> stream,
+               const DecoderLimits& limits, H2Handler& handler);
+  ~H2Connection();
+
+  // Says our settings; what has come already is read at the next drain of the ready queue.
+  void Start();
+
+  // RFC 9113 section 6.8: new streams are unwanted, those on their way are served. A PING goes
+  // after it, whose answer (pinged()) says that the client has heard it.
+  void AnnounceEnd();
+  // New streams are refused from now on; those that are there go on.
+  void RefuseNew();
+  // Ends with a GOAWAY of this code after what is in the making; the streams are gone.
+  void End(std::uint32_t code, Error why);
+  // Ends now, without a word.
+  void Close(Error why, bool reset);
+  // After finished(): our side is ended and the client's octets are thrown away.
+  void BeginLinger();
+
+  // The client has said that it speaks HTTP/2: its preface and its SETTINGS came.
+  bool greeted() const { return greeted_; }
+  // A head has begun and is not complete; another number for each, 0: none.
+  std::uint64_t open_head() const { return opening_ != nullptr || trailers_of_ != 0 ? heads_ : 0; }
+  // The stream below has not taken what was written.
+  bool writing() const { return write_pending_; }
+  // Octets that it has not taken; and those that it has, in all.
+  std::size_t unwritten() const { return write_pending_ ? stream_->unwritten() : 0; }
+  std::uint64_t octets_written() const { return octets_out_ - unwritten(); }
+  bool pinged() const { return pinged_; }
+  // Nothing more is to be done here but to linger: both sides have said all, or one has failed.
+  bool finished() const;
+  // The client is not there any more: there is nobody to linger for.
+  bool client_left() const { return stream_->read_state() != Stream::ReadState::kOpen || closed_; }
+  // Why the connection was ended, if the client is to blame.
+  const std::optional<Error>& end_error() const { return end_error_; }
+  std::size_t stream_count() const { return stream_count_; }
+  std::uint64_t octets_in() const { return octets_in_; }
+  std::uint64_t octets_out() const { return octets_out_; }
+
+ private:
+  friend class H2ServerStream;
+  friend class H2Callbacks;
+
+  // --- For the streams.
+  void Add(H2ServerStream& stream);
+  void Remove(H2ServerStream& stream);
+  void Reset(H2ServerStream& stream, const Error& why);
+  void Credit(H2ServerStream& stream, std::size_t octets);
+  void SubmitHead(H2ServerStream& stream, ResponseHead& head, int status, bool data_follows);
+  void SubmitInterim(H2ServerStream& stream, const ResponseHead& head);
+  void PairUp(std::uint8_t flags);
+  bool SubmitTrailers(H2ServerStream& stream, const Fields& trailers);
+  void ResumeData(H2ServerStream& stream);
+  void WantWrite() { flush_.Post(); }
+  // It waits for the client to open a window.
+  bool WindowShut(const H2ServerStream& stream) const;
+
+  void OnReadable() override;
+  void OnWritten() override;
+  void Receive();
+  void Flush();
+  // Fills out_; false: there was no room for all.
+  bool Collect();
+  void Put(std::span<const char> octets);
+  std::size_t room() const { return BytesOf(out_size_class_) - out_size_; }
+  void ReleaseOut();
+  void SpendOn(H2Abuse abuse);
+  void Blame(ErrorKind kind, std::string_view detail);
+  // After a fatal error nghttp2 is not asked any more: we say GOAWAY ourselves.
+  void Break(std::uint32_t code, Error why);
+  void EndStreams(const Error& why);
+  void Lost();
+
+  Loop& loop_;
+  BufferPool& pool_;
+  std::unique_ptr<Stream> stream_;
+  H2Handler& handler_;
+  nghttp2_session* session_ = nullptr;
+  PostedCallback flush_;
+  PostedCallback receive_;
+  H2Budget budget_;
+
+  // The request whose head is being read, or the stream whose trailers are (0: none).
+  H2HeadReader reader_;
+  std::unique_ptr<H2ServerStream> opening_;
+  std::int32_t trailers_of_ = 0;
+  // Of the block that is being read: its octets as a list, and its CONTINUATION frames.
+  std::size_t block_octets_ = 0;
+  std::uint32_t continuations_ = 0;
+  std::uint64_t heads_ = 0;
+  std::size_t max_block_octets_;
+  std::uint32_t max_continuations_;
+
+  // What is being written.
+  char* out_ = nullptr;
+  std::size_t out_size_ = 0;
+  BufferSize out_size_class_ = BufferSize::kMedium;
+  bool out_full_ = false;
+  // Said after what is in the making, when nghttp2 is broken.
+  std::string farewell_;
+  std::vector<H2Field> fields_;
+  std::vector<nghttp2_nv> pairs_;
+
+  // Streams that the client has ended, the last ones: frames on them are its fault (RFC 9113
+  // section 5.1).
+  static constexpr std::size_t kEndedRing = 32;
+  std::int32_t ended_[kEndedRing] = {};
+  std::size_t ended_at_ = 0;
+
+  H2ServerStream* first_ = nullptr;
+  std::size_t stream_count_ = 0;
+  std::optional<Error> end_error_;
+  std::uint64_t octets_in_ = 0;
+  std::uint64_t octets_out_ = 0;
+  // What a fatal protocol error of the client's is called.
+  std::uint32_t broken_code_ = NGHTTP2_PROTOCOL_ERROR;
+  bool greeted_ = false;
+  bool pinged_ = false;
+  bool write_pending_ = false;
+  // Input is not read on before something was written.
+  bool held_back_ = false;
+  // nghttp2 is not asked any more.
+  bool broken_ = false;
+  bool input_ended_ = false;
+  bool lingering_ = false;
+  bool closed_ = false;
+};
+
+}  // namespace tidegate
