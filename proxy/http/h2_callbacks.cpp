@@ -69,14 +69,10 @@ H2ServerStream* H2Callbacks::StreamOf(nghttp2_session* session, std::int32_t id)
 // --- What comes.
 
 // Every frame costs something, whatever is in it.
-int H2Callbacks::OnBeginFrame(nghttp2_session* session, const nghttp2_frame_hd* header,
-                              void* self) {
+int H2Callbacks::OnBeginFrame(nghttp2_session*, const nghttp2_frame_hd* header, void* self) {
   H2Connection& connection = Self(self);
   switch (header->type) {
     case NGHTTP2_DATA:
-      if (header->length == 0 && (header->flags & NGHTTP2_FLAG_END_STREAM) == 0) {
-        connection.SpendOn(H2Abuse::kEmptyData);
-      }
       break;
     case NGHTTP2_HEADERS:
       connection.continuations_ = 0;
@@ -88,7 +84,6 @@ int H2Callbacks::OnBeginFrame(nghttp2_session* session, const nghttp2_frame_hd* 
       }
       break;
     case NGHTTP2_PRIORITY:
-    case NGHTTP2_PRIORITY_UPDATE:
       connection.SpendOn(H2Abuse::kPriority);
       break;
     case NGHTTP2_RST_STREAM:
@@ -103,23 +98,37 @@ int H2Callbacks::OnBeginFrame(nghttp2_session* session, const nghttp2_frame_hd* 
     case NGHTTP2_WINDOW_UPDATE:
       connection.SpendOn(H2Abuse::kWindow);
       break;
-    case NGHTTP2_GOAWAY:
     case NGHTTP2_PUSH_PROMISE:
       break;
     default:
+      // GOAWAY among them: nobody needs many.
       connection.SpendOn(H2Abuse::kUnknown);
       break;
   }
-  // RFC 9113 section 5.1: nghttp2 forgets a stream that is closed, and would ignore them.
-  const bool opens = header->type == NGHTTP2_HEADERS || header->type == NGHTTP2_DATA;
-  if (opens && !connection.end_error_ &&
-      std::ranges::find(connection.ended_, header->stream_id) != std::end(connection.ended_) &&
-      header->stream_id != 0 &&
-      nghttp2_session_find_stream(session, header->stream_id) == nullptr) {
-    connection.broken_code_ = NGHTTP2_STREAM_CLOSED;
-    connection.Blame(ErrorKind::kH2Protocol, "a frame on a stream that its client has ended");
-  }
+  JudgeStreamOf(connection, *header);
   return connection.end_error_ ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+// What nghttp2 does not look at: PRIORITY, since we have said that we ignore it, and streams that
+// it has forgotten.
+void H2Callbacks::JudgeStreamOf(H2Connection& self, const nghttp2_frame_hd& header) {
+  const std::int32_t id = header.stream_id;
+  if (self.end_error_) {
+    return;
+  }
+  if (header.type == NGHTTP2_PRIORITY && id == 0) {
+    self.Blame(ErrorKind::kH2Protocol, "PRIORITY on stream 0");
+    return;
+  }
+  const bool is_headers = header.type == NGHTTP2_HEADERS;
+  if ((!is_headers && header.type != NGHTTP2_DATA) || id == 0 || id > self.last_opened_ ||
+      nghttp2_session_find_stream(self.session_, id) != nullptr) {
+    return;
+  }
+  if (self.ended_.Has(id) || (is_headers && !self.reset_.Has(id))) {
+    self.broken_code_ = NGHTTP2_STREAM_CLOSED;
+    self.Blame(ErrorKind::kH2Protocol, "a frame on a stream that is closed");
+  }
 }
 
 int H2Callbacks::OnBeginHeaders(nghttp2_session* session, const nghttp2_frame* frame, void* self) {
@@ -134,6 +143,7 @@ int H2Callbacks::OnBeginHeaders(nghttp2_session* session, const nghttp2_frame* f
     }
     return 0;
   }
+  connection.last_opened_ = id;
   RequestHead* head = connection.handler_.NextHead();
   if (head == nullptr) {
     nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
@@ -180,6 +190,8 @@ int H2Callbacks::OnFrame(nghttp2_session* session, const nghttp2_frame* frame, v
       }
       if (ends) {
         EndCame(connection, session, frame->hd.stream_id);
+      } else if (frame->hd.length == frame->data.padlen) {
+        connection.SpendOn(H2Abuse::kEmptyData);
       }
       break;
     case NGHTTP2_RST_STREAM:
@@ -274,7 +286,7 @@ int H2Callbacks::OnStreamClose(nghttp2_session* session, std::int32_t id, std::u
     return 0;
   }
   if (stream->remote_ended_ && !stream->failure_) {
-    connection.ended_[connection.ended_at_++ % H2Connection::kEndedRing] = id;
+    connection.ended_.Add(id);
   }
   stream->Gone(Error(ErrorKind::kClientClosed,
                      std::string("the stream was reset: ") + nghttp2_http2_strerror(code)));
@@ -303,6 +315,7 @@ int H2Callbacks::OnFrameSent(nghttp2_session* session, const nghttp2_frame* fram
       }
       break;
     case NGHTTP2_RST_STREAM:
+      connection.reset_.Add(frame->hd.stream_id);
       switch (frame->rst_stream.error_code) {
         case NGHTTP2_NO_ERROR:
         case NGHTTP2_CANCEL:

@@ -43,6 +43,7 @@ class H2Callbacks {
   static int SendData(nghttp2_session* session, nghttp2_frame* frame, const std::uint8_t* header,
                       std::size_t size, nghttp2_data_source* source, void* self);
 
+  static void JudgeStreamOf(H2Connection& self, const nghttp2_frame_hd& header);
   static void HeadersCame(H2Connection& self, const nghttp2_frame& frame);
   static void EndCame(H2Connection& self, nghttp2_session* session, std::int32_t id);
   // The request is malformed by what came after its head.

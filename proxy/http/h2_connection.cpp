@@ -164,9 +164,6 @@ bool H2Connection::finished() const {
   if (broken_) {
     return farewell_.empty();
   }
-  if (input_ended_) {
-    return first_ == nullptr && nghttp2_session_want_write(session_) == 0;
-  }
   return nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0;
 }
 
@@ -180,7 +177,22 @@ void H2Connection::SpendOn(H2Abuse abuse) {
 void H2Connection::Blame(ErrorKind kind, std::string_view detail) {
   if (!end_error_) {
     end_error_ = Error(kind, std::string(detail));
+    blamed_ = true;
   }
+}
+
+void H2Connection::BreakIfBlamed() {
+  if (std::exchange(blamed_, false)) {
+    const bool is_protocol = end_error_->kind() == ErrorKind::kH2Protocol;
+    Break(is_protocol ? broken_code_ : NGHTTP2_ENHANCE_YOUR_CALM, ErrorOfEnd());
+  }
+}
+
+// What the streams hear of it.
+Error H2Connection::ErrorOfEnd() const {
+  std::string detail = "the connection was ended: ";
+  detail += RowOf(end_error_->kind()).log_name;
+  return Error(ErrorKind::kClientClosed, std::move(detail));
 }
 
 // --- Reading.
@@ -209,24 +221,16 @@ void H2Connection::Receive() {
     stream_->Consume(octets.size());
     if (size < 0) {
       Blame(ErrorKind::kH2Protocol, nghttp2_strerror(static_cast<int>(size)));
-      const bool of_peer = end_error_->kind() == ErrorKind::kH2Protocol;
-      const std::uint32_t code = of_peer ? broken_code_ : NGHTTP2_ENHANCE_YOUR_CALM;
-      Break(code,
-            Error(ErrorKind::kClientClosed,
-                  "the connection was ended: " + std::string(RowOf(end_error_->kind()).log_name)));
     }
+    BreakIfBlamed();
   }
   if (broken_ && !closed_) {
     stream_->Consume(stream_->readable().size());
   }
   if (stream_->read_state() == Stream::ReadState::kFailed) {
     Lost();
-  } else if (stream_->read_state() == Stream::ReadState::kEnded && !input_ended_) {
-    input_ended_ = true;
-    opening_.reset();
-    for (H2ServerStream* stream = first_; stream != nullptr; stream = stream->next_) {
-      stream->InputEnded();
-    }
+  } else if (stream_->read_state() == Stream::ReadState::kEnded) {
+    Close(Error(ErrorKind::kClientClosed, "the client has closed the connection"), false);
   }
   WantWrite();
 }
@@ -288,23 +292,18 @@ bool H2Connection::Collect() {
     }
     const std::uint8_t* octets = nullptr;
     const ssize_t size = nghttp2_session_mem_send(session_, &octets);
-    if (end_error_ && end_error_->kind() != ErrorKind::kH2Protocol) {
-      Break(NGHTTP2_ENHANCE_YOUR_CALM,
-            Error(ErrorKind::kClientClosed,
-                  "the connection was ended: " + std::string(RowOf(end_error_->kind()).log_name)));
-    }
-    if (size < 0) {
+    BreakIfBlamed();
+    if (size > 0) {
+      Put({reinterpret_cast<const char*>(octets), static_cast<std::size_t>(size)});
+    } else if (size < 0) {
       Break(NGHTTP2_INTERNAL_ERROR,
             Error(ErrorKind::kInternal, nghttp2_strerror(static_cast<int>(size))));
-    } else if (size == 0) {
+    } else if (!broken_) {
       if (end_error_) {
-        // nghttp2 has said GOAWAY of its own: nothing will be served any more.
-        EndStreams(
-            Error(ErrorKind::kClientClosed, "the connection was ended: " + end_error_->detail()));
+        // nghttp2 has said GOAWAY of its own accord: nothing will be served any more.
+        EndStreams(ErrorOfEnd());
       }
       return !out_full_;
-    } else {
-      Put({reinterpret_cast<const char*>(octets), static_cast<std::size_t>(size)});
     }
   }
   if (!farewell_.empty() && room() >= farewell_.size()) {

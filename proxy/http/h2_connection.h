@@ -16,6 +16,8 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -130,6 +132,8 @@ class H2Connection final : private StreamOwner {
   void ReleaseOut();
   void SpendOn(H2Abuse abuse);
   void Blame(ErrorKind kind, std::string_view detail);
+  void BreakIfBlamed();
+  Error ErrorOfEnd() const;
   // After a fatal error nghttp2 is not asked any more: we say GOAWAY ourselves.
   void Break(std::uint32_t code, Error why);
   void EndStreams(const Error& why);
@@ -165,11 +169,20 @@ class H2Connection final : private StreamOwner {
   std::vector<H2Field> fields_;
   std::vector<nghttp2_nv> pairs_;
 
-  // Streams that the client has ended, the last ones: frames on them are its fault (RFC 9113
+  // The last streams of some kind.
+  template <std::size_t kSize>
+  struct Ring {
+    std::array<std::int32_t, kSize> ids{};
+    std::size_t at = 0;
+    void Add(std::int32_t id) { ids[at++ % kSize] = id; }
+    bool Has(std::int32_t id) const { return std::ranges::find(ids, id) != ids.end(); }
+  };
+  // nghttp2 forgets a stream that is closed, and ignores what still comes for it. Of one that the
+  // client has ended that is a fault; of one that we have reset it is what was on its way (RFC 9113
   // section 5.1).
-  static constexpr std::size_t kEndedRing = 32;
-  std::int32_t ended_[kEndedRing] = {};
-  std::size_t ended_at_ = 0;
+  Ring<32> ended_;
+  Ring<128> reset_;
+  std::int32_t last_opened_ = 0;
 
   H2ServerStream* first_ = nullptr;
   std::size_t stream_count_ = 0;
@@ -178,6 +191,8 @@ class H2Connection final : private StreamOwner {
   std::uint64_t octets_out_ = 0;
   // What a fatal protocol error of the client's is called.
   std::uint32_t broken_code_ = NGHTTP2_PROTOCOL_ERROR;
+  // end_error_ is ours to act upon.
+  bool blamed_ = false;
   bool greeted_ = false;
   bool pinged_ = false;
   bool write_pending_ = false;
@@ -185,7 +200,6 @@ class H2Connection final : private StreamOwner {
   bool held_back_ = false;
   // nghttp2 is not asked any more.
   bool broken_ = false;
-  bool input_ended_ = false;
   bool lingering_ = false;
   bool closed_ = false;
 };

@@ -230,6 +230,10 @@ void H2HeadReader::EndRequest(bool ends_stream) {
     Malformed(":method is missing");
     return;
   }
+  if (!IsToken(Of(Pseudo::kMethod))) {
+    Malformed(":method is not a token");
+    return;
+  }
   if (Of(Pseudo::kMethod) == "CONNECT") {
     EndConnect();
   } else if (Has(Pseudo::kProtocol)) {

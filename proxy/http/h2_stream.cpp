@@ -65,7 +65,7 @@ bool H2ServerStream::PollBody() {
   if (!last_read_) {
     ReleaseHeld();
   }
-  return failure_ || read_failure_ || !inbox_.empty() || remote_ended_ || end_failure_;
+  return failure_ || read_failure_ || !inbox_.empty() || remote_ended_;
 }
 
 Result<BodyChunk> H2ServerStream::TakeBody() {
@@ -81,10 +81,7 @@ Result<BodyChunk> H2ServerStream::TakeBody() {
   const std::span<const char> data = inbox_.Front();
   held_ = data.size();
   last_read_ = remote_ended_ && held_ == inbox_.size();
-  if (data.empty() && !last_read_) {
-    TG_CHECK(end_failure_);
-    return Fail(*end_failure_);
-  }
+  TG_CHECK(!data.empty() || last_read_);
   return BodyChunk{data, last_read_};
 }
 
@@ -120,21 +117,6 @@ std::optional<Error> H2ServerStream::EndCame() {
   remote_ended_ = true;
   reader_.Wake();
   return std::nullopt;
-}
-
-void H2ServerStream::InputEnded() {
-  if (input_ended_ || gone_) {
-    return;
-  }
-  input_ended_ = true;
-  if (!remote_ended_) {
-    end_failure_ = Error(ErrorKind::kClientClosed, "the connection ended within the request");
-  }
-  if (reader_.waiting()) {
-    reader_.Wake();
-  } else if (on_gone_.function != nullptr) {
-    on_gone_();
-  }
 }
 
 void H2ServerStream::Gone(Error error) {

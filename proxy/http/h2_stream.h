@@ -40,7 +40,8 @@ class H2ServerStream final : public ServerStream {
   RequestHead& request() override { return *request_; }
   bool request_complete() const override { return remote_ended_ && inbox_.size() == held_; }
   void WatchGone(Callback on_gone) override { on_gone_ = on_gone; }
-  bool client_ended() const override { return gone_ || input_ended_; }
+  // A client that has ended its side can open no window and answer no PING: it has left.
+  bool client_ended() const override { return gone_; }
   bool client_reset() const override { return gone_; }
   bool head_sent() const override { return head_sent_; }
   // The connection serves other streams: nothing of it ends.
@@ -66,8 +67,6 @@ class H2ServerStream final : public ServerStream {
   std::optional<Error> DataCame(std::span<const char> data);
   std::optional<Error> EndCame();
   void FrameCame(std::size_t octets) { octets_in_ += octets; }
-  // Nothing more will come; what was asked for may still be answered.
-  void InputEnded();
   // The stream is over for both sides. Keeps the first error.
   void Gone(Error error);
 
@@ -90,9 +89,8 @@ class H2ServerStream final : public ServerStream {
   RequestHead* request_;
   H2Inbox inbox_;
   std::optional<Error> failure_;
-  // Why reading fails: at once; once everything was read.
+  // Why reading fails.
   std::optional<Error> read_failure_;
-  std::optional<Error> end_failure_;
   // Why the write in progress failed, if the stream goes on.
   std::optional<Error> refusal_;
   Callback on_gone_;
@@ -123,7 +121,6 @@ class H2ServerStream final : public ServerStream {
   bool local_ended_ = false;
   bool remote_ended_ = false;
   bool last_read_ = false;
-  bool input_ended_ = false;
   bool gone_ = false;
   // nghttp2 knows the stream no more.
   bool closed_ = false;
