@@ -110,7 +110,7 @@ void H2Session::OnChange() {
     return;
   }
   if (phase_ == Phase::kAnnounced && connection_.pinged()) {
-    CloseNow();
+    RefuseNew();
   }
   // For the whole head, CONTINUATION included: single octets do not move it.
   if (const std::uint64_t head = connection_.open_head(); head != timed_head_) {
@@ -158,7 +158,7 @@ void H2Session::CloseAfterExchanges() {
   step_deadline_.Arm(kStepPatience);
 }
 
-void H2Session::CloseNow() {
+void H2Session::RefuseNew() {
   if (phase_ >= Phase::kRefusing) {
     return;
   }
@@ -196,7 +196,7 @@ std::uint64_t H2Session::ForceEnd(const Error& why, Ending what) {
     forced_ = why;
   }
   if (!left && what != Ending::kTunnels) {
-    CloseNow();
+    RefuseNew();
     // Also of a client that reads nothing of it.
     step_deadline_.Arm(kStepPatience);
   }
@@ -213,7 +213,7 @@ void H2Session::OnIdle() {
   } else if (requests_ == 0) {
     timed_out_ = Error(ErrorKind::kKeepaliveTimeout, "no request within request_head");
   }
-  CloseNow();
+  RefuseNew();
   step_deadline_.Arm(kStepPatience);
 }
 
@@ -237,7 +237,7 @@ void H2Session::OnWriteTimeout() {
 
 void H2Session::OnStepTimeout() {
   if (phase_ == Phase::kAnnounced) {
-    CloseNow();
+    RefuseNew();
     return;
   }
   connection_.Close(forced_.value_or(Error(ErrorKind::kTimeout)), true);

@@ -34,8 +34,6 @@ class H2Session final : private H2Handler {
   // that is answered, or too late, the one that says which streams are served. They are, and then
   // the connection ends.
   void CloseAfterExchanges();
-  // The second step at once: at a stop. A connection without streams ends.
-  void CloseNow();
   // Ends what is running, with `why` as the reason; says how many that was. Of kAll, or if nothing
   // else is left, the connection too.
   std::uint64_t ForceEnd(const Error& why, Ending what);
@@ -71,6 +69,8 @@ class H2Session final : private H2Handler {
   Task<void> Serve(std::unique_ptr<Exchange> exchange, std::unique_ptr<H2ServerStream> stream,
                    std::optional<Error> refused);
   Task<void> Linger();
+  // The second step.
+  void RefuseNew();
   void LogEnd();
   const TimeoutsConfig& timeouts() const { return services_.snapshot->config().timeouts; }
 

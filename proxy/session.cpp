@@ -94,9 +94,7 @@ Task<void> Session::Run() {
 
 Task<void> Session::ServeHttp2() {
   h2_ = std::make_unique<H2Session>(services_, list_.exchanges_, connection_.TakeStream(), client_);
-  if (list_.closes_idle_) {
-    h2_->CloseNow();
-  } else if (closing_) {
+  if (closing_) {
     h2_->CloseAfterExchanges();
   }
   co_await h2_->Run();
@@ -309,7 +307,7 @@ void Session::CloseAfterExchange() {
 
 void Session::CloseNow() {
   if (h2_ != nullptr) {
-    h2_->CloseNow();
+    h2_->CloseAfterExchanges();
   } else if (state_ == State::kIdle) {
     ForceEnd(Error(ErrorKind::kShutdown));
   }

@@ -38,7 +38,8 @@ class Session {
   // The answer to the next request, or to the running one if its head is not written yet, ends the
   // connection.
   void CloseAfterExchange();
-  // Like that, and a connection without a request ends at once: a stop.
+  // Like that, and a connection without a request ends at once: a stop. Of HTTP/2 the client is
+  // asked first whether one is on its way, which takes no longer than its answer.
   void CloseNow();
   // Ends it now: an idle connection with a clean close, a running exchange visibly. The task ends
   // soon after. Of the two deadlines of a drain each ends its own: says how many exchanges.

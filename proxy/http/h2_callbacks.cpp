@@ -35,6 +35,7 @@ const nghttp2_session_callbacks* H2Callbacks::Table() {
     nghttp2_session_callbacks_set_on_frame_send_callback(made, &OnFrameSent);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(made, &OnFrameNotSent);
     nghttp2_session_callbacks_set_send_data_callback(made, &SendData);
+    nghttp2_session_callbacks_set_unpack_extension_callback(made, &UnpackNothing);
     return made;
   }();
   return table;
@@ -52,6 +53,11 @@ nghttp2_session* H2Callbacks::MakeSession(H2Connection& connection,
   // A head of ours may be as large as an origin's may, and then some.
   constexpr std::size_t kMaxHeadOctets = 4 * 1024 * 1024;
   nghttp2_option_set_max_send_header_block_length(options, kMaxHeadOctets);
+  // Unknown types are ours to count, and to ignore: of others nghttp2 tells nothing.
+  constexpr unsigned kFirstUnknown = NGHTTP2_CONTINUATION + 1;
+  for (unsigned type = kFirstUnknown; type <= 0xff; ++type) {
+    nghttp2_option_set_user_recv_extension_type(options, static_cast<std::uint8_t>(type));
+  }
   nghttp2_session* session = nullptr;
   TG_CHECK(nghttp2_session_server_new2(&session, Table(), &connection, options) == 0);
   nghttp2_option_del(options);
@@ -175,6 +181,10 @@ int H2Callbacks::OnHeader(nghttp2_session*, const nghttp2_frame* frame, const st
     connection.reader_.Add(Text(name, name_size), Text(value, value_size));
   }
   return 0;
+}
+
+int H2Callbacks::UnpackNothing(nghttp2_session*, void**, const nghttp2_frame_hd*, void*) {
+  return NGHTTP2_ERR_CANCEL;
 }
 
 int H2Callbacks::OnFrame(nghttp2_session* session, const nghttp2_frame* frame, void* self) {

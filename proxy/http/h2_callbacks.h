@@ -29,6 +29,8 @@ class H2Callbacks {
   static int OnHeader(nghttp2_session* session, const nghttp2_frame* frame,
                       const std::uint8_t* name, std::size_t name_size, const std::uint8_t* value,
                       std::size_t value_size, std::uint8_t flags, void* self);
+  static int UnpackNothing(nghttp2_session* session, void** payload, const nghttp2_frame_hd* header,
+                           void* self);
   static int OnFrame(nghttp2_session* session, const nghttp2_frame* frame, void* self);
   static int OnData(nghttp2_session* session, std::uint8_t flags, std::int32_t id,
                     const std::uint8_t* data, std::size_t size, void* self);

@@ -362,6 +362,10 @@ void EncodeH2Response(const ResponseHead& head, int status, Arena& arena,
         field.id == FieldId::kContentLength || field.name.empty()) {
       continue;
     }
+    if (head.status == 101 && EqualsIgnoringCase(field.name, "sec-websocket-accept")) {
+      // To a key that the client knows nothing of (RFC 8441 section 5).
+      continue;
+    }
     out.push_back({LowerCase(field.name, arena), field.value});
   }
   // As in HTTP/1 (RFC 9110 section 8.6): 1xx, 204 and what opens a tunnel say nothing of a body.
