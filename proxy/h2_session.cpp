@@ -208,6 +208,10 @@ void H2Session::OnIdle() {
     connection_.Close(Error(ErrorKind::kTimeout), false);
     return;
   }
+  if (connection_.open_head() != 0 || timed_out_) {
+    // A head has a time of its own, which may have come in the same turn.
+    return;
+  }
   if (!connection_.greeted()) {
     timed_out_ = Error(ErrorKind::kH2PrefaceTimeout, "no preface and SETTINGS within request_head");
   } else if (requests_ == 0) {

@@ -126,12 +126,11 @@ void H2Callbacks::JudgeStreamOf(H2Connection& self, const nghttp2_frame_hd& head
     self.Blame(ErrorKind::kH2Protocol, "PRIORITY on stream 0");
     return;
   }
-  const bool is_headers = header.type == NGHTTP2_HEADERS;
-  if ((!is_headers && header.type != NGHTTP2_DATA) || id == 0 || id > self.last_opened_ ||
-      nghttp2_session_find_stream(self.session_, id) != nullptr) {
+  if (header.type != NGHTTP2_HEADERS || id == 0 || id > self.last_opened_ ||
+      nghttp2_session_get_stream_local_close(self.session_, id) != -1) {
     return;
   }
-  if (self.ended_.Has(id) || (is_headers && !self.reset_.Has(id))) {
+  if (!self.reset_.Has(id)) {
     self.broken_code_ = NGHTTP2_STREAM_CLOSED;
     self.Blame(ErrorKind::kH2Protocol, "a frame on a stream that is closed");
   }
@@ -358,12 +357,22 @@ int H2Callbacks::OnFrameSent(nghttp2_session* session, const nghttp2_frame* fram
 
 int H2Callbacks::OnFrameNotSent(nghttp2_session* session, const nghttp2_frame* frame, int error,
                                 void* self) {
-  if (frame->hd.type != NGHTTP2_HEADERS) {
+  H2Connection& connection = Self(self);
+  H2ServerStream* stream = StreamOf(session, frame->hd.stream_id);
+  if (frame->hd.type != NGHTTP2_HEADERS || stream == nullptr) {
     return 0;
   }
-  (void)self;
-  if (H2ServerStream* stream = StreamOf(session, frame->hd.stream_id)) {
-    stream->WriteFailed(Error(ErrorKind::kInternal, nghttp2_strerror(error)));
+  switch (error) {
+    case NGHTTP2_ERR_SESSION_CLOSING:
+    case NGHTTP2_ERR_STREAM_CLOSING:
+    case NGHTTP2_ERR_STREAM_CLOSED:
+      stream->Gone(connection.end_error_
+                       ? connection.ErrorOfEnd()
+                       : Error(ErrorKind::kClientClosed, "the stream was closed meanwhile"));
+      break;
+    default:
+      stream->WriteFailed(Error(ErrorKind::kInternal, nghttp2_strerror(error)));
+      break;
   }
   return 0;
 }

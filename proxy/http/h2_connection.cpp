@@ -215,6 +215,7 @@ void H2Connection::Receive() {
       return;
     }
     const std::span<char> octets = stream_->readable();
+    Walk(octets);
     const ssize_t size = nghttp2_session_mem_recv(
         session_, reinterpret_cast<const std::uint8_t*>(octets.data()), octets.size());
     octets_in_ += octets.size();
@@ -233,6 +234,47 @@ void H2Connection::Receive() {
     Close(Error(ErrorKind::kClientClosed, "the client has closed the connection"), false);
   }
   WantWrite();
+}
+
+void H2Connection::Walk(std::span<const char> octets) {
+  const auto octet = [this](std::size_t at) {
+    return static_cast<std::uint32_t>(static_cast<unsigned char>(walk_header_[at]));
+  };
+  while (!octets.empty()) {
+    if (walk_skip_ > 0) {
+      const std::size_t skipped = std::min(walk_skip_, octets.size());
+      walk_skip_ -= skipped;
+      octets = octets.subspan(skipped);
+      continue;
+    }
+    const std::size_t taken = std::min(walk_header_.size() - walk_header_size_, octets.size());
+    std::memcpy(walk_header_.data() + walk_header_size_, octets.data(), taken);
+    walk_header_size_ += taken;
+    octets = octets.subspan(taken);
+    if (walk_header_size_ == walk_header_.size()) {
+      walk_header_size_ = 0;
+      walk_skip_ = octet(0) << 16U | octet(1) << 8U | octet(2);
+      const std::uint32_t id =
+          (octet(5) & 0x7fU) << 24U | octet(6) << 16U | octet(7) << 8U | octet(8);
+      JudgeForgotten(static_cast<std::uint8_t>(octet(3)), walk_skip_, static_cast<std::int32_t>(id),
+                     (octet(4) & NGHTTP2_FLAG_END_STREAM) != 0);
+    }
+  }
+}
+
+// What is said of a stream that is over stays true, however much of the input comes before it. RFC
+// 9113 section 5.1.
+void H2Connection::JudgeForgotten(std::uint8_t type, std::size_t size, std::int32_t id, bool ends) {
+  if (type != NGHTTP2_DATA || id == 0 || id > last_opened_ ||
+      nghttp2_session_get_stream_local_close(session_, id) != -1) {
+    return;
+  }
+  if (ended_.Has(id)) {
+    broken_code_ = NGHTTP2_STREAM_CLOSED;
+    Blame(ErrorKind::kH2Protocol, "DATA on a stream that its client has ended");
+  } else if (size == 0 && !ends) {
+    SpendOn(H2Abuse::kEmptyData);
+  }
 }
 
 // --- Writing.

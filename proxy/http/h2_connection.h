@@ -124,6 +124,9 @@ class H2Connection final : private StreamOwner {
   void OnReadable() override;
   void OnWritten() override;
   void Receive();
+  // What nghttp2 drops without a word: DATA on streams that it has forgotten.
+  void Walk(std::span<const char> octets);
+  void JudgeForgotten(std::uint8_t type, std::size_t size, std::int32_t id, bool ends);
   void Flush();
   // Fills out_; false: there was no room for all.
   bool Collect();
@@ -158,6 +161,13 @@ class H2Connection final : private StreamOwner {
   std::uint64_t heads_ = 0;
   std::size_t max_block_octets_;
   std::uint32_t max_continuations_;
+
+  // How much of the frame that Walk is in is to come, and the header of the next as far as it is
+  // there. The preface comes first.
+  static constexpr std::size_t kPrefaceOctets = 24;
+  std::size_t walk_skip_ = kPrefaceOctets;
+  std::array<char, 9> walk_header_{};
+  std::size_t walk_header_size_ = 0;
 
   // What is being written.
   char* out_ = nullptr;

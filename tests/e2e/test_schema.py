@@ -20,7 +20,7 @@ VALID = (sorted((CONFIG / "valid").glob("**/*.json")) + sorted((CONFIG / "broken
 REFUSED = ["unknown_key", "unknown_key_in_route", "unknown_key_later_version", "unknown_key_spelling", "null_value",
            "wrong_types", "duration_faults", "size_faults", "count_faults", "number_in_quotes", "choice_faults",
            "endpoints_not_a_list", "route_actions", "respond", "redirect", "include_not_a_list", "retry",
-           "access_log", "not_an_object"]
+           "access_log", "not_an_object", "protocols"]
 
 # A string, or a comment: what begins first wins, so `//` inside a string is text.
 TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/', re.DOTALL)

@@ -132,6 +132,7 @@ class ProxyRig : public ::testing::Test, public SessionResumer {
     ClientInfo client{.peer = "192.0.2.1:5000",
                       .ip = "192.0.2.1",
                       .has_ip = true,
+                      .speaks = speaks,
                       .listener = "default",
                       .port = "80"};
     Session session(services, sessions, std::move(fd), client, nullptr);
@@ -142,6 +143,8 @@ class ProxyRig : public ::testing::Test, public SessionResumer {
   }
   Task<void> RunResumed(std::unique_ptr<Session> session) { co_await session->Run(); }
 
+  // What clients of sessions to come may speak.
+  std::uint8_t speaks = ClientInfo::SpeaksBit(Protocol::kH1);
   Loop loop;
   BufferPool buffers;
   Counters counters;

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <array>
+
 #include <gtest/gtest.h>
 
 #include "tests/support/config_text.h"
@@ -71,6 +74,40 @@ TEST(ConfigLists, TheReasonsToRetryAreASet) {
   EXPECT_FALSE(retry(R"(["connect"])").on_stale_connection);
   EXPECT_TRUE(retry(R"(["stale_connection", "connect"])").on_stale_connection);
   EXPECT_FALSE(retry("[]").on_connect);
+}
+
+TEST(ConfigLists, ProtocolsHaveADefaultThatIsNotWritten) {
+  LoadedConfig loaded = LoadedFrom(
+      R"({ "upstream": "a:1", "listeners": [ { "bind": ":1" }, { "bind": ":2", "protocols": ["h1"] },
+           { "bind": ":3", "protocols": ["h2c", "h1"] } ] })");
+  const auto& listeners = loaded.config.listeners;
+  EXPECT_TRUE(std::ranges::equal(listeners[0].Protocols(), std::array{Protocol::kH1}));
+  EXPECT_TRUE(listeners[1].protocols.empty()) << "that is the default";
+  EXPECT_TRUE(
+      std::ranges::equal(listeners[2].Protocols(), std::array{Protocol::kH2c, Protocol::kH1}));
+  const std::size_t first = loaded.effective.find("\"protocols\"");
+  ASSERT_NE(first, std::string::npos);
+  EXPECT_EQ(loaded.effective.find("\"protocols\"", first + 1), std::string::npos);
+  auto again = ParseEffectiveConfig(loaded.effective);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(*again, loaded.config);
+  ListenerConfig secure{.tls = TlsConfig{}};
+  EXPECT_TRUE(std::ranges::equal(secure.Protocols(), std::array{Protocol::kH2, Protocol::kH1}));
+}
+
+TEST(ConfigLists, ProtocolsAreGivenOnceAndFitTheListener) {
+  const auto faults = [](std::string_view list) {
+    return FaultsOf(R"({ "upstream": "a:1", "listeners": [ { "bind": ":1", "protocols": )" +
+                    std::string(list) + " } ] }");
+  };
+  EXPECT_EQ(faults(R"(["h1", "h1"])"),
+            "listeners[0].protocols[1]: \"h1\" is given twice | remove one of them\n");
+  EXPECT_EQ(faults("[]"),
+            "listeners[0].protocols: an empty list of protocols | leave the key out "
+            "for the default\n");
+  EXPECT_EQ(faults(R"(["h2"])"),
+            "listeners[0].protocols[0]: \"h2\" is HTTP/2 over TLS, and this listener has no "
+            "\"tls\" | write \"h2c\", or add \"tls\": {}\n");
 }
 
 }  // namespace

@@ -47,6 +47,17 @@ TEST_F(TlsContextsTest, AreSharedByListenersOfOneProfile) {
   EXPECT_EQ(contexts->Warnings(std::time(nullptr) + 365 * 86400).size(), 1U);
 }
 
+TEST_F(TlsContextsTest, AreSharedOnlyByListenersThatSpeakTheSame) {
+  config.listeners[2].protocols = {Protocol::kH1};
+  auto contexts = TlsContexts::Make(config, nullptr, nullptr);
+  ASSERT_TRUE(contexts.has_value());
+  EXPECT_NE(contexts->Of(config.listeners[1]), contexts->Of(config.listeners[2]));
+  // What the default is, in words.
+  config.listeners[2].protocols = {Protocol::kH2, Protocol::kH1};
+  contexts = TlsContexts::Make(config, nullptr, nullptr);
+  EXPECT_EQ(contexts->Of(config.listeners[1]), contexts->Of(config.listeners[2]));
+}
+
 TEST_F(TlsContextsTest, AreKeptWhileTheCertificatesAreTheSame) {
   auto first = TlsContexts::Make(config, nullptr, tickets);
   ASSERT_TRUE(first.has_value());
