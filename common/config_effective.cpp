@@ -227,6 +227,9 @@ void ComparePair(std::string_view what, const CertificateConfig& before,
   if (before.key_file == after.key_file && before.key_pem != after.key_pem) {
     changes.push_back(fmt::format("{}: {} has another key", what, after.key_file));
   }
+  if (before.ocsp_file == after.ocsp_file && before.ocsp_base64 != after.ocsp_base64) {
+    changes.push_back(fmt::format("{}: {} has another OCSP response", what, after.ocsp_file));
+  }
 }
 
 void CompareContents(const Config& before, const Config& after, std::vector<std::string>& changes) {
@@ -246,10 +249,6 @@ void CompareContents(const Config& before, const Config& after, std::vector<std:
     ComparePair(what, old->tls->client, upstream.tls->client, changes);
     if (old->tls->ca_file == upstream.tls->ca_file && old->tls->ca_pem != upstream.tls->ca_pem) {
       changes.push_back(fmt::format("{}: {} has other certificates", what, upstream.tls->ca_file));
-    }
-    if (old->ocsp_base64 != certificate.ocsp_base64 && old->ocsp_file == certificate.ocsp_file) {
-      changes.push_back(
-          fmt::format("certificates: {} has another OCSP response", certificate.ocsp_file));
     }
   }
   for (const ListenerConfig& listener : after.listeners) {

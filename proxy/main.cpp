@@ -16,6 +16,7 @@
 
 #include <ares.h>
 #include <llhttp.h>
+#include <nghttp2/nghttp2.h>
 #include <openssl/crypto.h>
 #include <uv.h>
 
@@ -114,6 +115,7 @@ void PrintVersion(bool with_libraries) {
     std::printf("  %-15s%d.%d.%d\n", "llhttp", LLHTTP_VERSION_MAJOR, LLHTTP_VERSION_MINOR,
                 LLHTTP_VERSION_PATCH);
     std::printf("  %-15s%s\n", "c-ares", ares_version(nullptr));
+    std::printf("  %-15s%s\n", "nghttp2", nghttp2_version(0)->version_str);
     std::printf("  %-15s%s\n", "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
   }
 }

@@ -93,7 +93,7 @@ def test_what_is_no_handshake_is_closed(launch, origin, pairs):
         client.send(request("GET", "/"))
         assert b"HTTP" not in client.expect_gone()
     with pytest.raises(ssl.SSLError):
-        open_tls(tidegate, trusting(pairs["a"], alpn=["h2"]))
+        open_tls(tidegate, trusting(pairs["a"], alpn=["h3"]))
     until(lambda: tidegate.counters()["tls_handshakes_failed"] == 2, "two failed handshakes counted")
     until(lambda: tidegate.stderr.count(FAILED) == 2, "both told in the log")
     assert "http request" in tidegate.stderr and not origin.requests
