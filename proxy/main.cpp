@@ -3,6 +3,7 @@
 // configuration behind that descriptor.
 
 #include <fcntl.h>
+#include <nghttp2/nghttp2.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -16,7 +17,6 @@
 
 #include <ares.h>
 #include <llhttp.h>
-#include <nghttp2/nghttp2.h>
 #include <openssl/crypto.h>
 #include <uv.h>
 

@@ -76,8 +76,9 @@ Result<TlsContexts> TlsContexts::Make(const Config& config, const TlsContexts* p
   return contexts;
 }
 
-Result<std::shared_ptr<const ServerTls>> TlsContexts::MakeContext(const TlsConfig& tls,
+Result<std::shared_ptr<const ServerTls>> TlsContexts::MakeContext(const ListenerConfig& listener,
                                                                   const TicketKeys& tickets) const {
+  const TlsConfig& tls = *listener.tls;
   std::shared_ptr<const ClientVerifier> clients;
   if (!tls.client_ca_file.empty()) {
     auto made = ClientVerifier::Make(tls.client_ca_file, tls.client_ca_pem,
@@ -87,8 +88,8 @@ Result<std::shared_ptr<const ServerTls>> TlsContexts::MakeContext(const TlsConfi
     }
     clients = std::move(*made);
   }
-  return ServerTls::Make(tls.profile, certificates_, NamesOf(listener.Protocols()), tickets, ticket_rotation_,
-                         std::move(clients));
+  return ServerTls::Make(tls.profile, certificates_, NamesOf(listener.Protocols()), tickets,
+                         ticket_rotation_, std::move(clients));
 }
 
 bool TlsContexts::Entry::Serves(const ListenerConfig& listener) const {
@@ -97,7 +98,8 @@ bool TlsContexts::Entry::Serves(const ListenerConfig& listener) const {
 }
 
 const TlsContexts::Entry* TlsContexts::Find(const ListenerConfig& listener) const {
-  auto found = std::ranges::find_if(entries_, [&](const Entry& each) { return each.Serves(listener); });
+  auto found =
+      std::ranges::find_if(entries_, [&](const Entry& each) { return each.Serves(listener); });
   return found == entries_.end() ? nullptr : &*found;
 }
 

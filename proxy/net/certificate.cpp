@@ -311,7 +311,7 @@ std::optional<Certificate> ReadCertificate(const CertificateMaterial& material,
                                            std::vector<std::string>& faults) {
   StartOpenSsl();
   std::vector<std::string> found;
-  std::vector<OwnedX509> chain = ReadCertificates(material.chain_pem, found);
+  std::vector<OwnedX509> chain = ReadChain(material.chain_pem, found);
   OwnedKey key = ReadKey(material.key_pem, found);
   Certificate certificate;
   certificate.name = material.name;
