@@ -18,17 +18,9 @@
 #include <variant>
 
 #include "common/timed_wait.h"
-#include "proxy/error_page.h"
 #include "proxy/retry.h"
 
 namespace tidegate {
-namespace {
-
-// How much of an unread body is thrown away to keep a connection: more than that and closing is
-// cheaper.
-constexpr std::uint64_t kMaxDiscard = 256 * 1024;
-
-}  // namespace
 
 Exchange::Exchange(Services& services)
     : services_(services),
@@ -336,60 +328,6 @@ Task<void> Exchange::RelayBody() {
   }
 }
 
-Task<void> Exchange::AnswerLocally() {
-  AnswerContext context{.request_id = log_.record().id, .date = Date()};
-  std::string body;
-  if (to_https_) {
-    body = MakeRedirectAnswer(*to_https_, log_.record().target, context, response_);
-  } else if (answer_options_) {
-    body = MakeOptionsAnswer({}, context, response_);
-  } else if (const auto* respond = std::get_if<RespondAction>(&route_->action)) {
-    body = MakeRespondAnswer(*respond, context, response_);
-  } else {
-    const auto& redirect = std::get<RedirectAction>(route_->action);
-    body = MakeRedirectAnswer(redirect, log_.record().target, context, response_);
-  }
-  if (route_ != nullptr) {
-    RewriteResponse(response_, *route_, snapshot_->config().forwarded, context.date, rules_);
-  }
-  co_await WriteAnswer(body);
-}
-
-// A status from the error table while there is still somebody to tell; a broken connection
-// otherwise.
-Task<void> Exchange::AnswerFailure() {
-  if (RowOf(failure_->kind()).status == 0 || downstream_->head_sent()) {
-    downstream_->Abort(*failure_);
-    co_return;
-  }
-  if (failure_->kind() == ErrorKind::kLengthRequired) {
-    // A body is on its way, of a length that nobody knows.
-    downstream_->CloseAfter();
-  }
-  AnswerContext context{.request_id = log_.record().id, .date = Date()};
-  std::string body = MakeErrorAnswer(failure_->kind(), allow_, context, response_);
-  if (rules_ != nullptr) {
-    rules_->AddStrictTransport(response_);
-  }
-  co_await WriteAnswer(body);
-}
-
-Task<void> Exchange::WriteAnswer(const std::string& body) {
-  DiscardBodyAtHand();
-  if (!downstream_->request_complete()) {
-    downstream_->CloseAfter();
-  }
-  log_.record().status = response_.status;
-  std::span<const char> octets(body);
-  auto writing =
-      downstream_->WriteHead(response_, AnswerHasNoBody() ? octets.first(0) : octets, true);
-  auto written = co_await write_watch_.Wait(writing, timeouts_->write_idle);
-  if (!written) {
-    FailWith(written.error());
-    downstream_->Abort(std::move(written).error());
-  }
-}
-
 // --- below the story
 
 void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
@@ -500,18 +438,6 @@ void Exchange::StopUpload() {
     downstream_->InterruptRead(stopped);
   }
   upstream_->Abort(std::move(stopped));
-}
-
-void Exchange::DiscardBodyAtHand() {
-  std::uint64_t discarded = 0;
-  while (!downstream_->request_complete() && discarded < kMaxDiscard && !upload_stopped_ &&
-         downstream_->HasBodyNow()) {
-    Result<BodyChunk> chunk = downstream_->ReadBodyNow();
-    if (!chunk || chunk->last) {
-      return;
-    }
-    discarded += chunk->data.size();
-  }
 }
 
 bool Exchange::AnswerHasNoBody() const {

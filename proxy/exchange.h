@@ -1,7 +1,7 @@
 #pragma once
 
-// One request and its one answer. Story and rules are in exchange.cpp, the tunnel in
-// exchange_tunnel.cpp.
+// One request and its one answer. Story and rules are in exchange.cpp, answers of our own in
+// exchange_answer.cpp, the tunnel in exchange_tunnel.cpp.
 
 #include <cstdint>
 #include <memory>
