@@ -11,7 +11,7 @@ constexpr std::uint64_t kUnit = 1000;
 // client that measures the bandwidth pings some ten times a second; who takes a download in small
 // windows is allowed for by Earn.
 constexpr std::array kRows = {
-    H2AbuseRow{H2Abuse::kReset, ErrorKind::kH2RapidReset, 400, 40,
+    H2AbuseRow{H2Abuse::kReset, ErrorKind::kH2RapidReset, 400, 30,
                "the client resets its streams too often"},
     H2AbuseRow{H2Abuse::kProvoked, ErrorKind::kH2ProvokedResets, 100, 10,
                "the client makes us reset its streams too often"},

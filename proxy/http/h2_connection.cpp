@@ -20,6 +20,9 @@ constexpr std::size_t kSmallContinuation = 4096;
 // A list that is longer by so much is no mistake.
 constexpr std::size_t kFloodFactor = 4;
 constexpr std::size_t kFloodOctets = 64 * 1024;
+// An upload is a large one from here on, and its origin keeps up while so little is unread.
+constexpr std::uint64_t kWideAfter = 128 * 1024;
+constexpr std::size_t kWindowKeptUp = 16 * 1024;
 
 // What our RST_STREAM says of an error of ours or of an origin's.
 std::uint32_t CodeOf(const Error& error) {
@@ -357,6 +360,9 @@ bool H2Connection::Collect() {
 
 void H2Connection::Put(std::span<const char> octets) {
   TG_CHECK(octets.size() <= room());
+  if (octets.empty()) {
+    return;
+  }
   std::memcpy(out_ + out_size_, octets.data(), octets.size());
   out_size_ += octets.size();
 }
@@ -385,6 +391,7 @@ void H2Connection::Remove(H2ServerStream& stream) {
     stream.next_->previous_ = stream.previous_;
   }
   --stream_count_;
+  wide_count_ -= stream.wide_ ? 1 : 0;
   if (broken_) {
     return;
   }
@@ -416,8 +423,22 @@ void H2Connection::Credit(H2ServerStream& stream, std::size_t octets) {
     nghttp2_session_consume_connection(session_, octets);
   } else {
     nghttp2_session_consume(session_, stream.id(), octets);
+    Widen(stream);
   }
   WantWrite();
+}
+
+// A window of 64 KiB is 64 KiB a round trip. An upload whose origin keeps up gets a wider one; few
+// at a time, because what is granted must be kept if the origin stops.
+void H2Connection::Widen(H2ServerStream& stream) {
+  if (stream.wide_ || wide_count_ == kMaxWide || stream.received_ < kWideAfter ||
+      stream.inbox_.size() > kWindowKeptUp) {
+    return;
+  }
+  stream.wide_ = true;
+  ++wide_count_;
+  stream.inbox_.Widen();
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, stream.id(), kWideWindow);
 }
 
 // fields_ as nghttp2 takes them. It has no const; it does not write to what it sends.

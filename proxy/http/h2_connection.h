@@ -57,11 +57,15 @@ class H2Connection final : private StreamOwner {
  public:
   // As many requests as a client may have at a time.
   static constexpr std::uint32_t kMaxStreams = 128;
-  // What a stream may hold unread, and what all of them may.
+  // What a stream may hold unread, what a large upload may, of which there are so many, and what
+  // all of them may.
   static constexpr std::int32_t kStreamWindow = 65'535;
+  static constexpr std::int32_t kWideWindow = 512 * 1024;
+  static constexpr int kMaxWide = 8;
   // Of ours: a payload of 16 KiB and its header.
   static constexpr std::size_t kMaxFrame = 16 * 1024 + 9;
-  static constexpr std::int32_t kConnectionWindow = kStreamWindow * static_cast<int>(kMaxStreams);
+  static constexpr std::int32_t kConnectionWindow =
+      kStreamWindow * static_cast<int>(kMaxStreams) + kMaxWide * (kWideWindow - kStreamWindow);
 
   // `handler` outlives this. `limits` are told to the client.
   H2Connection(Loop& loop, BufferPool& pool, std::unique_ptr<Stream> stream,
@@ -114,6 +118,7 @@ class H2Connection final : private StreamOwner {
   void Credit(H2ServerStream& stream, std::size_t octets);
   void SubmitHead(H2ServerStream& stream, ResponseHead& head, int status, bool data_follows);
   void SubmitInterim(H2ServerStream& stream, const ResponseHead& head);
+  void Widen(H2ServerStream& stream);
   void PairUp(std::uint8_t flags);
   bool SubmitTrailers(H2ServerStream& stream, const Fields& trailers);
   void ResumeData(H2ServerStream& stream);
@@ -196,6 +201,7 @@ class H2Connection final : private StreamOwner {
 
   H2ServerStream* first_ = nullptr;
   std::size_t stream_count_ = 0;
+  int wide_count_ = 0;
   std::optional<Error> end_error_;
   std::uint64_t octets_in_ = 0;
   std::uint64_t octets_out_ = 0;

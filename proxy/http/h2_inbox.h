@@ -25,14 +25,16 @@ class H2Inbox {
   bool empty() const { return size_ == 0; }
   std::size_t size() const { return size_; }
 
+  // From now on its blocks are larger: a large body costs less in large pieces.
+  void Widen() { next_size_ = BufferSize::kMedium; }
   void Append(std::span<const char> octets) {
     size_ += octets.size();
     while (!octets.empty()) {
-      if (blocks_.empty() || blocks_.back().end == kBlockBytes) {
-        blocks_.push_back({pool_.Take(kBlockSize), 0, 0});
+      if (blocks_.empty() || blocks_.back().end == BytesOf(blocks_.back().size)) {
+        blocks_.push_back({pool_.Take(next_size_), 0, 0, next_size_});
       }
       Block& block = blocks_.back();
-      const std::size_t size = std::min(octets.size(), kBlockBytes - block.end);
+      const std::size_t size = std::min(octets.size(), BytesOf(block.size) - block.end);
       std::memcpy(block.data + block.end, octets.data(), size);
       block.end += size;
       octets = octets.subspan(size);
@@ -56,31 +58,31 @@ class H2Inbox {
     block.begin += size;
     size_ -= size;
     if (block.begin == block.end) {
-      pool_.Give(block.data, kBlockSize);
+      pool_.Give(block.data, block.size);
       blocks_.erase(blocks_.begin());
     }
   }
   void Clear() {
     for (const Block& block : blocks_) {
-      pool_.Give(block.data, kBlockSize);
+      pool_.Give(block.data, block.size);
     }
     blocks_.clear();
     size_ = 0;
   }
 
  private:
-  static constexpr BufferSize kBlockSize = BufferSize::kSmall;
-  static constexpr std::size_t kBlockBytes = BytesOf(kBlockSize);
   struct Block {
     char* data;
     std::size_t begin;
     std::size_t end;
+    BufferSize size;
   };
 
   BufferPool& pool_;
-  // Four at most in practice: a window.
+  // Some in practice: a window.
   std::vector<Block> blocks_;
   std::size_t size_ = 0;
+  BufferSize next_size_ = BufferSize::kSmall;
 };
 
 }  // namespace tidegate

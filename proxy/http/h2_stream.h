@@ -126,6 +126,8 @@ class H2ServerStream final : public ServerStream {
   bool closed_ = false;
   bool read_cancelled_ = false;
   bool tunnel_ = false;
+  // It has a wider window than others.
+  bool wide_ = false;
 };
 
 }  // namespace tidegate

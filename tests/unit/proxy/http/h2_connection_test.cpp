@@ -20,7 +20,7 @@ TEST_F(H2ConnectionTest, SaysItsSettingsAtOnce) {
                                   h2::Number(32 * 1024) + h2::Number(8, 2) + h2::Number(1) +
                                   h2::Number(9, 2) + h2::Number(1));
   EXPECT_EQ(client.frames[1].type, h2::kWindowUpdate);
-  EXPECT_EQ(client.frames[1].NumberAt(0), 65'535U * 127);
+  EXPECT_EQ(client.frames[1].NumberAt(0), 65'535U * 127 + 8 * (512U * 1024 - 65'535));
   EXPECT_EQ(played->writes, 1);
   EXPECT_TRUE(played->watched);
   EXPECT_FALSE(connection->greeted());
@@ -102,6 +102,39 @@ TEST_F(H2ConnectionTest, WhoseWindowIsNotReadHoldsUpNoOther) {
   for (std::uint32_t stream = 1; stream < 41; stream += 2) {
     EXPECT_TRUE(client.Of(stream, h2::kWindowUpdate).empty());
   }
+}
+
+TEST_F(H2ConnectionTest, AnUploadWhoseOriginKeepsUpGetsAWiderWindow) {
+  Begin(h2::Headers(1, h2::Get(), 0) + h2::Headers(3, h2::Get(), 0));
+  const std::string block(16'384, 'b');
+  const auto credit = [&] {
+    std::uint64_t sum = 0;
+    for (const auto& update : client.Of(1, h2::kWindowUpdate)) {
+      sum += update.NumberAt(0);
+    }
+    return sum;
+  };
+  std::uint64_t sent = 0;
+  for (; sent < 300'000; sent += block.size()) {
+    Come(h2::Data(1, block, false));
+    scope.Start(Read(StreamAt(0)));
+    Turn();
+  }
+  EXPECT_GT(credit() + 65'535, sent + 250'000);
+  // And it may be used.
+  for (int i = 0; i < 15; ++i) {
+    Come(h2::Data(1, block, false));
+  }
+  EXPECT_TRUE(client.Of(1, h2::kRstStream).empty());
+  EXPECT_TRUE(client.Of(3, h2::kWindowUpdate).empty());
+  std::size_t read = 0;
+  TakeOutcomes();
+  for (int i = 0; i < 30 && StreamAt(0).HasBodyNow(); ++i) {
+    scope.Start(Read(StreamAt(0)));
+    Turn();
+    read += TakeOutcomes().at(0).size();
+  }
+  EXPECT_EQ(read, 15 * block.size()) << "nothing is lost between blocks of two sizes";
 }
 
 TEST_F(H2ConnectionTest, WhatNobodyReadsAnyMoreOpensTheWindowOfTheConnection) {
