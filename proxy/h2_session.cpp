@@ -10,6 +10,7 @@ namespace {
 // Exchanges that may run at a time. More than streams may be open: one that was reset a moment ago
 // still has to hear of it.
 constexpr std::size_t kMaxRunning = std::size_t{2} * H2Connection::kMaxStreams;
+constexpr std::size_t kManyStreams = 64;
 // A client that does not answer a PING by then has heard the GOAWAY, or never will.
 constexpr Duration kStepPatience = std::chrono::seconds(2);
 // As a session of HTTP/1 lingers.
@@ -76,6 +77,7 @@ Task<void> H2Session::Serve(std::unique_ptr<Exchange> exchange,
   }
   exchanges_.Give(std::move(exchange));
   --running_count_;
+  --services_.h2_streams;
   if (running_count_ == 0 && phase_ < Phase::kEnding) {
     idle_deadline_.Arm(timeouts().keepalive);
   }
@@ -95,6 +97,10 @@ void H2Session::OnRequest(std::unique_ptr<H2ServerStream> stream, std::optional<
   ++requests_;
   ++running_count_;
   services_.counters.Add(CounterId::kH2Streams);
+  ++services_.h2_streams;
+  if (running_count_ % kManyStreams == 0 && services_.on_many_streams.function != nullptr) {
+    services_.on_many_streams();
+  }
   idle_deadline_.Disarm();
   scope_.Start(Serve(std::move(next_exchange_), std::move(stream), std::move(refused)));
 }

@@ -19,7 +19,8 @@ class MemoryTrim {
   // called before each trim.
   MemoryTrim(Loop& loop, const Counters& counters, Callback release);
 
-  // There are `sessions` now, and `parked` connections; after every start, end and parking of one.
+  // There are `sessions` now, streams of HTTP/2 among them, and `parked` connections; after every
+  // start, end and parking of one, and while many streams begin.
   // When half of at least 256 sessions and upstream connections have gone, a trim follows within
   // two seconds, and another if more of them have gone two seconds later; four parked ones count as
   // one. It walks the whole heap: some milliseconds for 100 MiB. Of upstream connections alone

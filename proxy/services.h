@@ -31,6 +31,10 @@ struct Services {
   HttpDate date;
   // With clients.
   Handshakes handshakes{loop};
+  // Streams of HTTP/2 that are being served; each costs what a connection of HTTP/1 does. Called
+  // while many of them begin; may be nothing.
+  std::size_t h2_streams = 0;
+  Callback on_many_streams;
 };
 
 }  // namespace tidegate

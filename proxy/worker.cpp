@@ -64,6 +64,7 @@ Worker::Worker(Loop& loop, UniqueFd channel)
       tunnel_deadline_(loop.timers(), Bind<&Worker::OnTunnelDeadline>(this)),
       log_level_deadline_(loop.timers(), Bind<&Worker::OnLogLevelOver>(this)),
       resolved_due_(loop.timers(), Bind<&Worker::OnResolvedDue>(this)) {
+  services_.on_many_streams = Bind<&Worker::CountForTrim>(this);
   resolver_.memory().SetOnChange(Bind<&Worker::OnAddressChange>(this));
 }
 
@@ -314,12 +315,16 @@ void Worker::StartSession(UniqueFd fd, ClientInfo client,
   scope_.Start(
       RunSession(std::make_unique<Session>(services_, sessions_, std::move(fd), client, tls)));
   gate_.Count(sessions_.size());
-  trim_.Count(sessions_.session_count(), sessions_.parking().size());
+  CountForTrim();
 }
 
 void Worker::ResumeSession(IdleConnection connection) {
   scope_.Start(RunSession(std::make_unique<Session>(services_, sessions_, std::move(connection))));
-  trim_.Count(sessions_.session_count(), sessions_.parking().size());
+  CountForTrim();
+}
+
+void Worker::CountForTrim() {
+  trim_.Count(sessions_.session_count() + services_.h2_streams, sessions_.parking().size());
 }
 
 void Worker::ReleaseFreeLists() {
@@ -333,7 +338,7 @@ Task<void> Worker::RunSession(std::unique_ptr<Session> session) {
   co_await session->Run();
   bool parked = session->state() == Session::State::kParked;
   session.reset();
-  trim_.Count(sessions_.session_count(), sessions_.parking().size());
+  CountForTrim();
   if (parked) {
     co_return;
   }

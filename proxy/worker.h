@@ -76,6 +76,7 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   void ResumeSession(IdleConnection connection) override;
   Task<void> RunSession(std::unique_ptr<Session> session);
   void ReleaseFreeLists();
+  void CountForTrim();
   // See Snapshot::Parts. `prepared` in the order of the configuration; their sockets are there.
   std::set<std::uint16_t> HttpsPorts(const Config& config,
                                      const std::vector<PreparedListener>& prepared) const;

@@ -7,9 +7,8 @@ namespace {
 
 constexpr std::uint64_t kUnit = 1000;
 
-// In the order of the enumeration. A browser that leaves a page resets some hundred streams; a
-// client that measures the bandwidth pings some ten times a second; who takes a download in small
-// windows is allowed for by Earn.
+// In the order of the enumeration. A browser that leaves a page resets some hundred streams; who
+// takes a download in small windows, or measures it by PING, is allowed for by Earn.
 constexpr std::array kRows = {
     H2AbuseRow{H2Abuse::kReset, ErrorKind::kH2RapidReset, 400, 30,
                "the client resets its streams too often"},

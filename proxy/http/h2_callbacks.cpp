@@ -318,7 +318,9 @@ int H2Callbacks::OnFrameSent(nghttp2_session* session, const nghttp2_frame* fram
       }
       break;
     case NGHTTP2_DATA:
+      // A client opens the window as it reads, and gRPC pings with each piece to learn how far.
       connection.budget_.Earn(H2Abuse::kWindow, 4);
+      connection.budget_.Earn(H2Abuse::kPing, 1);
       if (H2ServerStream* stream = StreamOf(session, frame->hd.stream_id)) {
         stream->FrameTaken(kFrameHeader + frame->hd.length, frame->hd.length, ends);
       }

@@ -24,6 +24,12 @@ constexpr std::size_t kFloodOctets = 64 * 1024;
 constexpr std::uint64_t kWideAfter = 128 * 1024;
 constexpr std::size_t kWindowKeptUp = 16 * 1024;
 
+// Who writes so much at once writes more: the size of a write decides what bulk costs.
+constexpr std::size_t kBulk = 40 * 1024;
+
+// What all connections of this thread hold unread.
+thread_local std::size_t held_by_all = 0;
+
 // What our RST_STREAM says of an error of ours or of an origin's.
 std::uint32_t CodeOf(const Error& error) {
   return RowOf(error.kind()).side == Side::kUpstream || error.kind() == ErrorKind::kInternal
@@ -325,7 +331,8 @@ void H2Connection::Flush() {
 
 bool H2Connection::Collect() {
   if (out_ == nullptr) {
-    out_size_class_ = std::exchange(out_full_, false) ? BufferSize::kLarge : BufferSize::kMedium;
+    out_full_ = false;
+    out_size_class_ = bulk_ ? BufferSize::kLarge : BufferSize::kMedium;
     out_ = pool_.Take(out_size_class_);
   }
   while (!broken_) {
@@ -368,6 +375,9 @@ void H2Connection::Put(std::span<const char> octets) {
 }
 
 void H2Connection::ReleaseOut() {
+  if (out_size_ > 0) {
+    bulk_ = out_full_ || out_size_ > kBulk;
+  }
   out_size_ = 0;
   if (out_ != nullptr) {
     pool_.Give(std::exchange(out_, nullptr), out_size_class_);
@@ -415,14 +425,29 @@ void H2Connection::Reset(H2ServerStream& stream, const Error& why) {
   WantWrite();
 }
 
+void H2Connection::Hold(std::size_t octets) {
+  held_ += octets;
+  held_by_all += octets;
+  if (held_ <= kMostHeld && held_by_all <= kMostHeldByAll) {
+    nghttp2_session_consume_connection(session_, octets);
+  } else {
+    owed_ += octets;
+  }
+}
+
 void H2Connection::Credit(H2ServerStream& stream, std::size_t octets) {
+  held_ -= octets;
+  held_by_all -= octets;
   if (broken_ || octets == 0) {
     return;
   }
-  if (stream.closed_ || stream.remote_ended_ || stream.failure_) {
-    nghttp2_session_consume_connection(session_, octets);
-  } else {
-    nghttp2_session_consume(session_, stream.id(), octets);
+  const std::size_t paid = std::min(owed_, octets);
+  if (paid > 0) {
+    owed_ -= paid;
+    nghttp2_session_consume_connection(session_, paid);
+  }
+  if (!stream.closed_ && !stream.remote_ended_ && !stream.failure_) {
+    nghttp2_session_consume_stream(session_, stream.id(), octets);
     Widen(stream);
   }
   WantWrite();
@@ -438,6 +463,7 @@ void H2Connection::Widen(H2ServerStream& stream) {
   stream.wide_ = true;
   ++wide_count_;
   stream.inbox_.Widen();
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kWideConnectionWindow);
   nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, stream.id(), kWideWindow);
 }
 

@@ -4,9 +4,10 @@
 // callbacks of nghttp2 (h2_callbacks.cpp) move octets between it and the streams and post whoever
 // waits; what a request may say is the rules' business (h2_rules.h), not nghttp2's.
 //
-//   1. Window credit is given back when an octet was read by the exchange, for the stream and for
-//   the connection. The connection's window is what all streams together may hold, so a stream that
-//   nobody reads holds up no other, and what a client can make us keep is bounded by it.
+//   1. A stream's window opens again when the exchange has read. The connection's opens when octets
+//   come, so that a stream which nobody reads holds up no other, until the connection holds
+//   kMostHeld unread, or all of a worker kMostHeldByAll: from there on when they are read. What
+//   clients can make us keep is bounded by that and a small window each.
 //   2. Frames are gathered and written once a turn. While the stream below is behind nothing more
 //   is taken from anybody; octets of bodies are copied once, into what is written.
 //   3. A body that did not end well is never ended by END_STREAM: RST_STREAM.
@@ -57,15 +58,20 @@ class H2Connection final : private StreamOwner {
  public:
   // As many requests as a client may have at a time.
   static constexpr std::uint32_t kMaxStreams = 128;
-  // What a stream may hold unread, what a large upload may, of which there are so many, and what
-  // all of them may.
+  // What a stream may hold unread, and what a large upload may, of which there are so many.
   static constexpr std::int32_t kStreamWindow = 65'535;
   static constexpr std::int32_t kWideWindow = 512 * 1024;
   static constexpr int kMaxWide = 8;
+  // What may come on a connection before we have said that there may be more; and when there is a
+  // large upload.
+  static constexpr std::int32_t kConnectionWindow = 256 * 1024;
+  static constexpr std::int32_t kWideConnectionWindow = 1024 * 1024;
+  // All that is unread; a thread has one worker.
+  static constexpr std::size_t kMostHeld =
+      std::size_t{kStreamWindow} * kMaxStreams + std::size_t{kMaxWide} * kWideWindow;
+  static constexpr std::size_t kMostHeldByAll = 64 * 1024 * 1024;
   // Of ours: a payload of 16 KiB and its header.
   static constexpr std::size_t kMaxFrame = 16 * 1024 + 9;
-  static constexpr std::int32_t kConnectionWindow =
-      kStreamWindow * static_cast<int>(kMaxStreams) + kMaxWide * (kWideWindow - kStreamWindow);
 
   // `handler` outlives this. `limits` are told to the client.
   H2Connection(Loop& loop, BufferPool& pool, std::unique_ptr<Stream> stream,
@@ -115,6 +121,8 @@ class H2Connection final : private StreamOwner {
   void Add(H2ServerStream& stream);
   void Remove(H2ServerStream& stream);
   void Reset(H2ServerStream& stream, const Error& why);
+  // Octets are kept for the stream; and they are not any more.
+  void Hold(std::size_t octets);
   void Credit(H2ServerStream& stream, std::size_t octets);
   void SubmitHead(H2ServerStream& stream, ResponseHead& head, int status, bool data_follows);
   void SubmitInterim(H2ServerStream& stream, const ResponseHead& head);
@@ -179,6 +187,8 @@ class H2Connection final : private StreamOwner {
   std::size_t out_size_ = 0;
   BufferSize out_size_class_ = BufferSize::kMedium;
   bool out_full_ = false;
+  // The next one is to be a large one.
+  bool bulk_ = false;
   // Said after what is in the making, when nghttp2 is broken.
   std::string farewell_;
   std::vector<H2Field> fields_;
@@ -202,6 +212,9 @@ class H2Connection final : private StreamOwner {
   H2ServerStream* first_ = nullptr;
   std::size_t stream_count_ = 0;
   int wide_count_ = 0;
+  // Unread, of all streams; and what of it the client was not given back for the connection.
+  std::size_t held_ = 0;
+  std::size_t owed_ = 0;
   std::optional<Error> end_error_;
   std::uint64_t octets_in_ = 0;
   std::uint64_t octets_out_ = 0;

@@ -104,6 +104,7 @@ std::optional<Error> H2ServerStream::DataCame(std::span<const char> data) {
     return Error(ErrorKind::kBadRequest, "more DATA than content-length says");
   }
   inbox_.Append(data);
+  connection_.Hold(data.size());
   if (reader_.waiting()) {
     reader_.Wake();
   }

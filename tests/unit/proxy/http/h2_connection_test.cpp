@@ -20,7 +20,7 @@ TEST_F(H2ConnectionTest, SaysItsSettingsAtOnce) {
                                   h2::Number(32 * 1024) + h2::Number(8, 2) + h2::Number(1) +
                                   h2::Number(9, 2) + h2::Number(1));
   EXPECT_EQ(client.frames[1].type, h2::kWindowUpdate);
-  EXPECT_EQ(client.frames[1].NumberAt(0), 65'535U * 127 + 8 * (512U * 1024 - 65'535));
+  EXPECT_EQ(client.frames[1].NumberAt(0), 256U * 1024 - 65'535);
   EXPECT_EQ(played->writes, 1);
   EXPECT_TRUE(played->watched);
   EXPECT_FALSE(connection->greeted());
@@ -88,7 +88,7 @@ TEST_F(H2ConnectionTest, WhoseWindowIsNotReadHoldsUpNoOther) {
   }
   // A megabyte is unread, and the last one's is as welcome as the first one's.
   EXPECT_EQ(Goaway().payload, std::string(8, '\xff'));
-  EXPECT_EQ(client.Of(0, h2::kWindowUpdate).size(), 1U) << "no credit for what was not read";
+  EXPECT_GT(client.Of(0, h2::kWindowUpdate).size(), 1U);
   scope.Start(Read(StreamAt(20)));
   Turn();
   EXPECT_EQ(TakeOutcomes().at(0).size(), block.size());
@@ -102,6 +102,51 @@ TEST_F(H2ConnectionTest, WhoseWindowIsNotReadHoldsUpNoOther) {
   for (std::uint32_t stream = 1; stream < 41; stream += 2) {
     EXPECT_TRUE(client.Of(stream, h2::kWindowUpdate).empty());
   }
+}
+
+TEST_F(H2ConnectionTest, WhatAllConnectionsHoldIsBounded) {
+  // Nine connections would hold 8 MiB each.
+  const std::string block(16'384, 'b');
+  std::vector<std::unique_ptr<H2Connection>> others;
+  std::vector<PlayedStream*> streams;
+  std::size_t taken = 0;
+  for (int i = 0; i < 9; ++i) {
+    auto stream = std::make_unique<PlayedStream>();
+    streams.push_back(stream.get());
+    others.push_back(std::make_unique<H2Connection>(loop, pool, std::move(stream), limits, *this));
+    others.back()->Start();
+    streams.back()->Come(h2::Hello());
+    most = requests.size() + 1000;
+    h2::Reader seen;
+    std::size_t window = 65'535;
+    std::size_t sent = 0;
+    std::size_t heard = 0;
+    for (std::uint32_t id = 1; id < 256; id += 2) {
+      streams.back()->Come(h2::Headers(id, h2::Get(), 0));
+      for (int piece = 0; piece < 3; ++piece) {
+        ReadyQueue::Drain();
+        seen.Take(streams.back()->TakeWritten());
+        const auto updates = seen.Of(0, h2::kWindowUpdate);
+        for (; heard < updates.size(); ++heard) {
+          window += updates[heard].NumberAt(0);
+        }
+        if (window - sent < block.size()) {
+          break;
+        }
+        streams.back()->Come(h2::Data(id, block, false));
+        sent += block.size();
+      }
+    }
+    taken += sent;
+  }
+  EXPECT_GT(taken, 40U << 20);
+  EXPECT_LE(taken, H2Connection::kMostHeldByAll + 10 * 256 * 1024);
+  // Who is read is let go on.
+  requests.clear();
+  ReadyQueue::Drain();
+  h2::Reader seen;
+  seen.Take(streams.back()->TakeWritten());
+  others.clear();
 }
 
 TEST_F(H2ConnectionTest, AnUploadWhoseOriginKeepsUpGetsAWiderWindow) {
