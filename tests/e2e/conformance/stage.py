@@ -62,11 +62,15 @@ class Play:
 
     def run_client(self):
         self.client = self.stage.connect()
+        self.begin()
         for step in self.row.client:
             if isinstance(step, bytes):
                 self.client.send(step)
             else:
                 step.at_client(self)
+
+    def begin(self):
+        """What comes before the first step."""
 
 
 def serve(peer):
@@ -82,6 +86,8 @@ class Stage:
     """`connect` opens a client's connection, `log` is the Tidegate whose log is asked; a row waits `seconds` for
     anything."""
 
+    play_kind = Play
+
     def __init__(self, origin, connect, log, seconds=10.0):
         self.origin = origin
         self.connect = connect
@@ -93,7 +99,7 @@ class Stage:
 
     def play(self, row):
         """Raises AssertionError, Ended or OSError where the proxy does what the row does not allow."""
-        play = Play(self, row)
+        play = self.play_kind(self, row)
         self.origin.next(*[play.origin_script(steps) for steps in row.origin])
         try:
             play.run_client()
@@ -153,14 +159,22 @@ class Stage:
         """The stranger's question; True if it came on a connection that the row had opened."""
         self.questions += 1
         target = f"/stranger/{self.questions}"
-        with self.connect() as stranger:
-            stranger.send(request("GET", target))
-            response = stranger.response()
+        response = self.answer_to(target)
         assert (response.status, response.body) == (200, f"GET {target}\n".encode()), \
             f"a stranger got {response.raw!r} {response.body!r} for {target}"
         asked = [one for one in self.origin.requests if one.target == target]
         assert len(asked) == 1, f"the stranger's one question came {len(asked)} times"
         return asked[0].connection < opened
+
+    def answer_to(self, target):
+        """Somebody asks for `target` on a connection of their own."""
+        with self.connect() as stranger:
+            stranger.send(request("GET", target))
+            return stranger.response()
+
+    def in_order(self, wanted, requests):  # pylint: disable=no-self-use
+        """Pairs what the origin should see with what it saw."""
+        return zip(wanted, requests)
 
     def _check(self, row, opened, reused):
         assert not self.origin.faults, f"at the origin: {self.origin.faults[0]!r}"
@@ -169,7 +183,7 @@ class Stage:
         if len(wanted) > len(requests):
             wanted = [one for one in wanted if not one.perhaps]
         assert len(requests) == len(wanted), f"the origin saw {[one.raw for one in requests]}"
-        for seen, got in zip(wanted, requests):
+        for seen, got in self.in_order(wanted, requests):
             seen.check(got)
         if not any(seen.cut for seen in wanted):
             for peer in self.origin.peers:

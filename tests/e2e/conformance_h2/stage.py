@@ -1,0 +1,51 @@
+"""Plays the rows of the HTTP/2 table: what conformance/stage.py says holds for every row, and beyond it:
+
+  4. Every frame that the client receives is one that RFC 9113 lets a server send (support/h2.py reads them strictly).
+  5. The stranger asks over HTTP/2, too."""
+
+from conformance.stage import Play, Stage
+from support.daemon import basic
+from support.h2 import raw_h2
+
+CLEAR = {"name": "web", "bind": "127.0.0.1:0", "protocols": ["h1", "h2c"]}
+
+CONFIGURATIONS = {
+    "plain": {"routes": [{"name": "own", "path": "/own/", "respond": {"status": 200, "body": "pong\n"}},
+                         {"name": "all", "upstream": "app"}]},
+    "bounded": {"limits": {"max_header_bytes": "2KiB", "max_headers": 10, "max_url_bytes": "256B", "max_body": "1KiB"}},
+    "hasty": {"timeouts": {"request_head": "300ms", "body_idle": "300ms", "keepalive": "300ms", "write_idle": "300ms",
+                           "upstream_response": "300ms", "upstream_idle": "300ms", "tunnel_idle": "300ms"}},
+}
+
+
+def configuration(name, origin, pair=None):
+    """`pair`: the certificate of a TLS listener, instead of a plain one."""
+    listener = {**CLEAR, "protocols": ["h2", "h1"], "tls": {}} if pair else CLEAR
+    certificates = {"certificates": [pair.entry()]} if pair else {}
+    return basic(origin.address, listeners=[listener], **certificates, **CONFIGURATIONS[name])
+
+
+class H2Play(Play):
+    """One row under way; its client has shaken hands unless the row does that itself."""
+
+    def begin(self):
+        if self.row.begun:
+            self.client.start(*self.row.settings)
+
+
+class H2Stage(Stage):
+    play_kind = H2Play
+
+    def answer_to(self, target):
+        with self.connect() as stranger:
+            return stranger.start().get(target)
+
+    def in_order(self, wanted, requests):
+        """Streams are answered side by side: requests are paired by their targets."""
+        return zip(sorted(wanted, key=lambda seen: seen.target), sorted(requests, key=lambda got: got.target))
+
+
+def stage_of(tidegate, origin, context=None, seconds=10.0):
+    """A stage in front of `origin`; `context`: TLS."""
+    address = tidegate.addresses()[0]
+    return H2Stage(origin, lambda: raw_h2(address, context, seconds=seconds), tidegate, seconds)
