@@ -4,10 +4,8 @@
   5. The stranger asks over HTTP/2, too."""
 
 from conformance.stage import Play, Stage
-from support.daemon import basic
+from support.daemon import CLEAR, basic
 from support.h2 import raw_h2
-
-CLEAR = {"name": "web", "bind": "127.0.0.1:0", "protocols": ["h1", "h2c"]}
 
 CONFIGURATIONS = {
     "plain": {"routes": [{"name": "own", "path": "/own/", "respond": {"status": 200, "body": "pong\n"}},

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from support import processes
 from support.client import Client
+from support.h2 import open_h2
 from support.wait import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -44,6 +45,15 @@ def basic(*endpoints, **changes):
         "logging": {"level": "info", "access": {"path": "@DIR@/access.log"}},
     }
     return merged(config, changes)
+
+
+# A listener that speaks both versions without TLS.
+CLEAR = {"name": "web", "bind": "127.0.0.1:0", "protocols": ["h1", "h2c"]}
+
+
+def clear(*endpoints, **changes):
+    """`basic`, with HTTP/2 by prior knowledge."""
+    return basic(*endpoints, **{"listeners": [CLEAR], **changes})
 
 
 @dataclass
@@ -255,12 +265,19 @@ class Tidegate:
 
     # Traffic.
 
-    def connect(self, listener="web", **options):
-        # Asking for the port costs a process; it never changes for a listener of this daemon.
+    def address(self, listener="web"):
+        """The first address of a listener."""
+        # Asking for it costs a process; it never changes for a listener of this daemon.
         if listener not in self.__dict__.setdefault("_ports", {}):
-            address = self.addresses(listener)[0]
-            self._ports[listener] = address
-        return Client(self._ports[listener], **options)
+            self._ports[listener] = self.addresses(listener)[0]
+        return self._ports[listener]
+
+    def connect(self, listener="web", **options):
+        return Client(self.address(listener), **options)
+
+    def h2(self, *settings, **options):
+        """A client that speaks HTTP/2 without TLS and has announced `settings`; see support/h2.py."""
+        return open_h2(self.address(options.pop("listener", "web")), *settings, **options)
 
     def url(self, path="/", listener="web"):
         return f"http://127.0.0.1:{self.port(listener)}{path}"

@@ -84,6 +84,7 @@ class H2(Wire):
         super().__init__(sock, seconds)
         self.seconds = seconds
         self.credit = credit
+        self.held = set()  # streams that get no window back, though the connection does
         self.polite = polite
         self.frames = []  # every frame that came
         self.streams = {}
@@ -270,7 +271,7 @@ class H2(Wire):
             known.ended = one.ends
         if self.credit and one.payload:
             self.give(0, len(one.payload))
-            if not known.over:
+            if not known.over and one.stream not in self.held:
                 self.give(one.stream, len(one.payload))
 
     def give(self, stream, count):

@@ -1,0 +1,456 @@
+"""What a client of HTTP/2 may do for nothing is bounded (RFC 9113 section 10.5): its connection ends with a reason in the log,
+the work at the origin and our memory stay small, and somebody else is served all the while."""
+
+import socket
+import threading
+import time
+
+import pytest
+
+from support import h2_frames as h2
+from support import hpack, processes
+from support.daemon import clear
+from support.h2 import raw_h2
+from support.h2_frames import ENHANCE_YOUR_CALM, continuation, data, get, headers, ping, post, priority, rst
+from support.wait import PATIENCE, until
+from support.wire import Ended
+
+KIB, MIB = 1 << 10, 1 << 20
+
+# The longest that somebody else may wait for an answer, and what an attack may cost us.
+LONGEST_WAIT = 3.0 * PATIENCE
+MOST_MEMORY = 24 * MIB
+MOST_REQUESTS = 2000
+
+
+class Bystander:
+    """Somebody else, who asks all the time on a connection of their own."""
+
+    def __init__(self, tidegate):
+        self.tidegate, self.longest, self.answers, self.wrong = tidegate, 0.0, 0, []
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        try:
+            with self.tidegate.h2() as client:
+                while not self.stop.wait(0.005):
+                    began = time.monotonic()
+                    assert client.get("/bystander").status == 200
+                    self.longest = max(self.longest, time.monotonic() - began)
+                    self.answers += 1
+        except (AssertionError, Ended, OSError) as wrong:
+            self.wrong.append(repr(wrong))
+
+    def __enter__(self):
+        self.thread.start()
+        until(lambda: self.answers or self.wrong, "the bystander's first answer")
+        return self
+
+    def __exit__(self, *_):
+        before = self.answers
+        until(lambda: self.answers > before or self.wrong, "the bystander's next answer")
+        self.stop.set()
+        self.thread.join()
+        assert not self.wrong, self.wrong
+        assert self.longest < LONGEST_WAIT, f"somebody else waited {self.longest:.1f} s"
+
+
+class Attack:
+    """One attack under way: its front, its worker's memory before, its bystander."""
+
+    def __init__(self, tidegate, origin):
+        self.tidegate, self.origin = tidegate, origin
+        tidegate.address()
+        self.worker = tidegate.workers()[0]
+
+    def __enter__(self):
+        self.bystander = Bystander(self.tidegate).__enter__()
+        self.before = processes.resident_bytes(self.worker)
+        return self
+
+    def __exit__(self, kind, *_):
+        self.bystander.__exit__()
+        if kind:
+            return
+        grown = processes.resident_bytes(self.worker, peak=True) - self.before
+        assert grown < MOST_MEMORY, f"the worker grew by {grown / MIB:.1f} MiB"
+        asked = len([one for one in self.origin.requests if one.target != "/bystander"])
+        assert asked <= MOST_REQUESTS, f"{asked} requests at the origin"
+        assert self.tidegate.workers()[0] == self.worker, "the worker is another one"
+
+    def calmed(self, client, *reasons):
+        """The attacker is told to calm down, and left; the log has one of these reasons."""
+        goaway = client.end()
+        assert goaway is not None, "the connection ended without a word"
+        assert goaway.code == ENHANCE_YOUR_CALM, str(goaway)
+        return self.told(client, *reasons)
+
+    def told(self, client, *reasons):
+        """The log has one line that says why the connection ended."""
+        def found():
+            lines = [line for line in self.tidegate.access_lines()
+                     if line.get("reason") in reasons and line["peer"].endswith(f":{client.port_was}")]
+            return lines or None
+        lines = until(found, lambda: f"a line for {reasons}; the last are {self.tidegate.access_lines()[-3:]}")
+        assert len(lines) == 1 and lines[0]["who"] == "client", lines
+        return lines[0]
+
+
+@pytest.fixture
+def attack(launch, origin):
+    """`attack(**changes)`: an attack on a Tidegate in front of `origin`."""
+    return lambda **changes: Attack(launch(clear(origin.address, logging={"level": "warn"}, **changes)), origin)
+
+
+def attacker(tidegate, *settings, **options):
+    client = tidegate.h2(*settings, **options)
+    client.port_was = client.port
+    return client
+
+
+def pour(client, octets, times):
+    """Sends `octets` until it was done `times` times or the connection ends; reads what comes, now and then."""
+    try:
+        for number in range(times):
+            client.send(octets(number) if callable(octets) else octets)
+    except OSError:
+        pass
+
+
+# Floods.
+
+BATCH = 50
+
+
+def batch(make):
+    """`make(stream)` for BATCH streams: what a flood sends at once."""
+    return lambda number: b"".join(make(2 * (number * BATCH + place) + 1) for place in range(BATCH))
+
+
+def test_rapid_reset(attack):
+    """CVE-2023-44487."""
+    with attack() as under:
+        client = attacker(under.tidegate)
+        pour(client, batch(lambda stream: get(stream, "/rapid") + rst(stream)), 400)
+        under.calmed(client, "h2_rapid_reset")
+
+
+def test_rapid_reset_while_the_origin_is_slow(attack, origin):
+    """What was reset must not go on at the origin."""
+    def stuck(peer):
+        peer.request()
+        peer.expect_gone()
+
+    with attack() as under:
+        origin.forever(stuck)
+        client = attacker(under.tidegate)
+        pour(client, batch(lambda stream: get(stream, "/rapid") + rst(stream)), 400)
+        under.calmed(client, "h2_rapid_reset")
+        until(lambda: all(peer.finished.is_set() for peer in origin.peers[1:]), "no request left at the origin")
+
+
+PROVOCATIONS = {
+    "window of nothing": lambda stream: get(stream, "/made") + h2.window_update(stream, 0),
+    "window too large": lambda stream: get(stream, "/made") + h2.window_update(stream, 2**31 - 1) * 2,
+    "data behind the end": lambda stream: get(stream, "/made") + data(stream, b"x"),
+    "fields behind the end": lambda stream: get(stream, "/made") + headers(stream, ("x-a", "b")),
+    "priority of four octets": lambda stream: get(stream, "/made") + h2.frame(h2.PRIORITY, 0, stream, bytes(4)),
+    "too much body": lambda stream: post(stream, "/made", ("content-length", "1")) + data(stream, b"xx"),
+    "malformed": lambda stream: get(stream, "/made", ("Bad", "x")),
+    "malformed trailers": lambda stream: post(stream, "/made") + headers(stream, ("Bad", "x")),
+}
+
+
+@pytest.mark.parametrize("how", PROVOCATIONS)
+def test_made_you_reset(attack, how):
+    """CVE-2025-8671: the resets are ours, the work is the origin's all the same. Where RFC 9113 lets a server end the
+    connection instead, it may do so at once."""
+    with attack() as under:
+        client = attacker(under.tidegate)
+        pour(client, batch(PROVOCATIONS[how]), 200)
+        goaway = client.end()
+        assert goaway is not None
+        if goaway.code == ENHANCE_YOUR_CALM:
+            under.told(client, "h2_provoked_resets")
+        else:
+            assert goaway.code in (h2.PROTOCOL_ERROR, h2.STREAM_CLOSED, h2.FLOW_CONTROL_ERROR, h2.FRAME_SIZE_ERROR), str(goaway)
+            under.told(client, "h2_protocol")
+
+
+def test_more_streams_than_allowed_again_and_again(attack, origin):
+    gate = threading.Event()
+
+    def stuck(peer):
+        while True:
+            got = peer.request()
+            if got.target == "/many":
+                peer.wait(gate)
+            peer.answer()
+    with attack() as under:
+        origin.forever(stuck)
+        client = attacker(under.tidegate)
+        allowed = client.peer[h2.MAX_CONCURRENT_STREAMS]
+        pour(client, batch(lambda stream: get(stream, "/many")), 400)
+        goaway = client.end()
+        assert goaway.code in (ENHANCE_YOUR_CALM, h2.PROTOCOL_ERROR), str(goaway)
+        under.told(client, "h2_stream_flood", "h2_protocol")
+        many = len([one for one in origin.requests if one.target == "/many"])
+        assert many <= allowed, f"{many} requests at the origin, {allowed} are allowed"
+        gate.set()
+
+
+BODY = post(1, "/body")
+FLOODS = {
+    "settings": (b"", h2.settings() * 50, "h2_settings_flood"),
+    "settings with values": (b"", h2.settings((h2.INITIAL_WINDOW_SIZE, 65535), (h2.INITIAL_WINDOW_SIZE, 0)) * 50,
+                             "h2_settings_flood"),
+    "acknowledgements": (b"", h2.settings(ack=True) * 50, "h2_protocol"),
+    "ping": (b"", ping() * 50, "h2_ping_flood"),
+    "acknowledged pings": (b"", ping(ack=True) * 50, "h2_ping_flood"),
+    "priority": (b"", priority(1, depends=0) * 50, "h2_priority_flood"),
+    "empty data": (BODY, data(1) * 50, "h2_empty_data_flood"),
+    "data of padding": (BODY, data(1, pad=0) * 50, "h2_empty_data_flood"),
+    "window": (b"", h2.window_update(0, 1) * 50, "h2_window_flood"),
+    "window of a stream": (BODY, h2.window_update(1, 1) * 50, "h2_window_flood"),
+    "window of a closed stream": (get(1, "/closed") + rst(1), h2.window_update(1, 1) * 50, "h2_window_flood"),
+    "unknown frames": (b"", h2.frame(0xee, 0, 0, b"x") * 50, "h2_unknown_frame_flood"),
+    "resets of a closed stream": (get(1, "/closed") + rst(1), rst(1) * 50, "h2_rapid_reset"),
+    "goaway": (b"", h2.goaway() * 50, "h2_unknown_frame_flood"),
+    "priority update": (b"", h2.frame(0x10, 0, 0, b"\x00\x00\x00\x01u=1") * 50, "h2_unknown_frame_flood"),
+}
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_frames_that_say_nothing(attack, kind):
+    """CVE-2019-9511 to 9518 and their like: 100,000 frames are not looked at."""
+    first, octets, reason = FLOODS[kind]
+    with attack() as under:
+        client = attacker(under.tidegate)
+        client.send(first)
+        pour(client, octets, 2000)
+        goaway = client.end()
+        assert goaway is not None and goaway.code in (ENHANCE_YOUR_CALM, h2.PROTOCOL_ERROR), str(goaway)
+        under.told(client, reason, *(["h2_protocol"] if goaway.code == h2.PROTOCOL_ERROR else []))
+
+
+@pytest.mark.parametrize("octets,reasons", [
+    (continuation(1, whole=False) * 50, ["h2_continuation_flood"]),
+    (continuation(1, *[("x-a", "a" * 100)] * 100, whole=False) * 4, ["h2_continuation_flood", "h2_header_flood"]),
+    (continuation(1, hpack.table_size(0) * 1000, whole=False), ["h2_continuation_flood", "h2_protocol"]),
+], ids=["empty", "fields", "table sizes"])
+def test_continuation_flood(attack, octets, reasons):
+    """CVE-2024-27316, CVE-2024-24549 and their like: a block that has no end."""
+    with attack() as under:
+        client = attacker(under.tidegate)
+        client.send(headers(1, *h2.asking(path="/block"), whole=False))
+        pour(client, octets, 2000)
+        goaway = client.end()
+        assert goaway is not None and goaway.code in (ENHANCE_YOUR_CALM, h2.PROTOCOL_ERROR, h2.COMPRESSION_ERROR), str(goaway)
+        under.told(client, *reasons)
+        assert not [one for one in under.origin.requests if one.target == "/block"]
+
+
+# HPACK.
+
+def test_hpack_bomb(attack):
+    """CVE-2016-6581: a field of 4,000 octets is named by one octet each, 16,000 times."""
+    with attack() as under:
+        client = attacker(under.tidegate)
+        bomb = headers(1, *h2.asking(path="/bomb"), hpack.added("x-bomb", "b" * 4000), hpack.indexed(62) * 10000)
+        client.send(bomb)
+        known = client.of(1)
+        client.until(lambda: known.over or client.goaway, "an answer to a bomb")
+        assert client.goaway or known.status == 431 or known.reset is not None, known.raw
+        assert not [one for one in under.origin.requests if one.target == "/bomb"]
+
+
+def test_many_hpack_bombs_on_one_connection(attack):
+    with attack() as under:
+        client = attacker(under.tidegate)
+        client.send(headers(1, *h2.asking(path="/first"), hpack.added("x-bomb", "b" * 4000)))
+        assert client.answer(1).status == 200
+        pour(client, lambda number: headers(2 * number + 3, *h2.asking(path="/bomb"), hpack.indexed(62) * 5000), 200)
+        try:
+            client.roundtrip()
+        except Ended:
+            pass
+        assert not [one for one in under.origin.requests if one.target == "/bomb"]
+
+
+def test_crumbs_of_cookies_are_counted(attack):
+    """A crumb is one octet on the wire, and more than that in the field that it becomes."""
+    with attack() as under:
+        client = attacker(under.tidegate)
+        client.send(headers(1, *h2.asking(path="/crumbs"), hpack.added("cookie", "c" * 100), hpack.indexed(62) * 10000))
+        known = client.of(1)
+        client.until(lambda: known.over or client.goaway, "an answer to crumbs")
+        assert client.goaway or known.status == 431 or known.reset is not None, known.raw
+
+
+def test_a_huge_table_size_is_not_used(attack, origin):
+    """The client allows our encoder 4 GiB; what we keep for it is ours to bound."""
+    def script(peer, got):
+        lines = [f"X-{got.target[1:]}-{number}: {'v' * 900}" for number in range(25)]
+        peer.answer(200, b"ok", *(lines if got.target != "/bystander" else []))
+    with attack() as under:
+        origin.handler = script
+        client = attacker(under.tidegate, (h2.HEADER_TABLE_SIZE, 2**32 - 1))
+        for number in range(300):
+            assert client.get(f"/{number}").get(f"x-{number}-7") == "v" * 900
+
+
+# Streams that are not taken.
+
+def test_zero_windows_hold_nothing_for_long(attack, origin):
+    """A hundred answers that nobody takes: their origins are let go after `write_idle`."""
+    with attack(timeouts={"write_idle": "1s"}) as under:
+        origin.handler = lambda peer, got: peer.answer(200, b"z" * (100 if got.target == "/bystander" else 300 * KIB))
+        client = attacker(under.tidegate, (h2.INITIAL_WINDOW_SIZE, 0))
+        streams = [client.ask(f"/zero/{number}") for number in range(100)]
+        for stream in streams:
+            known = client.outcome(stream)
+            assert not known.ended and known.body == b"", known.raw
+        idle = under.tidegate.logged(path="/zero/0")
+        assert idle["reason"] == "write_idle_timeout", idle
+
+
+def test_a_client_that_stops_reading_is_closed(attack, origin):
+    """CVE-2019-9517: the windows are open, the connection is not read."""
+    with attack(timeouts={"write_idle": "1s"}) as under:
+        origin.handler = lambda peer, got: peer.answer(200, b"r" * (100 if got.target == "/bystander" else 4 * MIB))
+        client = attacker(under.tidegate, (h2.INITIAL_WINDOW_SIZE, 2**31 - 1), receive_buffer=16 * KIB)
+        client.send(h2.window_update(0, 2**31 - 1 - 65535))
+        for _ in range(100):
+            client.ask("/unread")
+        client.credit = False
+        under.told(client, "write_idle_timeout")
+        until(lambda: under.tidegate.counters()["connections_active"] <= 1, "the end of who does not read")
+
+
+def test_pings_of_a_client_that_does_not_read_are_bounded(attack):
+    """What waits to be written is bounded: who does not read is not read either."""
+    with attack(timeouts={"write_idle": "1s"}) as under:
+        client = attacker(under.tidegate, receive_buffer=4 * KIB)
+        client.sock.settimeout(5 * PATIENCE)
+        try:
+            while True:
+                client.send(ping() * 1000)
+        except (OSError, socket.timeout):
+            pass
+
+
+# Silence.
+
+def silent(tidegate):
+    client = raw_h2(tidegate.address())
+    client.port_was = client.port
+    return client
+
+
+SILENCES = {
+    "nothing": b"",
+    "half a preface": h2.PREFACE[:10],
+    "a preface": h2.PREFACE,
+    "a preface and half of SETTINGS": h2.PREFACE + h2.settings((3, 100))[:11],
+}
+
+
+@pytest.mark.parametrize("what", SILENCES)
+def test_silence_before_the_settings(attack, what):
+    with attack(timeouts={"request_head": "500ms", "keepalive": "500ms"}) as under:
+        client = silent(under.tidegate)
+        client.send(SILENCES[what])
+        client.expect_gone()
+
+
+HALVES = {
+    "half of a frame's head": get(1)[:5],
+    "half of HEADERS": get(1)[:20],
+    "HEADERS without their end": headers(1, *h2.asking(), whole=False),
+    "CONTINUATION without their end": headers(1, *h2.asking(), whole=False) + continuation(1, whole=False),
+}
+
+
+@pytest.mark.parametrize("what", HALVES)
+def test_silence_within_a_request(attack, what):
+    with attack(timeouts={"request_head": "500ms", "keepalive": "500ms"}) as under:
+        client = attacker(under.tidegate)
+        client.send(HALVES[what])
+        client.end()
+
+
+def test_a_head_that_trickles_has_its_time(attack):
+    """Slowloris of HTTP/2: each frame is in time, the request never is."""
+    with attack(timeouts={"request_head": "600ms", "keepalive": "600ms"}) as under:
+        client = attacker(under.tidegate)
+        octets = headers(1, *h2.asking(("x-a", "a" * 5000)))
+        began = time.monotonic()
+        try:
+            for octet in octets:
+                client.send(bytes([octet]))
+                if not client.silent(0.05):
+                    break
+        except OSError:
+            pass
+        client.end()
+        assert time.monotonic() - began < 5 * PATIENCE
+
+
+def test_a_body_that_trickles_is_408_on_its_stream(attack, origin):
+    with attack(timeouts={"body_idle": "5s", "body_min_rate": "1KiB/s"}) as under:
+        client = attacker(under.tidegate)
+        stream = client.new_stream()
+        client.send(post(stream, "/trickle"))
+        known = client.of(stream)
+        end = time.monotonic() + 30 * PATIENCE
+        while not known.over and time.monotonic() < end:
+            client.send(data(stream, b"x"))
+            if not client.silent(0.05):
+                client.next()
+        assert known.status == 408 or known.reset is not None, known.raw
+        assert client.get("/beside").status == 200
+        assert under.tidegate.logged(path="/trickle")["reason"] == "body_too_slow"
+
+
+def test_three_hundred_silent_connections(attack):
+    with attack(timeouts={"request_head": "1s", "keepalive": "1s"}) as under:
+        clients = [silent(under.tidegate) for _ in range(300)]
+        for number, client in enumerate(clients):
+            client.send(list(SILENCES.values())[number % len(SILENCES)])
+        for client in clients:
+            client.expect_gone()
+            client.close()
+
+
+# What is no abuse.
+
+def test_an_answer_taken_in_small_windows_is_no_flood(attack, origin):
+    with attack() as under:
+        origin.handler = lambda peer, got: peer.answer(200, b"s" * 50000)
+        client = attacker(under.tidegate, (h2.INITIAL_WINDOW_SIZE, 10))
+        client.held.add(1)
+        stream = client.ask("/small")
+        known = client.of(stream)
+        while not known.over:
+            client.until(lambda: known.window == 0 or known.over, "what the window allows")
+            if not known.over:
+                client.give(stream, 10)
+        assert len(client.answer(stream).body) == 50000
+
+
+def test_many_hundred_requests_in_a_row_are_no_flood(attack):
+    with attack() as under:
+        client = attacker(under.tidegate)
+        for number in range(15):
+            for stream in [client.ask(f"/{number}") for _ in range(100)]:
+                assert client.answer(stream).status == 200
+
+
+def test_a_page_that_is_left_a_hundred_times_over_is_no_attack(attack):
+    """A browser resets what it has asked for when the user goes on."""
+    with attack() as under:
+        client = attacker(under.tidegate)
+        for _ in range(100):
+            client.leave(client.ask("/left"))
+        assert client.get("/next").status == 200
