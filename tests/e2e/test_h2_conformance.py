@@ -98,7 +98,7 @@ def test_the_log_has_one_line_for_each_error_that_the_table_met(stages):
         def all_there(stage=stage):
             lines = {}
             for line in stage.log.access_lines():
-                lines.setdefault(line["id"], []).append(line)
+                lines.setdefault(line.get("id"), []).append(line)
             return lines if all(known in lines for _, known, _ in stage.owed) else None
         lines = until(all_there, "a line in the access log for each error")
         for row, known, reason in stage.owed:
