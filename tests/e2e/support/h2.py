@@ -145,9 +145,9 @@ class H2(Wire):
         at = 0
         known = self.of(stream)
         while at < len(octets):
-            self.until(lambda: known.over or min(self.send_window, known.send_window) > 0,
+            self.until(lambda: known.reset is not None or min(self.send_window, known.send_window) > 0,
                        f"window for stream {stream}")
-            if known.over:
+            if known.reset is not None:
                 return at
             count = min(len(octets) - at, self.send_window, known.send_window, self.peer[h2.MAX_FRAME_SIZE])
             self.spend(stream, count)

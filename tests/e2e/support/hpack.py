@@ -49,6 +49,8 @@ def _canonical():
 
 CODES = _canonical()
 _BY_CODE = {code: symbol for symbol, code in CODES.items()}
+_LENGTHS = list(_SYMBOLS)
+_BITS = [format(octet, "08b") for octet in range(256)]
 
 
 class BadBlock(AssertionError):
@@ -225,15 +227,19 @@ class Decoder:
 
 def decoded(octets):
     """What Huffman-coded `octets` stand for."""
-    found, code = bytearray(), ""
-    for bit in "".join(format(octet, "08b") for octet in octets):
-        code += bit
-        symbol = _BY_CODE.get(code)
-        if symbol is not None:
-            if symbol == EOS:
-                raise BadBlock("EOS in a string")
-            found.append(symbol)
-            code = ""
-    if len(code) > 7 or "0" in code:
+    bits = "".join(map(_BITS.__getitem__, octets))
+    found, at, end = bytearray(), 0, len(bits)
+    while True:
+        for length in _LENGTHS:
+            symbol = _BY_CODE.get(bits[at:at + length])
+            if symbol is not None:
+                break
+        else:
+            break
+        if symbol == EOS:
+            raise BadBlock("EOS in a string")
+        found.append(symbol)
+        at += length
+    if end - at > 7 or "0" in bits[at:]:
         raise BadBlock("a string is padded wrongly")
     return bytes(found)
