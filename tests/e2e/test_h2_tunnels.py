@@ -99,7 +99,7 @@ def test_a_websocket_becomes_an_upgrade(front, origin):
     assert head.get("sec-websocket-version") == "13" and head.get("sec-websocket-protocol") == "chat, other"
     assert head.get("origin") == "http://test"
     assert not {"transfer-encoding", "content-length", ":protocol", "protocol"} & set(head.names())
-    line = tidegate.logged(path="/chat")
+    line = tidegate.logged(path="/chat?room=1")
     assert line["status"] in (101, 200) and line["bytes_in"] >= 9 and line["bytes_out"] >= 9, line
 
 
