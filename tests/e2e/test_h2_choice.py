@@ -184,3 +184,32 @@ def test_settings_of_the_server_are_sane(launch, origin):
         assert client.peer[h2.MAX_FRAME_SIZE] == 16384
         assert 16384 <= client.peer[h2.MAX_HEADER_LIST_SIZE] <= 2**20
         assert client.peer.get(h2.NO_RFC7540_PRIORITIES, 1) == 1
+
+
+def test_connections_and_streams_are_counted(launch, origin):
+    tidegate = launch(clear(origin.address))
+    for _ in range(2):
+        with tidegate.h2() as client:
+            for _ in range(3):
+                assert client.get("/").status == 200
+            client.leave(client.ask("/left"))
+            client.roundtrip()
+    with tidegate.connect() as client:
+        assert client.get("/").status == 200
+    until(lambda: tidegate.counters()["connections_active"] == 0, "the end of all connections")
+    counters = tidegate.counters()
+    assert (counters["h2_connections"], counters["h2_streams"], counters["h2_streams_reset"]) == (2, 8, 2), counters
+    assert counters["connections_accepted"] == 3 and counters["responses_2xx"] >= 7
+
+
+def test_each_stream_has_its_line_in_the_log(launch, origin):
+    tidegate = launch(clear(origin.address))
+    with tidegate.h2() as client:
+        for number in range(3):
+            assert client.get(f"/{number}", body=b"b" * 1000, method="POST").status == 200
+        port = client.port
+    lines = [tidegate.logged(path=f"/{number}") for number in range(3)]
+    assert len({line["id"] for line in lines}) == 3 and {line["peer"] for line in lines} == {f"127.0.0.1:{port}"}
+    for line in lines:
+        assert line["bytes_in"] >= 1000 and line["bytes_out"] >= 6 and line["method"] == "POST" and line["status"] == 200, line
+        assert "reason" not in line and line["proto"] == "HTTP/2.0" and line["upstream_status"] == 200

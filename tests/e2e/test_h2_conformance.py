@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import threading
 from collections import Counter
 
 import pytest
@@ -10,16 +11,19 @@ from conformance.steps import Dribble
 from conformance_h2 import (answers, compression, control, frames, generic, messages, streams,  # noqa: F401
                             translation)
 from conformance_h2.case import ROWS
-from conformance_h2.stage import CONFIGURATIONS, configuration, stage_of
+from conformance_h2.naive import Naive
+from conformance_h2.stage import CONFIGURATIONS, configuration, naive_stage, stage_of
 from support import report
 from support.certificates import make_pair, trusting
 from support.daemon import Tidegate
 from support.errors import TABLE, expect_line
 from support.origin import Origin
 from support.wait import until
+from support.wire import Ended
 
 FEWEST_ROWS = 300
 LONGEST_CUT = 1500
+FEWEST_FAILURES_OF_NAIVE = 0.6
 
 # The sections of h2spec 2.6, with the number of its cases in each.
 H2SPEC = {
@@ -104,6 +108,37 @@ def test_the_log_has_one_line_for_each_error_that_the_table_met(stages):
         for row, known, reason in stage.owed:
             assert len(lines[known]) == 1, f"{row}: {lines[known]}"
             expect_line(lines[known][0], reason, status=TABLE[reason].status)
+
+
+def test_a_server_without_a_rule_fails_most_of_the_table():
+    """What passes here are the rows about what must simply work."""
+    lock, waiting, passed, failed = threading.Lock(), list(ROWS), [], []
+
+    def play_some():
+        origin = Origin()
+        naive = Naive(origin.address, seconds=0.4)
+        stage = naive_stage(naive, origin, seconds=0.4)
+        while True:
+            with lock:
+                if not waiting:
+                    break
+                row = waiting.pop()
+            try:
+                stage.play(row)
+                passed.append(row)
+            except (AssertionError, Ended, OSError):
+                failed.append(row)
+        naive.close()
+        origin.close()
+    threads = [threading.Thread(target=play_some) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(passed) + len(failed) == len(ROWS)
+    share = len(failed) / len(ROWS)
+    report.add([f"HTTP/2: a server without a rule fails {len(failed)} of the {len(ROWS)} rows ({share:.0%})"])
+    assert share >= FEWEST_FAILURES_OF_NAIVE, [row.name for row in passed]
 
 
 def test_the_table_is_large_and_each_row_has_its_source():

@@ -8,7 +8,7 @@ import pytest
 from support import h2_frames as h2
 from support import processes
 from support.daemon import clear
-from support.h2_frames import FLOW_CONTROL_ERROR, code_name
+from support.h2_frames import FLOW_CONTROL_ERROR, NO_ERROR, code_name
 from support.origin import black_hole
 from support.wait import until
 
@@ -16,6 +16,9 @@ KIB, MIB = 1 << 10, 1 << 20
 
 # What the kernel may hold between the worker and an origin that does not read, or that a client does not let answer.
 KERNEL = 16 * MIB
+
+
+OWN = [{"name": "own", "path": "/own", "respond": {"status": 200, "body": "x"}}, {"name": "all", "upstream": "app"}]
 
 
 def echo(peer, got):
@@ -191,9 +194,7 @@ def upload(stream, path):
 
 def test_an_upload_that_is_not_wanted_takes_no_window_along(front):
     """The answer comes at once, the body is thrown away."""
-    tidegate = front(routes=[{"name": "own", "path": "/own", "respond": {"status": 200, "body": "x"}},
-                             {"name": "all", "upstream": "app"}])
-    with tidegate.h2() as client:
+    with front(routes=OWN).h2() as client:
         def lose(stream):
             client.send(upload(stream, "/own"))
             assert client.answer(stream).status == 200
@@ -218,6 +219,27 @@ def test_an_upload_that_is_reset_takes_no_window_along(front):
             client.send(upload(stream, "/stuck"))
             client.leave(stream)
         lose_many(client, lose)
+
+
+def test_a_client_whose_answer_has_come_is_told_to_stop(front):
+    """RFC 9113 section 8.1: RST_STREAM with NO_ERROR behind a whole answer."""
+    with front(routes=OWN).h2() as client:
+        stream = client.new_stream()
+        client.send(h2.post(stream, "/own") + h2.data(stream, b"part"))
+        known = client.answer(stream)
+        assert known.status == 200
+        client.until(lambda: known.reset is not None, "a reset of the rest")
+        assert known.reset == NO_ERROR, code_name(known.reset)
+
+
+def test_streams_whose_answer_came_early_are_not_counted_for_ever(front):
+    """Twice as many as may be open at once, of which the client ends none."""
+    with front(routes=OWN, timeouts={"body_idle": "1s"}).h2() as client:
+        for _ in range(2 * client.peer[h2.MAX_CONCURRENT_STREAMS]):
+            stream = client.new_stream()
+            client.send(h2.post(stream, "/own"))
+            assert client.answer(stream).status == 200
+        assert client.get("/other").status == 200
 
 
 def test_a_small_answer_overtakes_a_large_one(front, origin):

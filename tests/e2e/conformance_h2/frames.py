@@ -55,7 +55,7 @@ table(
            headers(1, *asking(), flags=0x40 | 0x80 | 0x02 | 0x10)),
     served("Flags that DATA does not have are ignored", "RFC 9113 section 4.1",
            post(1) + data(1, b"hello", end=True, flags=0xf6), Seen("POST", "/", b"hello")),
-    Row("A server frees no stream for a frame that never comes to its end", "RFC 9113 section 4.1",
+    Row("A frame that never comes to its end, and the end of the connection", "RFC 9113 section 4.1",
         client=[get(1), Answer(), frame(h2.PING, 0, 0, b"half", length=8), Leave()], sees=(SEEN,)),
 
     # 4.2: sizes.

@@ -47,3 +47,12 @@ def stage_of(tidegate, origin, context=None, seconds=10.0):
     """A stage in front of `origin`; `context`: TLS."""
     address = tidegate.addresses()[0]
     return H2Stage(origin, lambda: raw_h2(address, context, seconds=seconds), tidegate, seconds)
+
+
+def naive_stage(naive, origin, seconds):
+    """A stage with `naive` where Tidegate should be: nothing is logged."""
+    class NoLog:
+        @staticmethod
+        def worker_processes():
+            return []
+    return H2Stage(origin, lambda: raw_h2(naive.address, seconds=seconds), NoLog, seconds)
