@@ -466,3 +466,16 @@ def test_a_page_that_is_left_a_hundred_times_over_is_no_attack(attack):
         for _ in range(100):
             client.leave(client.ask("/left"))
         assert client.get("/next").status == 200
+
+
+def test_a_ping_with_each_piece_of_a_download_is_no_flood(attack, origin):
+    """So the clients of gRPC measure the bandwidth."""
+    with attack() as under:
+        origin.handler = lambda peer, got: peer.answer(200, b"d" * 16 * MIB)
+        client = attacker(under.tidegate)
+        known, pings = client.of(client.ask("/download")), 0
+        while not known.over:
+            if client.next().kind == h2.DATA:
+                client.send(ping(b"%08d" % pings))
+                pings += 1
+        assert len(client.answer(known.stream).body) == 16 * MIB and pings > 500
