@@ -49,12 +49,12 @@ TEST_F(TlsContextsTest, AreSharedByListenersOfOneProfile) {
 
 TEST_F(TlsContextsTest, AreSharedOnlyByListenersThatSpeakTheSame) {
   config.listeners[2].protocols = {Protocol::kH1};
-  auto contexts = TlsContexts::Make(config, nullptr, nullptr);
+  auto contexts = TlsContexts::Make(config, nullptr, tickets);
   ASSERT_TRUE(contexts.has_value());
   EXPECT_NE(contexts->Of(config.listeners[1]), contexts->Of(config.listeners[2]));
   // What the default is, in words.
   config.listeners[2].protocols = {Protocol::kH2, Protocol::kH1};
-  contexts = TlsContexts::Make(config, nullptr, nullptr);
+  contexts = TlsContexts::Make(config, nullptr, tickets);
   EXPECT_EQ(contexts->Of(config.listeners[1]), contexts->Of(config.listeners[2]));
 }
 
