@@ -266,6 +266,17 @@ def test_a_reload_that_trusts_another_uses_no_old_connection(launch, secure_orig
     assert len(secure_origin.requests) == 3
 
 
+def test_files_that_change_on_disk_are_loaded_where_they_are_watched(launch, secure_origin, authority, stranger, tmp_path):
+    trusted, fresh = tmp_path / "ca.pem", tmp_path / "ca.new"
+    trusted.write_bytes(stranger.pair.cert.read_bytes())
+    tidegate = launch(behind(secure_origin, authority, tls={"ca": str(trusted)}, watch=True))
+    with tidegate.connect() as client:
+        expect_error(tidegate, client.get(), "upstream_tls_verify", closes=False)
+        fresh.write_bytes(authority.pair.cert.read_bytes())
+        fresh.replace(trusted)
+        until(lambda: client.get().status == 200, "the new file in force")
+
+
 def test_an_upgrade_keeps_serving(launch, secure_origin, authority):
     tidegate = launch(behind(secure_origin, authority))
     with tidegate.connect() as client:
