@@ -309,7 +309,7 @@ TEST_F(TlsHandshakeTest, AnswersAKeyUpdateAndGoesOn) {
   });
 }
 
-TEST_F(TlsStreamHandshakeTest, WaitsInLineWhenTheTurnsTimeIsSpent) {
+TEST_F(TlsHandshakeTest, WaitsInLineWhenTheTurnsTimeIsSpent) {
   struct Spender final : Handshakes::Member {
     void OnHandshakeTurn() override { clock_of_handshakes += Handshakes::kBudget; }
     void OnEvicted() override {}
@@ -333,11 +333,11 @@ TEST_F(TlsStreamHandshakeTest, WaitsInLineWhenTheTurnsTimeIsSpent) {
   EXPECT_EQ(handshakes.size(), 0U);
 }
 
-TEST_F(TlsStreamHandshakeTest, TheOldestIsEndedWhenThereAreTooMany) {
+TEST_F(TlsHandshakeTest, TheOldestIsEndedWhenThereAreTooMany) {
   handshakes.SetMost(1);
   Play();
   auto first = std::move(stream);
-  struct Owner : StreamOwner {
+  struct Owner final : StreamOwner {
     void OnReadable() override { ++readable; }
     void OnWritten() override {}
     int readable = 0;
