@@ -29,9 +29,10 @@ std::string NearestThatIsThere(fs::path directory) {
 
 }  // namespace
 
-FileWatch::FileWatch(Loop& loop, Callback on_change)
+FileWatch::FileWatch(Loop& loop, Callback on_change, StartEvent start_event)
     : loop_(loop),
       on_change_(on_change),
+      start_event_(start_event),
       due_(loop.timers(), Bind<&FileWatch::OnDue>(this)),
       look_again_(loop.timers(), Bind<&FileWatch::OnLookAgain>(this)) {}
 
@@ -111,7 +112,7 @@ int FileWatch::Start(const std::string& directory) {
   handle->event.data = handle.get();
   handle->watch = this;
   handles_.push_back(handle.release());
-  return uv_fs_event_start(&handles_.back()->event, &FileWatch::OnEvent, directory.c_str(), 0);
+  return start_event_(&handles_.back()->event, &FileWatch::OnEvent, directory.c_str(), 0);
 }
 
 void FileWatch::StopAll() {

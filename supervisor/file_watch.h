@@ -30,8 +30,11 @@ class FileWatch {
   static constexpr Duration kPatience = std::chrono::seconds(5);
   static constexpr Duration kLookAgain = std::chrono::seconds(60);
 
+  // uv_fs_event_start; a test has its own that fails.
+  using StartEvent = int (*)(uv_fs_event_t*, uv_fs_event_cb, const char*, unsigned);
+
   // `on_change` may call Watch; it must not destroy this.
-  FileWatch(Loop& loop, Callback on_change);
+  FileWatch(Loop& loop, Callback on_change, StartEvent start_event = &uv_fs_event_start);
   FileWatch(const FileWatch&) = delete;
   FileWatch& operator=(const FileWatch&) = delete;
   // The loop must turn once more (RunUntilClosed).
@@ -63,6 +66,7 @@ class FileWatch {
 
   Loop& loop_;
   Callback on_change_;
+  StartEvent start_event_;
   std::vector<std::string> files_;
   std::vector<Handle*> handles_;
   // When the first change came that nobody was told of.
