@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,9 +21,10 @@
 namespace tidegate {
 namespace {
 
-// What the DATA frames of each stream say, whether anybody may say it or not.
+// What the DATA frames of each stream say up to its end, whether anybody may say it or not.
 struct Sent {
   std::map<std::uint32_t, std::string> bodies;
+  std::set<std::uint32_t> ended;
   std::size_t heads = 0;
 };
 
@@ -42,7 +44,7 @@ Sent Walk(std::string_view octets) {
     if (type == h2::kHeaders) {
       ++sent.heads;
       sent.bodies[stream];
-    } else if (type == h2::kData) {
+    } else if (type == h2::kData && !sent.ended.contains(stream)) {
       constexpr std::uint32_t kPadded = 8;
       if ((flags & kPadded) != 0 && !payload.empty()) {
         const std::size_t padding = static_cast<unsigned char>(payload[0]);
@@ -50,6 +52,9 @@ Sent Walk(std::string_view octets) {
         payload.remove_suffix(std::min(padding, payload.size()));
       }
       sent.bodies[stream] += payload;
+    }
+    if ((type == h2::kHeaders || type == h2::kData) && (flags & h2::kEndStream) != 0) {
+      sent.ended.insert(stream);
     }
   }
   return sent;
