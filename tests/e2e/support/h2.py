@@ -25,7 +25,7 @@ class Response:
     stream: int
     status: int = None
     fields: list = field(default_factory=list)
-    body: bytes = b""
+    body: bytearray = field(default_factory=bytearray)  # grown in place: bodies are large
     trailers: list = field(default_factory=list)
     interims: list = field(default_factory=list)  # of Response
     ended: bool = False
@@ -41,7 +41,7 @@ class Response:
 
     @property
     def raw(self):
-        return f"{self.start} {self.fields} {self.body[-200:]!r} ended={self.ended} reset={self.reset}"
+        return f"{self.start} {self.fields} {bytes(self.body[-200:])!r} ended={self.ended} reset={self.reset}"
 
     @property
     def over(self):
