@@ -57,7 +57,10 @@ H2Connection::H2Connection(Loop& loop, BufferPool& pool, std::unique_ptr<Stream>
       max_block_octets_(kFloodFactor * limits.max_head_bytes + kFloodOctets),
       max_continuations_(
           static_cast<std::uint32_t>(kContinuations + limits.max_head_bytes / kSmallContinuation)) {
-  session_ = H2Callbacks::MakeSession(*this, max_continuations_ + 1);
+  // nghttp2 1.52 counts a CONTINUATION each time that a part of its header is read, of which there
+  // may be nine: its bound must lie above all that ours lets through.
+  constexpr std::uint32_t kHeaderParts = 9;
+  session_ = H2Callbacks::MakeSession(*this, kHeaderParts * (max_continuations_ + 1));
   const std::array<nghttp2_settings_entry, 4> settings = {{
       {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kMaxStreams},
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(limits.max_head_bytes)},

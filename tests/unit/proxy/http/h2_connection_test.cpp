@@ -331,5 +331,21 @@ TEST_F(H2ConnectionTest, AHeadThatIsNotWholeIsOpen) {
   EXPECT_NE(connection->open_head(), first);
 }
 
+TEST_F(H2ConnectionTest, AHeadInPiecesMayComeOctetByOctet) {
+  Begin();
+  const std::string block = h2::Block(h2::Get("/pieces"));
+  std::string octets = h2::Frame(h2::kHeaders, h2::kEndStream, 1);
+  for (int i = 0; i < 8; ++i) {
+    octets += h2::Frame(h2::kContinuation, 0, 1);
+  }
+  octets += h2::Frame(h2::kContinuation, h2::kEndHeaders, 1, block);
+  for (const char octet : octets) {
+    Come(std::string_view(&octet, 1));
+  }
+  ASSERT_EQ(requests.size(), 1U);
+  EXPECT_FALSE(requests[0].refused);
+  EXPECT_EQ(requests[0].head->target, "/pieces");
+}
+
 }  // namespace
 }  // namespace tidegate
