@@ -94,6 +94,17 @@ TEST_F(H2SessionTest, BeginningsOfBothAreWaitedForAndTimedOut) {
   EXPECT_TRUE(ReceiveUntil(client, "\n").starts_with("HTTP/1.1 408 "));
 }
 
+TEST_F(H2SessionTest, AConnectionThatWasParkedBeforeItSaidAnythingMaySpeakEither) {
+  Configure(kPing);
+  client = Connect();
+  Pass(5100);
+  EXPECT_EQ(sessions.session_count(), 0U);
+  Send(client, h2::Hello() + h2::Headers(1, h2::Get()));
+  Hear([&] { return seen.Ended(1); });
+  Pass(5100);
+  EXPECT_EQ(sessions.session_count(), 1U) << "HTTP/2 is never parked";
+}
+
 TEST_F(H2SessionTest, AListenerMaySpeakOnlyOne) {
   Configure(kPing);
   speaks = ClientInfo::SpeaksBit(Protocol::kH2c);
