@@ -84,7 +84,8 @@ Task<void> H2Session::Serve(std::unique_ptr<Exchange> exchange,
 }
 
 RequestHead* H2Session::NextHead() {
-  if (running_count_ >= kMaxRunning || phase_ >= Phase::kEnding) {
+  const bool crowded = running_count_ > 0 && services_.h2_streams >= services_.most_h2_streams;
+  if (crowded || running_count_ >= kMaxRunning || phase_ >= Phase::kEnding) {
     return nullptr;
   }
   if (next_exchange_ == nullptr) {

@@ -39,10 +39,11 @@ AcceptGate::AcceptGate(Loop& loop, Callback on_change)
     : loop_(loop),
       on_change_(on_change),
       pause_(loop.timers(), Bind<&AcceptGate::OnPauseOver>(this)),
-      limit_(LimitByDescriptors()) {}
+      by_descriptors_(LimitByDescriptors()),
+      limit_(by_descriptors_) {}
 
 void AcceptGate::Configure(std::optional<std::uint64_t> max_connections, unsigned workers) {
-  limit_ = LimitByDescriptors();
+  limit_ = by_descriptors_ = LimitByDescriptors();
   limited_by_descriptors_ = true;
   if (max_connections && *max_connections != kUnlimited) {
     std::uint64_t share = (*max_connections + workers - 1) / workers;

@@ -27,6 +27,8 @@ class AcceptGate {
   // The share of this worker in `max_connections` (nothing: what the descriptor limit allows),
   // whatever that limit allows.
   void Configure(std::optional<std::uint64_t> max_connections, unsigned workers);
+  // As many as this process has descriptors for, each with one more to an upstream.
+  std::uint64_t by_descriptors() const { return by_descriptors_; }
   // `on_change` comes when this changes.
   bool open() const { return !full_ && !pausing_; }
   // After every accept and every end of a session.
@@ -41,6 +43,7 @@ class AcceptGate {
   Loop& loop_;
   Callback on_change_;
   Deadline pause_;
+  std::uint64_t by_descriptors_;
   std::uint64_t limit_;
   std::size_t sessions_ = 0;
   // When the shutting of the gate was logged last; once a minute is enough.

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 
@@ -34,6 +36,8 @@ struct Services {
   // Streams of HTTP/2 that are being served; each costs what a connection of HTTP/1 does. Called
   // while many of them begin; may be nothing.
   std::size_t h2_streams = 0;
+  // From so many on a connection has one at a time: each may need a descriptor for its endpoint.
+  std::size_t most_h2_streams = std::numeric_limits<std::size_t>::max();
   Callback on_many_streams;
 };
 

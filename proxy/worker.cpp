@@ -195,6 +195,8 @@ void Worker::Commit(std::uint64_t id) {
     }
   }
   gate_.Configure(config.limits.max_connections, workers_);
+  // The rest is for those who come with one request at a time.
+  services_.most_h2_streams = gate_.by_descriptors() / 4 * 3;
   peers_.Configure(config.limits.max_connections_per_ip, workers_);
   services_.handshakes.SetMost((config.limits.max_handshakes + workers_ - 1) / workers_);
   UpdateAccepting();

@@ -137,6 +137,19 @@ TEST_F(H2SessionTest, StreamsRunBesideEachOther) {
   TurnUntil([&] { return State() == Session::State::kIdle; });
 }
 
+TEST_F(H2SessionTest, WhereDescriptorsAreShortAConnectionHasOneStreamAtATime) {
+  Configure(kForward);
+  services.most_h2_streams = 1;
+  Open(h2::Headers(1, h2::Get("/first")) + h2::Headers(3, h2::Get("/more")));
+  Hear([&] { return !seen.Of(3, h2::kRstStream).empty(); });
+  EXPECT_EQ(seen.Of(3, h2::kRstStream)[0].code(), 7U) << "it may be tried again";
+  UniqueFd first = AcceptAtOrigin();
+  UniqueFd other = Connect();
+  Send(other, h2::Hello() + h2::Headers(1, h2::Get("/other")));
+  UniqueFd second = AcceptAtOrigin();
+  EXPECT_TRUE(ReceiveUntil(second, "\r\n\r\n").starts_with("GET /other "));
+}
+
 TEST_F(H2SessionTest, ABrokenAnswerIsAReset) {
   Configure(kForward);
   Open(h2::Headers(1, h2::Get()));
