@@ -3,7 +3,7 @@ representation of HPACK."""
 
 from conformance.steps import Await, Gone, Request, Signal
 from conformance_h2.case import ASKED_AGAIN, OK, SEEN, Row, Seen, harmless, served, table
-from conformance_h2.steps import Alive, Answer, Head, Keep, Leaves, Pong, Preface, Received, Sends, Settings
+from conformance_h2.steps import Alive, Answer, Drip, Head, Keep, Leaves, Pong, Preface, Received, Sends, Settings
 from support import h2_frames as h2
 from support import hpack
 from support.h2_frames import asking, continuation, data, get, headers, post, priority
@@ -115,6 +115,9 @@ table(
     row("... and into many, within a field as well", "RFC 9113 section 6.10", "3.10",
         headers(1, *asking(), whole=False) + continuation(1, hpack.block(X)[:3], whole=False)
         + continuation(1, whole=False) + continuation(1, hpack.block(X)[3:]), SEES_X),
+    Row("... each of which comes in single octets", "RFC 9113 section 6.10",
+        client=[headers(1, *asking(), whole=False), Drip(continuation(1, whole=False) * 4 + continuation(1, X)), Answer(),
+                Alive()], sees=(SEES_X, ASKED_AGAIN), together=True),
     row("A HEADERS frame may be empty, with the whole block behind it", "RFC 9113 section 6.10", "3.10",
         headers(1, whole=False) + continuation(1, *asking(X)), SEES_X),
 

@@ -320,6 +320,17 @@ class Leaves:
 
 
 @dataclass(frozen=True)
+class Drip:
+    """Sends each octet after two milliseconds in which nothing came, so that each is read on its own."""
+    octets: bytes
+
+    def at_client(self, play):
+        for octet in self.octets:
+            play.client.send(bytes([octet]))
+            play.client.silent(0.002)
+
+
+@dataclass(frozen=True)
 class Sends:
     """Octets that depend on what the server said: `make(client)`."""
     make: object
