@@ -7,10 +7,15 @@ import asyncio
 import logging
 import os
 import random
+import ssl
+
+import pytest
 
 from support import h2_frames as h2
 from support import hpack, processes
+from support.certificates import make_pair, trusting
 from support.daemon import clear
+from support.h2 import open_h2
 from support.h2_frames import continuation, data, get, headers, ping, post, priority, rst
 from support.wait import SMALL, until
 from test_chaos import origin_server, reset
@@ -87,8 +92,9 @@ def frames_of(dice):
     return mixed
 
 
-async def conversation(port, dice):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def conversation(port, dice, context):
+    tls = {"ssl": context, "server_hostname": "a.example"} if context else {}
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, **tls)
     try:
         octets = h2.PREFACE + h2.settings(*dice.choice([[], [(h2.INITIAL_WINDOW_SIZE, 10)], [(h2.INITIAL_WINDOW_SIZE, 2**31 - 1)]]))
         for one in frames_of(dice):
@@ -110,15 +116,15 @@ async def conversation(port, dice):
         while (left := end - asyncio.get_running_loop().time()) > 0:
             if not await asyncio.wait_for(reader.read(dice.choice([100, 100000])), left):
                 return
-    except (asyncio.TimeoutError, OSError):
+    except (asyncio.TimeoutError, OSError, ssl.SSLError):
         pass
     finally:
-        if dice.random() < 0.3:
+        if dice.random() < 0.3 and writer.get_extra_info("socket"):
             reset(writer)
         writer.close()
 
 
-async def chaos(begin, dice):
+async def chaos(begin, dice, context):
     server = await asyncio.start_server(origin_server(dice), "127.0.0.1", 0, backlog=1024)
     loop = asyncio.get_running_loop()
     address = "127.0.0.1:%d" % server.sockets[0].getsockname()[1]
@@ -127,25 +133,30 @@ async def chaos(begin, dice):
 
     async def one(number):
         async with gate:
-            await conversation(port, random.Random(f"{dice.seed_text}.{number}"))
+            await conversation(port, random.Random(f"{dice.seed_text}.{number}"), context)
     outcomes = await asyncio.gather(*[one(number) for number in range(CONVERSATIONS)], return_exceptions=True)
     await loop.run_in_executor(None, check)
     server.close()
     return tidegate, [one for one in outcomes if isinstance(one, BaseException)]
 
 
-def test_chaos_leaves_everything_as_it_was(launch):
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+def test_chaos_leaves_everything_as_it_was(launch, tmp_path, tls):
     seed = os.environ.get("TIDEGATE_E2E_SEED") or str(random.SystemRandom().randrange(10**6))
     print("seed", seed)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     dice = random.Random(seed)
     dice.seed_text = seed
+    pair = make_pair(tmp_path, "a.example")
+    context = trusting(pair, alpn=["h2"]) if tls else None
 
     def begin(address):
         config = clear(address, limits={"max_header_bytes": "4KiB"}, timeouts={
             "request_head": "1s", "body_idle": "500ms", "keepalive": "500ms", "upstream_response": "300ms",
             "tunnel_idle": "500ms", "write_idle": "500ms", "upstream_idle": "300ms"})
         config["upstreams"]["app"].update(max_connections_per_endpoint=30, queue={"size": 20, "timeout": "200ms"})
+        if tls:
+            config["listeners"], config["certificates"] = [{"name": "web", "bind": "127.0.0.1:0", "tls": {}}], [pair.entry()]
         config["routes"].insert(0, {"name": "own", "path": "/own/", "respond": {"status": 200, "body": "pong\n"}})
         tidegate = launch(config)
         worker = tidegate.workers()[0]
@@ -159,7 +170,7 @@ def test_chaos_leaves_everything_as_it_was(launch):
                   lambda: f"no descriptor leaked; {before} before, now {processes.descriptors(worker)}", 20)
             assert tidegate.counters()["tunnels_active"] == 0
         return tidegate, port, check
-    tidegate, faults = asyncio.run(chaos(begin, dice))
+    tidegate, faults = asyncio.run(chaos(begin, dice, context))
     assert not faults, faults[:3]
     counters = tidegate.counters()
     assert counters["connections_accepted"] == CONVERSATIONS and counters["h2_streams"] > CONVERSATIONS
@@ -170,5 +181,5 @@ def test_chaos_leaves_everything_as_it_was(launch):
         return lines if len([one for one in lines if "id" in one]) == counters["requests_total"] else None
     lines = until(all_logged, lambda: f"a line for each request: {len(tidegate.access_lines())} of {counters['requests_total']}")
     assert not [line for line in lines if line.get("reason") == "internal"]
-    with tidegate.h2() as client:
+    with open_h2(tidegate.address(), context=context) as client:
         assert client.get("/own/").body == b"pong\n"

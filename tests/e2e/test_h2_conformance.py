@@ -86,10 +86,11 @@ def test_row(stages, row):
     stages(row.on).play(row)
 
 
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
 @pytest.mark.parametrize("row", [row for row in ROWS if not row.together], ids=named)
-def test_row_in_single_octets(stages, row):
-    """What is acceptable does not depend on how the octets were cut into segments."""
-    stages(row.on).play(in_single_octets(row))
+def test_row_in_single_octets(stages, row, tls):
+    """What is acceptable does not depend on how the octets were cut into segments or records."""
+    stages(row.on, tls).play(in_single_octets(row))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=named)

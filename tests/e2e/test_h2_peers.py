@@ -175,7 +175,7 @@ def test_nghttp(front, pair, tmp_path):
     large = tmp_path / "large"
     large.write_bytes(b"n" * 500000)
     url = f"https://{front.address()}"
-    said = run("nghttp", "-nv", "-m", 30, "--no-dep", f"{url}/get", "-H", f":authority: {NAME}")
+    said = run("nghttp", "-nv", "-m", 30, f"{url}/get", "-H", f":authority: {NAME}")
     assert len(re.findall(r":status: 200", said)) == 30, said[-1000:]
     assert "h2" in said
     assert run("nghttp", "-d", large, f"{url}/echo") == "n" * 500000
