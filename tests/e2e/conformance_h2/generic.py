@@ -173,5 +173,5 @@ table(
     Row("What comes on a stream that the server has reset is decoded all the same", "RFC 9113 section 5.1",
         client=[post(1, "/1", ("content-length", "1")) + data(1, b"hello") + headers(1, hpack.added("x-a", "b"))
                 + headers(3, *asking(hpack.indexed(62))), Answer(3, 200), Alive((1,))],
-        sees=(Seen("POST", "/1", cut=True, perhaps=True), SEES_X, ASKED_AGAIN)),
+        sees=(Seen("POST", "/1", cut=True, perhaps=True), SEES_X, ASKED_AGAIN), together=True),
 )
