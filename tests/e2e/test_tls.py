@@ -13,7 +13,7 @@ from support.daemon import basic
 from support.wait import stays, until
 
 MIB = 1 << 20
-FAILED, TIMEOUT = "tls_handshake_failed", "tls_handshake_timeout"
+FAILED, TIMEOUT, EVICTED = "tls_handshake_failed", "tls_handshake_timeout", "tls_handshake_evicted"
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +168,20 @@ def test_handshakes_have_their_own_time_and_not_that_of_a_request(launch, origin
         assert tidegate.counters()["tls_handshakes_failed"] == 0
         silent.close()
     until(lambda: tidegate.counters()["tls_handshakes_failed"] == 1, "the one that never began counted")
+
+
+def test_above_the_bound_the_oldest_handshake_is_ended(launch, origin, pairs):
+    tidegate = launch(secure(origin, pairs["a"].entry(), limits={"max_handshakes": 2}, logging={"level": "debug"}))
+    hands = Hands(tidegate, trusting(pairs["a"]))
+    with tidegate.connect() as first, hands.raw:
+        until(lambda: len(tidegate.ok("conns", "--json").json["connections"]) == 2, "two handshakes under way")
+        with open_tls(tidegate, trusting(pairs["a"])) as client:
+            first.expect_gone()
+            assert client.get("/").status == 200
+        hands.handshake()
+    counters = tidegate.counters()
+    assert (counters["tls_handshakes_evicted"], counters["tls_handshakes_failed"]) == (1, 1), counters
+    until(lambda: EVICTED in tidegate.stderr, "the log tells it")
 
 
 def test_keys_are_shown_to_nobody(launch, origin, pairs, tmp_path):
