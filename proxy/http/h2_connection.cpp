@@ -405,6 +405,10 @@ void H2Connection::Remove(H2ServerStream& stream) {
   }
   --stream_count_;
   wide_count_ -= stream.wide_ ? 1 : 0;
+  if (trailers_of_ == stream.id()) {
+    // The rest of its trailers is still to come, and the head that they belong to goes.
+    trailers_of_ = 0;
+  }
   if (broken_) {
     return;
   }
@@ -526,8 +530,7 @@ void H2Connection::ResumeData(H2ServerStream& stream) {
 
 bool H2Connection::WindowShut(const H2ServerStream& stream) const {
   return broken_ || (!stream.data_.empty() &&
-                     (nghttp2_session_get_stream_remote_window_size(session_, stream.id()) <= 0 ||
-                      nghttp2_session_get_remote_window_size(session_) <= 0));
+                     nghttp2_session_get_stream_remote_window_size(session_, stream.id()) <= 0);
 }
 
 }  // namespace tidegate

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <utility>
 
 #include "common/check.h"
 #include "proxy/http/h1_rules.h"
@@ -193,9 +194,10 @@ void H2HeadReader::AddField(std::string_view name, std::string_view value) {
 
 // RFC 9113 section 8.2.3: crumbs are one field again before they leave HTTP/2.
 void H2HeadReader::AddCrumb(std::string_view value) {
-  Arena& arena = head_->arena;
-  cookie_ = cookie_seen_ ? arena.Extend(arena.Extend(cookie_, "; "), value) : arena.Copy(value);
-  cookie_seen_ = true;
+  if (std::exchange(cookie_seen_, true)) {
+    cookie_ += "; ";
+  }
+  cookie_ += value;
 }
 
 std::optional<H2Fault> H2HeadReader::End(bool ends_stream) {
@@ -223,7 +225,7 @@ void H2HeadReader::EndRequest(bool ends_stream) {
       Refuse(ErrorKind::kTooManyFields, "too many fields", false);
       return;
     }
-    head.fields.Add(Field{"cookie", cookie_, FieldId::kOther});
+    head.fields.Add(Field{"cookie", head.arena.Copy(std::exchange(cookie_, {})), FieldId::kOther});
   }
   // RFC 9113 section 8.3.1.
   if (!Has(Pseudo::kMethod) || Of(Pseudo::kMethod).empty()) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -69,7 +70,9 @@ class H2HeadReader {
   DecoderLimits limits_;
   std::optional<H2Fault> fault_;
   std::string_view pseudo_[kPseudoCount];
-  std::string_view cookie_;
+  // All crumbs so far. Not in the arena: there each that stands apart from the last would leave a
+  // copy of all before it.
+  std::string cookie_;
   std::size_t list_octets_ = 0;
   std::uint8_t seen_ = 0;
   bool trailers_ = false;

@@ -172,8 +172,7 @@ def test_handshakes_have_their_own_time_and_not_that_of_a_request(launch, origin
 
 def test_above_the_bound_the_oldest_handshake_is_ended(launch, origin, pairs):
     tidegate = launch(secure(origin, pairs["a"].entry(), limits={"max_handshakes": 2}, logging={"level": "debug"}))
-    hands = Hands(tidegate, trusting(pairs["a"]))
-    with tidegate.connect() as first, hands.raw:
+    with tidegate.connect() as first, (hands := Hands(tidegate, trusting(pairs["a"]))).raw:
         until(lambda: len(tidegate.ok("conns", "--json").json["connections"]) == 2, "two handshakes under way")
         with open_tls(tidegate, trusting(pairs["a"])) as client:
             first.expect_gone()

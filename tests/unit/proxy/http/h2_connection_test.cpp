@@ -227,6 +227,26 @@ TEST_F(H2ConnectionTest, WhileTheTransportIsBehindNothingIsTaken) {
   EXPECT_EQ(client.Body(1).size(), body.size());
 }
 
+TEST_F(H2ConnectionTest, TrailersOfAStreamThatIsGoneGoNowhere) {
+  Begin(h2::Headers(1, h2::Get(), 0) + h2::Headers(3, h2::Get()) + h2::Window(0, 1 << 20) +
+        h2::Window(3, 1 << 20));
+  ASSERT_EQ(requests.size(), 2U);
+  // Nothing can be said any more, so the end of the stream is not said either.
+  played->takes_nothing = true;
+  const std::string body(200'000, 'x');
+  ResponseHead head;
+  scope.Start(Answer(StreamAt(1), Ok(head), body, false));
+  Turn();
+  Come(h2::Frame(h2::kHeaders, h2::kEndStream, 1, h2::Block({{"x-first", "1"}})));
+  std::unique_ptr<RequestHead> reused = std::move(requests[0].head);
+  requests[0].stream.reset();
+  reused->Clear();
+  Come(h2::Frame(h2::kContinuation, h2::kEndHeaders, 1, h2::Block({{"x-evil", "1"}})));
+  EXPECT_EQ(reused->trailers.size(), 0U) << "it is another request's by now";
+  EXPECT_EQ(reused->fields.size(), 0U);
+  TakeAll();
+}
+
 TEST_F(H2ConnectionTest, AClientThatDoesNotReadIsNotReadEither) {
   Begin();
   played->takes_nothing = true;

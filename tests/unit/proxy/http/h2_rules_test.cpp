@@ -1,5 +1,7 @@
 #include "proxy/http/h2_rules.h"
 
+#include <malloc.h>
+
 #include <string>
 #include <utility>
 #include <vector>
@@ -73,6 +75,19 @@ TEST(H2Rules, CookieCrumbsAreOneField) {
       Read(head, Request({{"cookie", "a=1"}, {"x", "y"}, {"cookie", "b=2"}, {"cookie", ""}})));
   EXPECT_EQ(head.fields.Find("cookie")->value, "a=1; b=2; ");
   EXPECT_EQ(head.fields.size(), 3U);
+}
+
+TEST(H2Rules, CrumbsThatStandApartLeaveNoCopiesBehind) {
+  Pairs fields = {{"cookie", std::string(200, 'c')}};
+  for (int i = 0; i < 90; ++i) {
+    fields.emplace_back("x", "y");
+    fields.emplace_back("cookie", std::string(100, 'd'));
+  }
+  RequestHead head;
+  const std::size_t before = mallinfo2().uordblks;
+  ASSERT_FALSE(Read(head, Request(fields)));
+  EXPECT_EQ(head.fields.Find("cookie")->value.size(), 200U + 90 * 102);
+  EXPECT_LT(mallinfo2().uordblks - before, 100'000U);
 }
 
 TEST(H2Rules, WhatCouldPassForAKnownFieldIsDropped) {
