@@ -9,99 +9,15 @@ import pytest
 
 from support import h2_frames as h2
 from support import hpack, processes
+from support.attack import BOUNDED, BYSTANDER, MOST_MEMORY, Attack, attacker
 from support.daemon import clear
 from support.h2 import raw_h2
 from support.h2_frames import ENHANCE_YOUR_CALM, continuation, data, get, headers, ping, post, priority, rst
 from support.origin import black_hole
-from support.wait import PATIENCE, SMALL, until
+from support.wait import PATIENCE, until
 from support.wire import Ended
 
 KIB, MIB = 1 << 10, 1 << 20
-
-# The longest that somebody else may wait for an answer, and what an attack may cost us.
-LONGEST_WAIT = 3.0 * PATIENCE
-MOST_MEMORY = 24 * MIB
-MOST_REQUESTS = 2000
-# A sanitizer's shadow and quarantine are not ours to bound.
-BOUNDED = not SMALL
-
-
-# Somebody else is answered by the worker itself: the origin shares its interpreter with the attacker.
-BYSTANDER = {"name": "bystander", "path": "/bystander", "respond": {"status": 200, "body": "ok\n"}}
-
-
-class Bystander:
-    """Somebody else, who asks all the time on a connection of their own."""
-
-    def __init__(self, tidegate):
-        self.tidegate, self.longest, self.answers, self.wrong = tidegate, 0.0, 0, []
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self.run)
-
-    def run(self):
-        try:
-            with self.tidegate.h2() as client:
-                while not self.stop.wait(0.005):
-                    began = time.monotonic()
-                    assert client.get("/bystander").status == 200
-                    self.longest = max(self.longest, time.monotonic() - began)
-                    self.answers += 1
-        except (AssertionError, Ended, OSError) as wrong:
-            self.wrong.append(repr(wrong))
-
-    def __enter__(self):
-        self.thread.start()
-        until(lambda: self.answers or self.wrong, "the bystander's first answer")
-        return self
-
-    def __exit__(self, *_):
-        before = self.answers
-        until(lambda: self.answers > before or self.wrong, "the bystander's next answer")
-        self.stop.set()
-        self.thread.join()
-        assert not self.wrong, self.wrong
-        assert self.longest < LONGEST_WAIT, f"somebody else waited {self.longest:.1f} s"
-
-
-class Attack:
-    """One attack under way: its front, its worker's memory before, its bystander."""
-
-    def __init__(self, tidegate, origin, most_memory):
-        self.tidegate, self.origin, self.most_memory = tidegate, origin, most_memory
-        tidegate.address()
-        self.worker = tidegate.workers()[0]
-
-    def __enter__(self):
-        self.bystander = Bystander(self.tidegate).__enter__()
-        self.before = processes.resident_bytes(self.worker)
-        return self
-
-    def __exit__(self, kind, *_):
-        self.bystander.__exit__()
-        if kind:
-            return
-        grown = processes.resident_bytes(self.worker, peak=True) - self.before
-        assert grown < self.most_memory or not BOUNDED, f"the worker grew by {grown / MIB:.1f} MiB"
-        asked = len(self.origin.requests)
-        assert asked <= MOST_REQUESTS, f"{asked} requests at the origin"
-        assert self.tidegate.workers()[0] == self.worker, "the worker is another one"
-
-    def calmed(self, client, *reasons):
-        """The attacker is told to calm down, and left; the log has one of these reasons."""
-        goaway = client.end()
-        assert goaway is not None, "the connection ended without a word"
-        assert goaway.code == ENHANCE_YOUR_CALM, str(goaway)
-        return self.told(client, *reasons)
-
-    def told(self, client, *reasons):
-        """The log says why the connection ended, or each of its streams."""
-        def found():
-            lines = [line for line in self.tidegate.access_lines()
-                     if line.get("reason") in reasons and line["peer"].endswith(f":{client.port_was}")]
-            return lines or None
-        lines = until(found, lambda: f"a line for {reasons}; the last are {self.tidegate.access_lines()[-3:]}")
-        assert {line["who"] for line in lines} == {"client"}, lines
-        return lines
 
 
 @pytest.fixture
@@ -113,14 +29,8 @@ def attack(launch, origin):
     return begin
 
 
-def attacker(tidegate, *settings, **options):
-    client = tidegate.h2(*settings, **options)
-    client.port_was = client.port
-    return client
-
-
 def pour(client, octets, times):
-    """Sends `octets` until it was done `times` times or the connection ends; reads what comes, now and then."""
+    """Sends `octets` until it was done `times` times or the connection ends."""
     try:
         for number in range(times):
             client.send(octets(number) if callable(octets) else octets)
