@@ -308,7 +308,8 @@ void Session::CloseAfterExchange() {
 void Session::CloseNow() {
   if (h2_ != nullptr) {
     h2_->CloseAfterExchanges();
-  } else if (state_ == State::kIdle) {
+  } else if (state_ == State::kIdle ||
+             (state_ == State::kHandshake && !handshaking_->has_heard())) {
     ForceEnd(Error(ErrorKind::kShutdown));
   }
 }

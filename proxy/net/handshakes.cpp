@@ -20,16 +20,39 @@ Handshakes::~Handshakes() {
 void Handshakes::Join(Member& member) {
   TG_CHECK(!member.joined_);
   member.joined_ = true;
+  member.joined_at_ = loop_.now();
+  member.answered_ = false;
   member.older_ = newest_;
   member.newer_ = nullptr;
   (newest_ != nullptr ? newest_->newer_ : oldest_) = &member;
   newest_ = &member;
   ++size_;
   if (size_ > most_ && oldest_ != &member) {
-    Member& oldest = *oldest_;
-    Leave(oldest);
-    oldest.OnEvicted();
+    Member& victim = FindVictim();
+    Leave(victim);
+    victim.OnEvicted();
   }
+}
+
+// The newest joins just now: it is nobody's victim.
+Handshakes::Member& Handshakes::FindVictim() const {
+  const auto older_than = [&](const Member& member, Duration age) {
+    return loop_.now() - member.joined_at_ >= static_cast<TimePoint>(age.count());
+  };
+  Member* answered = nullptr;
+  for (Member* each = oldest_; each != newest_ && older_than(*each, kSilence);
+       each = each->newer_) {
+    if (!each->answered_ && !each->in_line_) {
+      return *each;
+    }
+    if (each->answered_ && answered == nullptr && older_than(*each, kFarAway)) {
+      answered = each;
+    }
+  }
+  if (answered != nullptr) {
+    return *answered;
+  }
+  return last_in_line_ != nullptr ? *last_in_line_ : *oldest_;
 }
 
 void Handshakes::Leave(Member& member) {
@@ -57,7 +80,7 @@ void Handshakes::GoOn(Member& member) {
   if (member.in_line_) {
     return;
   }
-  if (first_in_line_ == nullptr && HasTime()) {
+  if (member.answered_ || (first_in_line_ == nullptr && HasTime())) {
     Work(member);
     return;
   }
@@ -92,6 +115,7 @@ void Handshakes::TakeFromLine() {
   while (first_in_line_ != nullptr && spent_ < kBudget) {
     Member& member = *first_in_line_;
     first_in_line_ = member.next_in_line_;
+    last_in_line_ = first_in_line_ != nullptr ? last_in_line_ : nullptr;
     member.in_line_ = false;
     Work(member);
   }

@@ -28,6 +28,7 @@ constexpr const char* kGroups = "X25519:P-256:P-384";
 constexpr const char* kGroupsAfterQuantum = "X25519MLKEM768:X25519:P-256:P-384";
 // 112 bits. What it would refuse of a certificate in a handshake, ReadCertificate has refused.
 constexpr int kSecurityLevel = 2;
+constexpr long kMostClientChainBytes = 32L * 1024;
 
 bool SetGroups(SSL_CTX* context) {
   if (SSL_CTX_set1_groups_list(context, kGroupsAfterQuantum) == 1) {
@@ -91,6 +92,8 @@ bool ServerTls::Configure(TlsProfile profile) {
   // A write that must be repeated is repeated with the same octets from another place.
   SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_NO_AUTO_CHAIN |
                                 SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  // Of a client's certificates, before anything of them is verified.
+  SSL_CTX_set_max_cert_list(context, kMostClientChainBytes);
   SSL_CTX_set_cert_cb(context, &ServerTls::OnCertificate, this);
   SSL_CTX_set_tlsext_servername_callback(context, &AcknowledgeName);
   SSL_CTX_set_tlsext_status_cb(context, &ServerTls::OnStatusRequest);

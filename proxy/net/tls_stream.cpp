@@ -140,6 +140,7 @@ std::optional<PeerCertificate> TlsStream::peer_certificate() const {
 // --- from the loop
 
 void TlsStream::OnReadable() {
+  heard_ = true;
   GoOn();
 }
 
@@ -272,6 +273,9 @@ void TlsStream::Fail(Error error) {
 // --- reading
 
 void TlsStream::Handshake() {
+  if (server_ != nullptr && !hello_judged_ && !JudgeHello()) {
+    return;
+  }
   ERR_clear_error();
   int result = SSL_do_handshake(ssl_.get());
   if (result == 1) {
@@ -314,6 +318,34 @@ void TlsStream::FailInHandshake() {
   }
   Fail(TakeOpenSslError(kFailed) + ": " +
        X509_verify_cert_error_string(SSL_get_verify_result(ssl_.get())));
+}
+
+// OpenSSL makes room for what a message announces as soon as it has read that, up to 128 KiB. So
+// the first octets are looked at before. False: it must not go on, or not yet.
+bool TlsStream::JudgeHello() {
+  constexpr std::size_t kRecordHead = 5;
+  constexpr std::size_t kMessageHead = 4;
+  constexpr unsigned char kClientHello = 1;
+  const std::span<char> octets = inner_->readable();
+  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(octets[i]); };
+  if (!octets.empty() && at(0) != SSL3_RT_HANDSHAKE) {
+    hello_judged_ = true;
+    return true;
+  }
+  if (octets.size() < kRecordHead + kMessageHead) {
+    // Cut short it is OpenSSL's to refuse.
+    return inner_->read_state() != ReadState::kOpen;
+  }
+  hello_judged_ = true;
+  const std::size_t in_record = at(3) * 256U + at(4);
+  const std::size_t announced = at(6) * 65536U + at(7) * 256U + at(8);
+  const bool is_hello = in_record >= kMessageHead && at(5) == kClientHello;
+  if (!is_hello || announced > kMostHelloBytes) {
+    Fail(is_hello ? "a ClientHello of " + std::to_string(announced) + " octets"
+                  : "the first record has no ClientHello");
+    return false;
+  }
+  return true;
 }
 
 void TlsStream::Decrypt() {
@@ -462,6 +494,7 @@ int TlsStream::OnBioWrite(BIO* bio, const char* octets, std::size_t size, std::s
   auto* self = static_cast<TlsStream*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
   *written = self->output_.Append(octets, size) ? size : 0;
+  Handshakes::Answered(*self);
   return *written == size ? 1 : 0;
 }
 

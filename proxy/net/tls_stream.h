@@ -72,6 +72,8 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
   ~TlsStream() override;
 
   bool handshake_done() const { return handshake_done_; }
+  // An octet of the peer has come.
+  bool has_heard() const { return heard_; }
   // As a server kTlsHandshakeFailed, with OpenSSL's reason, kTlsHandshakeTimeout, or
   // kTlsHandshakeEvicted. As a client those of TlsPeer::TakeError, or kUpstreamConnectTimeout.
   const std::optional<Error>& handshake_error() const { return handshake_error_; }
@@ -85,6 +87,8 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
   void RequireCloseNotify() override;
 
   static constexpr unsigned kMostEmptyRecords = 32;
+  // Of a ClientHello; real ones have up to 2 KiB, with keys that withstand quantum computers.
+  static constexpr std::size_t kMostHelloBytes = 16 * 1024;
   static constexpr unsigned kMostRecordsATurn = 256;
 
   void SetOwner(StreamOwner* owner) override;
@@ -124,6 +128,7 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
   // does, because the owner may destroy this.
   void Work();
   void Handshake();
+  bool JudgeHello();
   void FailInHandshake();
   void Decrypt();
   // False: the buffer is full.
@@ -184,6 +189,8 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
   unsigned empty_records_ = 0;
   BufferSize held_size_ = BufferSize::kSmall;
   bool handshake_done_ = false;
+  bool heard_ = false;
+  bool hello_judged_ = false;
   bool close_notify_required_ = false;
   bool close_notify_heard_ = false;
   // The end came without the close_notify that it needed.

@@ -105,7 +105,20 @@ TEST_F(HandshakesTest, LeaveTheLineFromAnywhere) {
   EXPECT_EQ(said, "scee");
 }
 
-TEST_F(HandshakesTest, AboveTheMostTheOldestIsEvicted) {
+TEST_F(HandshakesTest, GoOnAtOnceOnceTheyAreAnswered) {
+  One a(*this, 'a', Handshakes::kBudget);
+  One b(*this, 'b');
+  One c(*this, 'c');
+  Handshakes::Answered(b);
+  handshakes->GoOn(a);
+  handshakes->GoOn(c);
+  handshakes->GoOn(b);
+  EXPECT_EQ(said, "ab") << "what is left of it costs little";
+  loop.RunNoWait();
+  EXPECT_EQ(said, "abc");
+}
+
+TEST_F(HandshakesTest, AboveTheMostTheOldestThatIsSilentIsEvicted) {
   handshakes->SetMost(2);
   auto a = std::make_unique<One>(*this, 'a');
   One b(*this, 'b');
@@ -119,6 +132,39 @@ TEST_F(HandshakesTest, AboveTheMostTheOldestIsEvicted) {
   EXPECT_EQ(said, "A") << "b is over";
   One e(*this, 'e');
   EXPECT_EQ(said, "AC");
+}
+
+TEST_F(HandshakesTest, InAFloodThoseGoThatCostLeastAndAreTheFurthestFromTheirEnd) {
+  handshakes->SetMost(4);
+  TimePoint time = loop.now();
+  const auto pass = [&](Duration duration) {
+    time += static_cast<TimePoint>(duration.count());
+    loop.timers().Hold(time);
+  };
+  pass(Duration(1));
+  One spender(*this, 's', Handshakes::kBudget);
+  handshakes->GoOn(spender);
+  Handshakes::Answered(spender);
+  One silent(*this, 'b');
+  One first(*this, 'f');
+  One last(*this, 'l');
+  handshakes->GoOn(first);
+  handshakes->GoOn(last);
+  One c(*this, 'c');
+  EXPECT_EQ(said, "sL") << "nobody is silent for long, and the last in line has the longest way";
+  pass(Handshakes::kSilence);
+  One d(*this, 'd');
+  EXPECT_EQ(said, "sLB") << "who is silent for long";
+  pass(Handshakes::kSilence);
+  One e(*this, 'e');
+  EXPECT_EQ(said, "sLBC")
+      << "the next of those, before the one in line and the one that is answered";
+  pass(Handshakes::kFarAway);
+  handshakes->GoOn(d);
+  handshakes->GoOn(e);
+  One g(*this, 'g');
+  EXPECT_EQ(said, "sLBCS") << "nobody is that far away";
+  loop.timers().Release();
 }
 
 }  // namespace

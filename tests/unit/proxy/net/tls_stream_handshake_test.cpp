@@ -143,19 +143,33 @@ TEST_F(TlsHandshakeTest, RefusesAClientHelloThatIsTooLarge) {
   hello.resize(5 + 0x4000, 0);
   played->Come(hello);
   EXPECT_EQ(stream->read_state(), Stream::ReadState::kFailed);
-  EXPECT_EQ(stream->handshake_error()->detail(), "excessive message size");
+  EXPECT_EQ(stream->handshake_error()->detail(), "a ClientHello of 16777215 octets");
+  EXPECT_EQ(played->TakeWritten(), "") << "before OpenSSL makes room for it";
 }
 
 TEST_F(TlsHandshakeTest, RefusesAHandshakeInTooManyRecords) {
   Play();
   client->Handshake();
   std::string hello = client->TakeOctets().substr(5);
-  std::string octets;
-  for (char octet : hello.substr(0, 100)) {
+  EXPECT_FALSE(hello.empty());
+  std::string octets = std::string("\x16\x03\x01\x00\x04", 5) + hello.substr(0, 4);
+  for (char octet : hello.substr(4, 100)) {
     octets += std::string("\x16\x03\x01\x00\x01", 5) + octet;
   }
   played->Come(octets);
   ExpectRefused("the TLS handshake came in too many records");
+}
+
+TEST_F(TlsHandshakeTest, RefusesAFirstRecordThatDoesNotSayWhatItIs) {
+  Play();
+  client->Handshake();
+  std::string hello = client->TakeOctets().substr(5);
+  for (char octet : std::string("\x16\x03\x01\x00\x01", 5) + hello.substr(0, 1)) {
+    played->Come(std::string(1, octet));
+  }
+  EXPECT_EQ(stream->read_state(), Stream::ReadState::kOpen) << "it may go on";
+  played->Come(std::string("\x16\x03\x01\x00\x01", 5) + hello.substr(1, 1));
+  ExpectRefused("the first record has no ClientHello");
 }
 
 TEST_F(TlsHandshakeTest, Invariant2TheAlertGoesBeforeTheOwnerIsTold) {
