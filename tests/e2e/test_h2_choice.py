@@ -213,3 +213,12 @@ def test_each_stream_has_its_line_in_the_log(launch, origin):
     for line in lines:
         assert line["bytes_in"] >= 1000 and line["bytes_out"] >= 6 and line["method"] == "POST" and line["status"] == 200, line
         assert "reason" not in line and line["proto"] == "HTTP/2.0" and line["upstream_status"] == 200
+
+
+def test_a_preface_that_does_not_come_is_not_waited_for(launch, origin):
+    """RFC 9113 section 3.4: the client speaks first, the preface and its SETTINGS."""
+    tidegate = launch(basic(origin.address, listeners=[{"name": "web", "bind": "127.0.0.1:0", "protocols": ["h2c"]}],
+                            timeouts={"request_head": "300ms"}))
+    with tidegate.connect() as silent:
+        silent.expect_gone()
+    assert tidegate.logged(reason="h2_preface_timeout")["proto"] == "HTTP/2.0"
