@@ -27,8 +27,9 @@ constexpr std::size_t kWindowKeptUp = 16 * 1024;
 // Who writes so much at once writes more: the size of a write decides what bulk costs.
 constexpr std::size_t kBulk = 40 * 1024;
 
-// What all connections of this thread hold unread.
+// What all connections of this thread hold unread, and how many of them hold something.
 thread_local std::size_t held_by_all = 0;
+thread_local std::size_t holders = 0;
 
 // What our RST_STREAM says of an error of ours or of an origin's.
 std::uint32_t CodeOf(const Error& error) {
@@ -432,10 +433,19 @@ void H2Connection::Reset(H2ServerStream& stream, const Error& why) {
   WantWrite();
 }
 
+// Where the worker is short, who holds much waits for its own readers, and who holds little does
+// not notice.
+bool H2Connection::MayHoldMore() const {
+  constexpr std::size_t kLeast = kConnectionWindow;
+  return held_ <= kMostHeld &&
+         (held_by_all <= kMostHeldByAll || held_ <= std::max(kShared / holders, kLeast));
+}
+
 void H2Connection::Hold(std::size_t octets) {
+  holders += held_ == 0 && octets > 0 ? 1 : 0;
   held_ += octets;
   held_by_all += octets;
-  if (held_ <= kMostHeld && held_by_all <= kMostHeldByAll) {
+  if (octets == 0 || MayHoldMore()) {
     nghttp2_session_consume_connection(session_, octets);
   } else {
     owed_ += octets;
@@ -443,12 +453,16 @@ void H2Connection::Hold(std::size_t octets) {
 }
 
 void H2Connection::Credit(H2ServerStream& stream, std::size_t octets) {
-  held_ -= octets;
-  held_by_all -= octets;
-  if (broken_ || octets == 0) {
+  if (octets == 0) {
     return;
   }
-  const std::size_t paid = std::min(owed_, octets);
+  held_ -= octets;
+  held_by_all -= octets;
+  holders -= held_ == 0 ? 1 : 0;
+  if (broken_) {
+    return;
+  }
+  const std::size_t paid = held_ == 0 || MayHoldMore() ? owed_ : std::min(owed_, octets);
   if (paid > 0) {
     owed_ -= paid;
     nghttp2_session_consume_connection(session_, paid);

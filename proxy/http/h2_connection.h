@@ -6,8 +6,10 @@
 //
 //   1. A stream's window opens again when the exchange has read. The connection's opens when octets
 //   come, so that a stream which nobody reads holds up no other, until the connection holds
-//   kMostHeld unread, or all of a worker kMostHeldByAll: from there on when they are read. What
-//   clients can make us keep is bounded by that and a small window each.
+//   kMostHeld unread, or more than its share while all of a worker hold more than kMostHeldByAll:
+//   from there on when they are read. The share is an equal part of kShared, but at least a window.
+//   So clients can make a worker keep kMostHeldByAll and kShared, and two windows of each
+//   connection.
 //   2. Frames are gathered and written once a turn. While the stream below is behind nothing more
 //   is taken from anybody; octets of bodies are copied once, into what is written.
 //   3. A body that did not end well is never ended by END_STREAM: RST_STREAM.
@@ -70,6 +72,7 @@ class H2Connection final : private StreamOwner {
   static constexpr std::size_t kMostHeld =
       std::size_t{kStreamWindow} * kMaxStreams + std::size_t{kMaxWide} * kWideWindow;
   static constexpr std::size_t kMostHeldByAll = 64 * 1024 * 1024;
+  static constexpr std::size_t kShared = kMostHeldByAll / 4;
   // Of ours: a payload of 16 KiB and its header.
   static constexpr std::size_t kMaxFrame = 16 * 1024 + 9;
 
@@ -121,6 +124,8 @@ class H2Connection final : private StreamOwner {
   void Add(H2ServerStream& stream);
   void Remove(H2ServerStream& stream);
   void Reset(H2ServerStream& stream, const Error& why);
+  // What comes is paid for at once.
+  bool MayHoldMore() const;
   // Octets are kept for the stream; and they are not any more.
   void Hold(std::size_t octets);
   void Credit(H2ServerStream& stream, std::size_t octets);

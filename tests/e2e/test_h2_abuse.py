@@ -308,6 +308,13 @@ def test_uploads_that_no_origin_takes_are_bounded_for_all_clients_together(attac
         # Somebody else's upload is small, and there is room for it.
         with under.tidegate.h2() as other:
             assert other.get("/upload", body=b"u" * 30000, method="POST").status == 200
+        # Nor does it harm a client that a few streams of its own wait at the same origin.
+        with under.tidegate.h2() as other:
+            for _ in range(5):
+                stream = other.new_stream()
+                other.send(post(stream, "/hole"))
+                fill(other, stream)
+            assert other.get("/upload", body=b"u" * 300 * KIB, method="POST").status == 200
         for client in clients:
             client.close()
         until(lambda: not BOUNDED or processes.resident_bytes(under.worker) - under.before < MOST_MEMORY,

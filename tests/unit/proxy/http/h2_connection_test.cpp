@@ -104,49 +104,67 @@ TEST_F(H2ConnectionTest, WhoseWindowIsNotReadHoldsUpNoOther) {
   }
 }
 
-TEST_F(H2ConnectionTest, WhatAllConnectionsHoldIsBounded) {
-  // Nine connections would hold 8 MiB each.
-  const std::string block(16'384, 'b');
-  std::vector<std::unique_ptr<H2Connection>> others;
-  std::vector<PlayedStream*> streams;
-  std::size_t taken = 0;
-  for (int i = 0; i < 9; ++i) {
-    auto stream = std::make_unique<PlayedStream>();
-    streams.push_back(stream.get());
-    others.push_back(std::make_unique<H2Connection>(loop, pool, std::move(stream), limits, *this));
-    others.back()->Start();
-    streams.back()->Come(h2::Hello());
-    most = requests.size() + 1000;
-    h2::Reader seen;
-    std::size_t window = 65'535;
-    std::size_t sent = 0;
-    std::size_t heard = 0;
-    for (std::uint32_t id = 1; id < 256; id += 2) {
-      streams.back()->Come(h2::Headers(id, h2::Get(), 0));
+// A connection beside that of the rig, whose client sends what nobody reads.
+struct Uploader {
+  Uploader(Loop& loop, BufferPool& pool, const DecoderLimits& limits, H2Handler& handler)
+      : played(new PlayedStream),
+        connection(loop, pool, std::unique_ptr<PlayedStream>(played), limits, handler) {
+    connection.Start();
+    played->Come(h2::Hello());
+  }
+  // 48 KiB on each of so many streams, as far as the window of the connection allows it. Returns
+  // the octets sent.
+  std::size_t Fill(std::uint32_t streams) {
+    const std::string block(16'384, 'b');
+    std::size_t now = 0;
+    for (; streams > 0; --streams, id += 2) {
+      played->Come(h2::Headers(id, h2::Get(), 0));
       for (int piece = 0; piece < 3; ++piece) {
         ReadyQueue::Drain();
-        seen.Take(streams.back()->TakeWritten());
+        seen.Take(played->TakeWritten());
         const auto updates = seen.Of(0, h2::kWindowUpdate);
         for (; heard < updates.size(); ++heard) {
           window += updates[heard].NumberAt(0);
         }
         if (window - sent < block.size()) {
-          break;
+          return now;
         }
-        streams.back()->Come(h2::Data(id, block, false));
+        played->Come(h2::Data(id, block, false));
         sent += block.size();
+        now += block.size();
       }
     }
-    taken += sent;
+    return now;
   }
-  EXPECT_GT(taken, 40U << 20);
-  EXPECT_LE(taken, H2Connection::kMostHeldByAll + 10 * 256 * 1024);
-  // Who is read is let go on.
+
+  PlayedStream* played;
+  H2Connection connection;
+  h2::Reader seen;
+  std::uint32_t id = 1;
+  std::size_t window = 65'535;
+  std::size_t sent = 0;
+  std::size_t heard = 0;
+};
+
+TEST_F(H2ConnectionTest, WhatAllConnectionsHoldIsBoundedAndWhoHoldsLittleIsNotHeldUp) {
+  // Each would hold 6 MiB.
+  most = 10'000;
+  std::vector<std::unique_ptr<Uploader>> many;
+  std::size_t taken = 0;
+  for (int i = 0; i < 30; ++i) {
+    many.push_back(std::make_unique<Uploader>(loop, pool, limits, *this));
+    taken += many.back()->Fill(H2Connection::kMaxStreams);
+  }
+  EXPECT_GT(taken, H2Connection::kMostHeldByAll);
+  EXPECT_LT(taken, H2Connection::kMostHeldByAll + H2Connection::kShared + 30 * 2 * 256 * 1024);
+  Uploader small(loop, pool, limits, *this);
+  EXPECT_EQ(small.Fill(10), 10U * 3 * 16'384) << "two windows of a connection";
+  EXPECT_EQ(many.back()->Fill(20), 0U) << "who has more than its share";
+  // Who is read may send again.
   requests.clear();
   ReadyQueue::Drain();
-  h2::Reader seen;
-  seen.Take(streams.back()->TakeWritten());
-  others.clear();
+  EXPECT_EQ(many.back()->Fill(20), 20U * 3 * 16'384);
+  requests.clear();
 }
 
 TEST_F(H2ConnectionTest, AnUploadWhoseOriginKeepsUpGetsAWiderWindow) {
