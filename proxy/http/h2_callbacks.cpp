@@ -274,11 +274,11 @@ int H2Callbacks::OnData(nghttp2_session* session, std::uint8_t, std::int32_t id,
   H2Connection& connection = Self(self);
   H2ServerStream* stream = StreamOf(session, id);
   if (stream == nullptr || stream->failure_) {
-    nghttp2_session_consume_connection(session, size);
+    connection.Pay(size);
     return 0;
   }
   if (auto fault = stream->DataCame({reinterpret_cast<const char*>(data), size})) {
-    nghttp2_session_consume_connection(session, size);
+    connection.Pay(size);
     Malformed(connection, *stream, *fault);
   }
   return 0;

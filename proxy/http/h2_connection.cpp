@@ -30,6 +30,8 @@ constexpr std::size_t kBulk = 40 * 1024;
 // What all connections of this thread hold unread, and how many of them hold something.
 thread_local std::size_t held_by_all = 0;
 thread_local std::size_t holders = 0;
+// How far the windows of all connections of this thread are wider than kConnectionWindow.
+thread_local std::size_t widened_by_all = 0;
 
 // What our RST_STREAM says of an error of ours or of an origin's.
 std::uint32_t CodeOf(const Error& error) {
@@ -78,6 +80,7 @@ H2Connection::~H2Connection() {
   opening_.reset();
   TG_CHECK(first_ == nullptr);
   nghttp2_session_del(session_);
+  widened_by_all -= widened_;
   stream_->SetOwner(nullptr);
   // What it was writing.
   stream_.reset();
@@ -413,6 +416,9 @@ void H2Connection::Remove(H2ServerStream& stream) {
   if (broken_) {
     return;
   }
+  if (stream.wide_ && wide_count_ == 0) {
+    Narrow();
+  }
   nghttp2_session_set_stream_user_data(session_, stream.id(), nullptr);
   if (!stream.closed_) {
     const bool whole = stream.local_ended_ && !stream.failure_;
@@ -446,10 +452,21 @@ void H2Connection::Hold(std::size_t octets) {
   held_ += octets;
   held_by_all += octets;
   if (octets == 0 || MayHoldMore()) {
-    nghttp2_session_consume_connection(session_, octets);
+    Pay(octets);
   } else {
     owed_ += octets;
   }
+}
+
+// What was granted cannot be taken back, only not be granted again.
+void H2Connection::Pay(std::size_t octets) {
+  if (narrow_ && widened_ > 0) {
+    const std::size_t kept = std::min(widened_, octets);
+    widened_ -= kept;
+    widened_by_all -= kept;
+    octets -= kept;
+  }
+  nghttp2_session_consume_connection(session_, octets);
 }
 
 void H2Connection::Credit(H2ServerStream& stream, std::size_t octets) {
@@ -465,7 +482,7 @@ void H2Connection::Credit(H2ServerStream& stream, std::size_t octets) {
   const std::size_t paid = held_ == 0 || MayHoldMore() ? owed_ : std::min(owed_, octets);
   if (paid > 0) {
     owed_ -= paid;
-    nghttp2_session_consume_connection(session_, paid);
+    Pay(paid);
   }
   if (!stream.closed_ && !stream.remote_ended_ && !stream.failure_) {
     nghttp2_session_consume_stream(session_, stream.id(), octets);
@@ -477,15 +494,31 @@ void H2Connection::Credit(H2ServerStream& stream, std::size_t octets) {
 // A window of 64 KiB is 64 KiB a round trip. An upload whose origin keeps up gets a wider one; few
 // at a time, because what is granted must be kept if the origin stops.
 void H2Connection::Widen(H2ServerStream& stream) {
+  const bool room = !narrow_ || widened_by_all - widened_ + kWider <= kMostWidened;
   if (stream.wide_ || wide_count_ == kMaxWide || stream.received_ < kWideAfter ||
-      stream.inbox_.size() > kWindowKeptUp) {
+      stream.inbox_.size() > kWindowKeptUp || held_by_all > kMostHeldByAll / 4 || !room) {
     return;
   }
   stream.wide_ = true;
   ++wide_count_;
   stream.inbox_.Widen();
-  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kWideConnectionWindow);
   nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, stream.id(), kWideWindow);
+  if (std::exchange(narrow_, false)) {
+    nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kWideConnectionWindow);
+    const std::size_t missing = kWider - widened_;
+    widened_ = kWider;
+    widened_by_all += missing;
+    if (std::exchange(was_wide_, true)) {
+      // nghttp2 takes it for the window that it had; it is told what of it was used up since.
+      nghttp2_session_consume_connection(session_, missing);
+    }
+  }
+}
+
+// The last large upload has ended.
+void H2Connection::Narrow() {
+  narrow_ = true;
+  nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0, kConnectionWindow);
 }
 
 // fields_ as nghttp2 takes them. It has no const; it does not write to what it sends.

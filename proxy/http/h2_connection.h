@@ -8,8 +8,8 @@
 //   come, so that a stream which nobody reads holds up no other, until the connection holds
 //   kMostHeld unread, or more than its share while all of a worker hold more than kMostHeldByAll:
 //   from there on when they are read. The share is an equal part of kShared, but at least a window.
-//   So clients can make a worker keep kMostHeldByAll and kShared, and two windows of each
-//   connection.
+//   So clients can make a worker keep kMostHeldByAll, kShared and kMostWidened, and two windows of
+//   each connection.
 //   2. Frames are gathered and written once a turn. While the stream below is behind nothing more
 //   is taken from anybody; octets of bodies are copied once, into what is written.
 //   3. A body that did not end well is never ended by END_STREAM: RST_STREAM.
@@ -68,11 +68,14 @@ class H2Connection final : private StreamOwner {
   // large upload.
   static constexpr std::int32_t kConnectionWindow = 256 * 1024;
   static constexpr std::int32_t kWideConnectionWindow = 1024 * 1024;
+  static constexpr std::size_t kWider = kWideConnectionWindow - kConnectionWindow;
   // All that is unread; a thread has one worker.
   static constexpr std::size_t kMostHeld =
       std::size_t{kStreamWindow} * kMaxStreams + std::size_t{kMaxWide} * kWideWindow;
   static constexpr std::size_t kMostHeldByAll = 64 * 1024 * 1024;
   static constexpr std::size_t kShared = kMostHeldByAll / 4;
+  // By which windows of connections are wider than kConnectionWindow.
+  static constexpr std::size_t kMostWidened = kMostHeldByAll / 2;
   // Of ours: a payload of 16 KiB and its header.
   static constexpr std::size_t kMaxFrame = 16 * 1024 + 9;
 
@@ -128,10 +131,13 @@ class H2Connection final : private StreamOwner {
   bool MayHoldMore() const;
   // Octets are kept for the stream; and they are not any more.
   void Hold(std::size_t octets);
+  // The client may send so much more.
+  void Pay(std::size_t octets);
   void Credit(H2ServerStream& stream, std::size_t octets);
   void SubmitHead(H2ServerStream& stream, ResponseHead& head, int status, bool data_follows);
   void SubmitInterim(H2ServerStream& stream, const ResponseHead& head);
   void Widen(H2ServerStream& stream);
+  void Narrow();
   void PairUp(std::uint8_t flags);
   bool SubmitTrailers(H2ServerStream& stream, const Fields& trailers);
   void ResumeData(H2ServerStream& stream);
@@ -217,6 +223,9 @@ class H2Connection final : private StreamOwner {
   H2ServerStream* first_ = nullptr;
   std::size_t stream_count_ = 0;
   int wide_count_ = 0;
+  // How far the window of the connection is wider than kConnectionWindow; while it is to be narrow,
+  // what the client has used of that is not given back.
+  std::size_t widened_ = 0;
   // Unread, of all streams; and what of it the client was not given back for the connection.
   std::size_t held_ = 0;
   std::size_t owed_ = 0;
@@ -225,6 +234,8 @@ class H2Connection final : private StreamOwner {
   std::uint64_t octets_out_ = 0;
   // What a fatal protocol error of the client's is called.
   std::uint32_t broken_code_ = NGHTTP2_PROTOCOL_ERROR;
+  bool narrow_ = true;
+  bool was_wide_ = false;
   // end_error_ is ours to act upon.
   bool blamed_ = false;
   bool greeted_ = false;

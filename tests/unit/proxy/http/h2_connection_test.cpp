@@ -112,6 +112,16 @@ struct Uploader {
     connection.Start();
     played->Come(h2::Hello());
   }
+  // What the connection's window allows now.
+  std::size_t Room() {
+    ReadyQueue::Drain();
+    seen.Take(played->TakeWritten());
+    const auto updates = seen.Of(0, h2::kWindowUpdate);
+    for (; heard < updates.size(); ++heard) {
+      window += updates[heard].NumberAt(0);
+    }
+    return window - sent;
+  }
   // 48 KiB on each of so many streams, as far as the window of the connection allows it. Returns
   // the octets sent.
   std::size_t Fill(std::uint32_t streams) {
@@ -120,13 +130,7 @@ struct Uploader {
     for (; streams > 0; --streams, id += 2) {
       played->Come(h2::Headers(id, h2::Get(), 0));
       for (int piece = 0; piece < 3; ++piece) {
-        ReadyQueue::Drain();
-        seen.Take(played->TakeWritten());
-        const auto updates = seen.Of(0, h2::kWindowUpdate);
-        for (; heard < updates.size(); ++heard) {
-          window += updates[heard].NumberAt(0);
-        }
-        if (window - sent < block.size()) {
+        if (Room() < block.size()) {
           return now;
         }
         played->Come(h2::Data(id, block, false));
@@ -198,6 +202,61 @@ TEST_F(H2ConnectionTest, AnUploadWhoseOriginKeepsUpGetsAWiderWindow) {
     read += TakeOutcomes().at(0).size();
   }
   EXPECT_EQ(read, 15 * block.size()) << "nothing is lost between blocks of two sizes";
+}
+
+TEST_F(H2ConnectionTest, WideWindowsAreTakenBackAndAreBoundedForAll) {
+  most = 10'000;
+  // `pieces` of 16 KiB in a stream of its own, which is read and ends.
+  const auto upload = [this](Uploader& client_of, int pieces, bool stays = false) {
+    const std::string block(16'384, 'b');
+    client_of.played->Come(h2::Headers(client_of.id, h2::Get(), 0));
+    ReadyQueue::Drain();
+    H2ServerStream& stream = *requests.back().stream;
+    for (int i = 0; i < pieces; ++i) {
+      ASSERT_GE(client_of.Room(), block.size());
+      client_of.played->Come(h2::Data(client_of.id, block, i + 1 == pieces && !stays));
+      client_of.sent += block.size();
+      scope.Start(Read(stream));
+      ReadyQueue::Drain();
+    }
+    client_of.id += 2;
+    if (!stays) {
+      requests.pop_back();
+    }
+  };
+  {
+    Uploader one(loop, pool, limits, *this);
+    for (int round = 0; round < 5; ++round) {
+      upload(one, 40, true);
+      EXPECT_GT(one.Room(), H2Connection::kWideConnectionWindow / 2) << round;
+      EXPECT_LE(one.Room(), H2Connection::kWideConnectionWindow) << round;
+      requests.pop_back();
+      for (int small = 0; small < 30; ++small) {
+        upload(one, 3);
+      }
+      EXPECT_GT(one.Room(), H2Connection::kConnectionWindow / 3) << round;
+      EXPECT_LE(one.Room(), H2Connection::kConnectionWindow) << round;
+    }
+    // At once, before anything of it was used.
+    for (int round = 0; round < 5; ++round) {
+      upload(one, 40);
+      EXPECT_LE(one.Room(), H2Connection::kWideConnectionWindow) << round;
+    }
+  }
+  std::vector<std::unique_ptr<Uploader>> many;
+  std::size_t wide = 0;
+  for (int i = 0; i < 60; ++i) {
+    many.push_back(std::make_unique<Uploader>(loop, pool, limits, *this));
+    upload(*many.back(), 20, true);
+    wide += many.back()->Room() > H2Connection::kConnectionWindow ? 1 : 0;
+  }
+  EXPECT_EQ(wide, H2Connection::kMostWidened / H2Connection::kWider);
+  requests.clear();
+  many.clear();
+  Uploader last(loop, pool, limits, *this);
+  upload(last, 20, true);
+  EXPECT_GT(last.Room(), H2Connection::kConnectionWindow) << "they have given theirs back";
+  requests.clear();
 }
 
 TEST_F(H2ConnectionTest, WhatNobodyReadsAnyMoreOpensTheWindowOfTheConnection) {
