@@ -355,6 +355,10 @@ void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& dow
 }
 
 void Exchange::Finish() {
+  if (!downstream_->head_sent()) {
+    // It was not to be said any more: nobody has got it.
+    log_.record().status = 0;
+  }
   log_.Finish(*snapshot_, {.octets_in = downstream_->octets_in(),
                            .octets_out = downstream_->octets_out(),
                            .route = route_,

@@ -29,6 +29,11 @@ Task<void> Exchange::AnswerLocally() {
     const auto& redirect = std::get<RedirectAction>(route_->action);
     body = MakeRedirectAnswer(redirect, log_.record().target, context, response_);
   }
+  if (request_.is_http2 && !request_.upgrade.empty() && response_.status < 300) {
+    // It would tell the client that its tunnel is open (RFC 8441 section 5).
+    FailWith(Error(ErrorKind::kMethodNotImplemented, "the route opens no WebSocket"));
+    co_return;
+  }
   if (route_ != nullptr) {
     RewriteResponse(response_, *route_, snapshot_->config().forwarded, context.date, rules_);
   }

@@ -153,7 +153,9 @@ def test_what_does_not_end_by_the_deadline_is_cut_and_reported(front, origin):
         assert known.status in (None, 503) and not (known.ended and known.status == 200), known.raw
         assert tidegate.wait_exit(10) == 0
     go.set()
-    expect_line(tidegate.logged(path="/stuck"), "drain_deadline")
+    line = tidegate.logged(path="/stuck")
+    expect_line(line, "drain_deadline")
+    assert line.get("status") == known.status, line
 
 
 def test_an_upload_under_way_finishes_while_it_drains(front, origin):

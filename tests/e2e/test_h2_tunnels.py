@@ -259,6 +259,28 @@ def test_an_origin_that_switches_wrongly_is_502(front, origin, lines):
         expect_answer(client.answer(connect(client)), "upstream_upgrade_failed")
 
 
+@pytest.mark.parametrize("status,told", [(200, 501), (403, 403)])
+def test_a_route_of_our_own_opens_no_tunnel(front, status, told):
+    own = {"name": "own", "path": "/own", "respond": {"status": status, "body": "own"}}
+    tidegate = front(routes=[own, {"name": "all", "upstream": "app"}])
+    with tidegate.h2() as client:
+        assert client.answer(connect(client, "/own")).status == told
+    line = tidegate.logged(path="/own")
+    assert (line["status"], line.get("who")) == (told, "client" if told == 501 else None), line
+
+
+def test_a_request_that_was_reset_has_no_status_in_the_log(front):
+    tidegate = front()
+    with tidegate.h2() as client:
+        stream = client.new_stream()
+        client.send(h2.headers(stream, (":method", "GET"), (":scheme", "http"), (":path", "/bad"), (":authority", "test"),
+                               ("connection", "close")))
+        known = client.outcome(stream)
+        assert known.reset == PROTOCOL_ERROR, known.raw
+    line = tidegate.logged(path="/bad")
+    assert "status" not in line and line["who"] == "client", line
+
+
 def test_another_protocol_is_not_implemented(front, origin):
     with front().h2() as client:
         stream = connect(client, protocol="connect-udp")

@@ -208,6 +208,29 @@ TEST_F(H2SessionTest, ATooLongHeadHasItsStatus) {
   EXPECT_EQ(seen.Of(3, h2::kHeaders).at(0).Value(":status"), "501");
 }
 
+TEST_F(H2SessionTest, AStatusThatNobodyGotIsNotCounted) {
+  Configure(kPing);
+  Open(h2::Headers(1, {{":method", "GET"}, {":scheme", "http"}, {":authority", "a"}}));
+  Hear([&] { return !seen.Of(1, h2::kRstStream).empty(); });
+  TurnUntil([&] { return counters.Get(CounterId::kRequests) == 1; });
+  EXPECT_EQ(counters.Get(CounterId::kResponses4xx), 0U);
+  EXPECT_EQ(counters.Get(CounterOf(ErrorKind::kBadRequest)), 1U);
+}
+
+TEST_F(H2SessionTest, AWebSocketToARouteOfOurOwnIsRefusedByAStatus) {
+  Configure(kPing);
+  Open(h2::Headers(1,
+                   {{":method", "CONNECT"},
+                    {":protocol", "websocket"},
+                    {":scheme", "http"},
+                    {":path", "/"},
+                    {":authority", "a"}},
+                   0));
+  Hear([&] { return seen.Ended(1); });
+  EXPECT_EQ(seen.Of(1, h2::kHeaders).at(0).Value(":status"), "501");
+  EXPECT_EQ(counters.Get(CounterId::kResponses5xx), 1U);
+}
+
 TEST_F(H2SessionTest, SilenceIsEndedInTime) {
   Configure(kPing);
   client = Connect();
