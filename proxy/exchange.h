@@ -77,6 +77,11 @@ class Exchange {
     return request_.body == BodyKind::kChunked || request_.content_length > 0;
   }
   bool AnswerHasNoBody() const;
+  // What the rules say of answers is Strict-Transport-Security, which is not said without TLS (RFC
+  // 6797 section 7.2).
+  const ListenerRules* AnswerRules() const {
+    return rules_ != nullptr && !client_->tls.empty() ? rules_ : nullptr;
+  }
 
   // The rest of the upload will not come, or nobody takes it, after the answer has begun.
   void LoseUpload(Error why);

@@ -35,7 +35,7 @@ Task<void> Exchange::AnswerLocally() {
     co_return;
   }
   if (route_ != nullptr) {
-    RewriteResponse(response_, *route_, snapshot_->config().forwarded, context.date, rules_);
+    RewriteResponse(response_, *route_, snapshot_->config().forwarded, context.date, AnswerRules());
   }
   co_await WriteAnswer(body);
 }
@@ -53,8 +53,8 @@ Task<void> Exchange::AnswerFailure() {
   }
   AnswerContext context{.request_id = log_.record().id, .date = Date()};
   std::string body = MakeErrorAnswer(failure_->kind(), allow_, context, response_);
-  if (rules_ != nullptr) {
-    rules_->AddStrictTransport(response_);
+  if (const ListenerRules* rules = AnswerRules()) {
+    rules->AddStrictTransport(response_);
   }
   co_await WriteAnswer(body);
 }

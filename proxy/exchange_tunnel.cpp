@@ -18,7 +18,7 @@ void Exchange::JudgeUpgrade() {
 }
 
 Task<void> Exchange::RunTunnel(TaskScope& scope) {
-  RewriteResponse(response_, *route_, snapshot_->config().forwarded, Date(), rules_);
+  RewriteResponse(response_, *route_, snapshot_->config().forwarded, Date(), AnswerRules());
   log_.record().status = 101;
   const std::span<const char> no_body;
   auto writing = downstream_->WriteHead(response_, no_body, true);

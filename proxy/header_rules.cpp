@@ -306,7 +306,7 @@ void RewriteRequest(RequestHead& head, const RouteConfig& route, const Forwarded
   if (rules != nullptr && rules->drops_client_certificates) [[unlikely]] {
     head.fields.RemoveIf([](const Field& field) { return PassesForClientCertificate(field.name); });
     if (rules->client_headers) {
-      // A connection that is older than the rule was not asked for one.
+      // A connection that is older than client_ca was not asked for one.
       static constexpr Field kNone =
           Field::OfLine(FieldId::kOther, "X-Client-Cert-Verify: NONE\r\n", 20);
       std::span<const Field> ours = client.certificate_fields();

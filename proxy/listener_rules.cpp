@@ -44,7 +44,9 @@ void ListenerRules::AddStrictTransport(ResponseHead& head) const {
 bool ListenerRules::SendsToHttps(const RequestHead& request, const ClientInfo& client,
                                  const RouteConfig* route) const {
   bool challenge = route != nullptr && route->path.starts_with(kChallenges);
-  return redirect_to_https && !challenge && !(client.trusted && SaysHttps(request));
+  // With TLS: the name was another listener's when the connection was accepted.
+  return redirect_to_https && client.tls.empty() && !challenge &&
+         !(client.trusted && SaysHttps(request));
 }
 
 Result<RedirectAction> ListenerRules::HttpsRedirect(const RequestHead& request) const {

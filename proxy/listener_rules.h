@@ -2,7 +2,8 @@
 
 // What a configuration says about the requests and answers of one listener: that they belong to
 // https, that browsers are to remember it, and who tells about clients' certificates. Part of the
-// snapshot, so that a reload also reaches connections that are open.
+// snapshot, so that a reload also reaches connections that are open: a name may have been another
+// kind of listener when a connection was accepted.
 
 #include <cstdint>
 #include <set>
@@ -32,10 +33,11 @@ struct ListenerRules {
   bool client_headers = false;
 
   // Adds Strict-Transport-Security if `head` has none (RFC 6797 section 6.1 allows one). Not for
-  // interim heads.
+  // interim heads, nor for clients without TLS (section 7.2).
   void AddStrictTransport(ResponseHead& head) const;
-  // True if the answer is a redirect to https. Not for a peer that is trusted and says that its
-  // client speaks https, which would come back for ever; and not where `route`, which the request
+  // True if the answer is a redirect to https. Not for a client that speaks with TLS already, nor
+  // for a peer that is trusted and says that its client does, both of which would come back for
+  // ever; and not where `route`, which the request
   // matches (null: none), is one for the challenges of ACME (RFC 8555 section 8.3), which come
   // without TLS: its own path begins with /.well-known/acme-challenge.
   bool SendsToHttps(const RequestHead& request, const ClientInfo& client,

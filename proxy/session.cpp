@@ -109,7 +109,7 @@ Task<bool> Session::AwaitHandshake() {
   if (stream.handshake_done()) {
     const TlsInfo info = stream.info();
     client_.tls = info.version;
-    TellOfCertificate(stream);
+    KeepCertificate(stream);
     services_.counters.Add(CounterId::kTlsHandshakes);
     services_.counters.Add(CounterId::kTlsResumed, info.resumed ? 1 : 0);
     // The time for the first request begins here.
@@ -126,12 +126,8 @@ Task<bool> Session::AwaitHandshake() {
   co_return false;
 }
 
-// Only what upstreams are told of is kept with the connection.
-void Session::TellOfCertificate(const TlsStream& stream) {
-  const ListenerRules* rules = services_.snapshot->RulesOf(client_.listener);
-  if (rules == nullptr || !rules->client_headers) {
-    return;
-  }
+// Kept whether or not upstreams are told of it now: a reload may want them to be.
+void Session::KeepCertificate(const TlsStream& stream) {
   if (auto peer = stream.peer_certificate()) {
     client_.SetCertificate(
         std::make_unique<const ClientCertificate>(peer->verify, peer->subject, peer->der));

@@ -79,7 +79,7 @@ class Session {
   // Until the handshake is over, one way or the other: its own deadline is the stream's. True if
   // HTTP/2 was agreed on.
   Task<bool> AwaitHandshake();
-  void TellOfCertificate(const TlsStream& stream);
+  void KeepCertificate(const TlsStream& stream);
   Task<void> Linger();
   bool Park();
   void OnDeadline();

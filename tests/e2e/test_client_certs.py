@@ -172,6 +172,19 @@ def test_a_reload_with_another_authority_ends_old_sessions(launch, origin, pki):
         assert client.get("/").status == 200
 
 
+def test_headers_that_a_reload_switches_on_tell_the_truth_of_open_connections(launch, origin, pki):
+    tidegate = launch(asking(origin, pki, client_auth="optional"))
+    with opened(tidegate, context_of(pki, "ann")) as ann, opened(tidegate, context_of(pki)) as nobody:
+        for client in (ann, nobody):
+            assert client.get("/").status == 200 and not told(origin, VERIFY) and not told(origin, CERT)
+        tidegate.write(asking(origin, pki, client_auth="optional", client_headers=True))
+        tidegate.ok("reload")
+        assert ann.get("/").status == 200
+        assert told(origin, VERIFY) == ["SUCCESS"] and told(origin, SUBJECT) == ["CN=Ann,O=Example"] and told(origin, CERT)
+        assert nobody.get("/").status == 200
+        assert told(origin, VERIFY) == ["NONE"] and not told(origin, CERT)
+
+
 def test_an_expired_certificate_is_refused(launch, origin, pki):
     expired = pki["folder"] / "late.pem"
     subprocess.run(["openssl", "req", "-new", "-key", pki["ann"].key, "-subj", "/CN=late", "-out", f"{expired}.csr"], check=True)

@@ -108,6 +108,38 @@ def test_a_reload_reaches_open_connections(launch, origin, pair):
         assert client.get("/").status == 200
 
 
+def test_a_name_that_changes_hands_sends_nobody_with_tls_round(launch, origin, pair):
+    """Connections belong to the name that accepted them, also when it is that of a listener without TLS now."""
+    tidegate = launch(basic(origin.address, certificates=[pair.entry()],
+                            listeners=[{"name": "web", "bind": "127.0.0.1:0", "tls": {"hsts": "1h"}}]))
+    with TlsClient(tidegate.address(), trusting(pair), "a.example") as client:
+        assert client.get("/").get(HSTS) == "max-age=3600"
+        tidegate.write(both(origin, pair))
+        tidegate.ok("reload")
+        for _ in range(2):
+            answer = client.get("/")
+            assert answer.status == 200 and answer.get(HSTS) is None
+    with tidegate.connect("web") as client:
+        assert client.get("/").status == 301
+
+
+def test_hsts_is_not_said_without_tls(launch, origin, pair):
+    """RFC 6797 section 7.2."""
+    routes = [{"path": "/local", "respond": {"body": "x"}}, {"path": "/app", "upstream": "app"}]
+    plain = basic(origin.address, routes=routes, listeners=[{"name": "web", "bind": "127.0.0.1:0"}])
+    tidegate = launch(plain)
+    with tidegate.connect() as client:
+        assert client.get("/local").status == 200
+        tidegate.write({**plain, "certificates": [pair.entry()],
+                        "listeners": [{"name": "web", "bind": "127.0.0.1:0", "tls": {"hsts": "1h"}}]})
+        tidegate.ok("reload")
+        for path, status in (("/local", 200), ("/app", 200), ("/none", 404)):
+            answer = client.get(path)
+            assert answer.status == status and answer.all(HSTS) == [], path
+    with TlsClient(tidegate.address(), trusting(pair), "a.example") as client:
+        assert client.get("/local").all(HSTS) == ["max-age=3600"]
+
+
 def over_tls(tidegate, pair, raw):
     with TlsClient(tidegate.addresses("tls")[0], trusting(pair), "a.example") as client:
         client.send(raw)

@@ -89,6 +89,11 @@ TEST_F(ListenerRulesTest, BelieveATrustedPeerThatHasEndedTls) {
   EXPECT_FALSE(rules.SendsToHttps(request, client, nullptr));
 }
 
+TEST_F(ListenerRulesTest, LeaveAClientWithTlsWhereItIs) {
+  client.tls = "TLSv1.3";
+  EXPECT_FALSE(Web().SendsToHttps(request, client, nullptr));
+}
+
 TEST_F(ListenerRulesTest, AddStrictTransportOnce) {
   config.listeners[1].tls->hsts = std::chrono::hours(24);
   Web();
