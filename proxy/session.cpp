@@ -170,13 +170,17 @@ Task<bool> Session::ServeRequests() {
       }
       break;
     }
+    // Of the time for the head, in which a preface could have come.
+    Duration spent{};
     if (client_.Speaks(Protocol::kH2c)) [[unlikely]] {
+      const TimePoint began = services_.loop.now();
       bool http2 = co_await SeesPreface();
       if (http2) {
         co_return true;
       }
       // From now on it is known, also when it is parked.
       client_.speaks = ClientInfo::SpeaksBit(Protocol::kH1);
+      spent = Duration(services_.loop.now() - began);
     }
     std::shared_ptr<const Snapshot> snapshot = services_.snapshot;
     const TimeoutsConfig& timeouts = snapshot->config().timeouts;
@@ -185,7 +189,9 @@ Task<bool> Session::ServeRequests() {
     exchange_ = list_.exchanges_.Take();
     connection_.BeginRequest(exchange_->request(), snapshot->limits());
     // For the whole head: single octets do not move it (RFC 9112 section 9.5 leaves it to us).
-    auto head = co_await TimedWait(deadline_, timeouts.request_head, connection_.ReadHead());
+    // kNever less some time is as good as never.
+    auto head =
+        co_await TimedWait(deadline_, timeouts.request_head - spent, connection_.ReadHead());
     if (closing_) {
       connection_.CloseWhenQuiet();
     }

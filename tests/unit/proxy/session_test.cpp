@@ -59,6 +59,22 @@ TEST_F(SessionTest, AHeadThatIsNotFinishedInTimeIsAnswered408) {
   EXPECT_TRUE(Closed(client));
 }
 
+TEST_F(SessionTest, AHeadHasItsTimeOnceAlsoWhereAPrefaceMayCome) {
+  Configure(R"({"listen": ":0", "routes": [{"path": "/", "respond": {"body": "pong"}}],
+                "timeouts": {"request_head": "20s"}})");
+  speaks |= ClientInfo::SpeaksBit(Protocol::kH2c);
+  UniqueFd client = Connect();
+  Send(client, "P");
+  Pass(15'000);
+  Send(client, "OST / HTTP/1.1\r\nHost:");
+  Pass(4900);
+  char octet = 0;
+  EXPECT_EQ(::read(client.get(), &octet, 1), -1);
+  Pass(200);
+  EXPECT_TRUE(ReceiveUntil(client, "\n").starts_with("HTTP/1.1 408 "));
+  EXPECT_TRUE(Closed(client));
+}
+
 TEST_F(SessionTest, AnIdleConnectionIsClosedWithoutAWord) {
   Configure(kPing);
   UniqueFd client = Connect();
