@@ -51,7 +51,8 @@ Session::Session(Services& services, SessionList& list, IdleConnection connectio
       opened_(connection.opened),
       octets_in_(connection.octets_in),
       octets_out_(connection.octets_out),
-      patience_(connection.Patience(services.loop.now())) {
+      patience_(connection.Patience(services.loop.now())),
+      may_park_(tls == nullptr) {
   list_.Add(*this);
 }
 
@@ -158,7 +159,7 @@ Task<bool> Session::ServeRequests() {
   while (true) {
     state_ = State::kIdle;
     if (!connection_.has_octets()) {
-      deadline_.Arm(std::min(patience_, kParkAfter));
+      deadline_.Arm(may_park_ ? std::min(patience_, kParkAfter) : patience_);
       do {
         co_await connection_.WaitForOctets();
       } while (connection_.DropEmptyLines());
@@ -266,7 +267,7 @@ void Session::OnDeadline() {
     case State::kHandshake:
       break;
     case State::kIdle:
-      if (patience_ > kParkAfter) {
+      if (may_park_ && patience_ > kParkAfter) {
         connection_.EndWait();
       } else if (!connection_.has_octets()) {
         // What has come in the same turn is served.

@@ -17,7 +17,7 @@ namespace tidegate {
 class SessionList;
 
 // One downstream connection. Over HTTP/1.1: one request after the other until one side has enough,
-// or until it has been quiet for 5 s and is parked. Between requests it holds no buffer and no
+// or until it has been quiet for 5 s and is parked, which one with TLS never is. Between requests it holds no buffer and no
 // exchange. Its own deadlines are the head of a request, keep-alive, and the lingering close. A
 // client that speaks HTTP/2, by ALPN or by its preface, is left to an H2Session.
 class Session {
@@ -101,6 +101,8 @@ class Session {
   std::uint64_t octets_out_ = 0;
   // How long the connection may be quiet from the last arming of its deadline on.
   Duration patience_;
+  // Where a stream cannot be left to the parking, trying would only wake the worker.
+  const bool may_park_;
   State state_ = State::kIdle;
   bool closing_ = false;
   Session* next_ = nullptr;

@@ -135,7 +135,7 @@ class ProxyRig : public ::testing::Test, public SessionResumer {
                       .speaks = speaks,
                       .listener = "default",
                       .port = "80"};
-    Session session(services, sessions, std::move(fd), client, nullptr);
+    Session session(services, sessions, std::move(fd), client, tls);
     co_await session.Run();
   }
   void ResumeSession(IdleConnection connection) override {
@@ -145,6 +145,8 @@ class ProxyRig : public ::testing::Test, public SessionResumer {
 
   // What clients of sessions to come may speak.
   std::uint8_t speaks = ClientInfo::SpeaksBit(Protocol::kH1);
+  // How they speak; null: without TLS.
+  std::shared_ptr<const ServerTls> tls;
   Loop loop;
   BufferPool buffers;
   Counters counters;

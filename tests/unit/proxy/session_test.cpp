@@ -5,6 +5,8 @@
 #include <string>
 
 #include "tests/support/proxy_rig.h"
+#include "tests/support/test_certificates.h"
+#include "tests/support/tls_client.h"
 
 namespace tidegate {
 namespace {
@@ -251,6 +253,59 @@ TEST_F(SessionTest, WithoutDescriptorsItIsNotParkedAndTriesAgain) {
   EXPECT_TRUE(Parked());
   Pass(50'000);
   EXPECT_FALSE(Parked()) << "the tries are no more patience";
+}
+
+class TlsSessionTest : public SessionTest {
+ protected:
+  TlsSessionTest() {
+    static const TicketKeys keys;
+    static const std::vector<std::string> protocols = {"http/1.1"};
+    auto store = CertificateStore::Make({{TestMaterial({.hosts = {"example.org"}})}});
+    TG_CHECK(store.has_value());
+    auto made = ServerTls::Make(TlsProfile::kIntermediate, *store, protocols, keys,
+                                std::chrono::hours(12));
+    TG_CHECK(made.has_value());
+    tls = *made;
+  }
+  void Shake(TlsClient& client) {
+    TurnUntil([&] {
+      bool done = client.Handshake();
+      client.Carry();
+      return done && counters.Get(CounterId::kTlsHandshakes) == 1;
+    });
+  }
+  void ReadUntil(TlsClient& client, std::string_view end) {
+    TurnUntil([&] {
+      client.Carry();
+      client.Read();
+      return client.received.ends_with(end);
+    });
+  }
+  bool Ended(TlsClient& client) {
+    Turn();
+    client.Carry();
+    return client.closed;
+  }
+};
+
+TEST_F(TlsSessionTest, WhileItIsQuietNobodyIsWoken) {
+  Configure(kPatient);
+  TlsClient client({}, Connect());
+  Shake(client);
+  client.Write(kRequest);
+  ReadUntil(client, "pong");
+  // The wheel comes round some times before a deadline that is far away, but not every 5 s.
+  const TimePoint begin = loop.now();
+  int ticks = 0;
+  while (loop.timers().NextTick() < begin + 59'000) {
+    loop.timers().Advance(loop.timers().NextTick());
+    ++ticks;
+  }
+  EXPECT_LT(ticks, 10);
+  loop.timers().Advance(begin + 59'000);
+  EXPECT_FALSE(Ended(client));
+  Pass(1100);
+  EXPECT_TRUE(Ended(client));
 }
 
 }  // namespace
