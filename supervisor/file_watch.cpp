@@ -19,14 +19,6 @@ namespace fs = std::filesystem;
 // As the kernel: more links on one way are a circle.
 constexpr int kMostLinks = 40;
 
-std::string NearestThatIsThere(fs::path directory) {
-  std::error_code ignored;
-  while (!fs::is_directory(directory, ignored) && directory.has_relative_path()) {
-    directory = directory.parent_path();
-  }
-  return directory.string();
-}
-
 }  // namespace
 
 FileWatch::FileWatch(Loop& loop, Callback on_change, StartEvent start_event)
@@ -50,41 +42,52 @@ void FileWatch::Watch(std::vector<std::string> files) {
   }
 }
 
-std::set<std::string> FileWatch::DirectoriesOf(const std::string& file) {
-  std::set<std::string> directories;
+FileWatch::Way FileWatch::WayTo(const std::string& file) {
+  Way way;
   fs::path at = "/";
-  fs::path whole = fs::path(file).lexically_normal().relative_path();
-  std::deque<fs::path> way(whole.begin(), whole.end());
-  for (int links = 0; !way.empty();) {
-    const fs::path step = std::exchange(way.front(), {});
-    way.pop_front();
-    std::error_code no_link;
-    const fs::path target = fs::read_symlink(at / step, no_link);
+  const fs::path whole = fs::path(file).relative_path();
+  std::deque<fs::path> steps(whole.begin(), whole.end());
+  for (int links = 0; !steps.empty();) {
+    const fs::path step = std::exchange(steps.front(), {});
+    steps.pop_front();
+    if (step.empty() || step == ".") {
+      continue;
+    }
     if (step == "..") {
       at = at.parent_path();
-    } else if (no_link || ++links > kMostLinks) {
+      continue;
+    }
+    std::error_code ignored;
+    if (fs::is_directory(at, ignored)) {
+      way[at.string()].insert(step.string());
+    }
+    std::error_code no_link;
+    const fs::path target = fs::read_symlink(at / step, no_link);
+    if (no_link || ++links > kMostLinks) {
       at /= step;
     } else {
-      directories.insert(at.string());
       at = target.is_absolute() ? fs::path("/") : at;
       const fs::path rest = target.relative_path();
-      way.insert(way.begin(), rest.begin(), rest.end());
+      steps.insert(steps.begin(), rest.begin(), rest.end());
     }
   }
-  directories.insert(NearestThatIsThere(at.parent_path()));
-  return directories;
+  return way;
 }
 
 void FileWatch::StartAll() {
   StopAll();
-  std::set<std::string> directories;
+  // In this order a directory is watched before those that are in it: one that is replaced
+  // meanwhile is told of.
+  Way ways;
   for (const std::string& file : files_) {
-    directories.merge(DirectoriesOf(file));
+    for (auto& [directory, names] : WayTo(file)) {
+      ways[directory].merge(names);
+    }
   }
   int fault = 0;
   std::string where;
-  for (const std::string& directory : directories) {
-    int error = Start(directory);
+  for (auto& [directory, names] : ways) {
+    int error = Start(directory, std::move(names));
     if (error != 0 && fault == 0) {
       fault = error;
       where = directory;
@@ -92,7 +95,7 @@ void FileWatch::StartAll() {
   }
   if (fault != 0 && !said_blind_) {
     LogEvent(LogLevel::kWarn,
-             fmt::format("cannot watch {}: {}; its files are looked at every {} (the limits are in "
+             fmt::format("cannot watch {}: {}; the files are looked at every {} (the limits are in "
                          "/proc/sys/fs/inotify)",
                          where, uv_strerror(fault), FormatDuration(kLookAgain)));
   }
@@ -100,7 +103,7 @@ void FileWatch::StartAll() {
   look_again_.Arm(fault != 0 ? kLookAgain : kNever);
 }
 
-int FileWatch::Start(const std::string& directory) {
+int FileWatch::Start(const std::string& directory, std::set<std::string> names) {
   if (FaultAt("supervisor", "watch") == Fault::kFail) {
     return UV_ENOSPC;
   }
@@ -111,6 +114,9 @@ int FileWatch::Start(const std::string& directory) {
   }
   handle->event.data = handle.get();
   handle->watch = this;
+  handle->names = std::move(names);
+  // What happens to the directory itself comes with its own name.
+  handle->names.insert(fs::path(directory).filename().string());
   handles_.push_back(handle.release());
   return start_event_(&handles_.back()->event, &FileWatch::OnEvent, directory.c_str(), 0);
 }
@@ -123,10 +129,10 @@ void FileWatch::StopAll() {
   }
 }
 
-void FileWatch::OnEvent(uv_fs_event_t* event, const char*, int, int) {
-  FileWatch* watch = static_cast<Handle*>(event->data)->watch;
-  if (watch != nullptr) {
-    watch->NoteChange();
+void FileWatch::OnEvent(uv_fs_event_t* event, const char* name, int, int) {
+  const Handle& handle = *static_cast<Handle*>(event->data);
+  if (handle.watch != nullptr && (name == nullptr || handle.names.contains(name))) {
+    handle.watch->NoteChange();
   }
 }
 

@@ -1,17 +1,20 @@
 #pragma once
 
-// Notices that files change on disk: by inotify on the directories that lead to them, because tools
-// replace files and the links on the way to them more often than they write into them (certbot; the
-// ..data of Kubernetes). What has changed, if anything, is the owner's to find out.
+// Notices that files change on disk: by inotify on every directory that leads to them, because
+// tools replace files, and links and directories on the way to them, more often than they write
+// into them (certbot; the ..data of Kubernetes; a release that is moved into place). What has
+// changed, if anything, is the owner's to find out.
 //
 //   1. A change that comes while somebody looks is told of once more: directories are watched
 //   first, files read after.
 //   2. Many changes are one: it is told when it has been quiet for kQuiet, at the latest kPatience
 //   after the first.
-//   3. A directory that is not there is waited for in the nearest one above that is.
+//   3. A directory that is not there is waited for in the nearest one above that is. What else
+//   happens in a directory than to the names that lead on, which in /tmp is much, is nothing.
 //   4. Where the system does not let us watch (inotify has limits), that is said once, and it is
 //   told every kLookAgain as if something had changed.
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -44,21 +47,24 @@ class FileWatch {
   // nothing changes: nobody can tell what has before. None: `on_change` does not come any more.
   void Watch(std::vector<std::string> files);
 
-  // The directories in which a change may be one of `file`: that which has it, and those that have
-  // a link on the way to it. For tests.
-  static std::set<std::string> DirectoriesOf(const std::string& file);
+  // By directory, without links in its own path: the names in it that lead on to `file`, or are it.
+  // Only directories that are there. For tests.
+  using Way = std::map<std::string, std::set<std::string>>;
+  static Way WayTo(const std::string& file);
 
  private:
   struct Handle {
     uv_fs_event_t event;
     // Null once it is closed.
     FileWatch* watch;
+    // Of interest in this directory.
+    std::set<std::string> names;
   };
   static void OnEvent(uv_fs_event_t* event, const char* name, int events, int status);
 
   void StartAll();
   // A libuv error; 0: none.
-  int Start(const std::string& directory);
+  int Start(const std::string& directory, std::set<std::string> names);
   void StopAll();
   void NoteChange();
   void OnDue();

@@ -108,13 +108,25 @@ def test_a_folder_may_be_made_anew(launch, origin, pairs, folder):
     until_served(tidegate, pairs, 1)
 
 
+def test_a_folder_above_may_be_replaced(launch, origin, pairs, tmp_path):
+    for number, release in enumerate(("current", "next")):
+        (tmp_path / release / "certs").mkdir(parents=True)
+        install(pairs[number], tmp_path / release / "certs")
+    tidegate = launch(watching(origin, tmp_path / "current/certs"))
+    (tmp_path / "current").rename(tmp_path / "old")
+    (tmp_path / "next").rename(tmp_path / "current")
+    until_served(tidegate, pairs, 1)
+    install(pairs[2], tmp_path / "current/certs")
+    until_served(tidegate, pairs, 2)
+
+
 def test_a_broken_pair_keeps_the_old_one_and_is_told_once(launch, origin, pairs, folder):
     install(pairs[0], folder)
     tidegate = launch(watching(origin, folder))
     (folder / "site.key").write_bytes(pairs[1].key.read_bytes())
     until(lambda: "the key belongs to another certificate" in tidegate.stderr, "the log to tell of the key")
     assert served(tidegate, pairs) == 0
-    # Looked at again, and not told again: a file that is of no interest, an operation.
+    # Not told again: after a file that is of no interest, after an operation.
     (folder / "other").write_text("x")
     tidegate.write(watching(origin, folder, logging={"level": "debug"}))
     assert tidegate.cli("reload").code != 0, "a reload reads the files too"
@@ -146,10 +158,11 @@ def test_a_reload_moves_and_ends_the_watch(launch, origin, pairs, folder, tmp_pa
     install(pairs[0], folder)
     install(pairs[1], other)
     tidegate = launch(watching(origin, folder))
-    assert watched(tidegate) == 1
+    levels = len((folder / "site.pem").resolve().parents)
+    assert watched(tidegate) == levels
     tidegate.write(watching(origin, other))
     tidegate.ok("reload")
-    assert watched(tidegate) == 1
+    assert watched(tidegate) == levels
     install(pairs[2], other)
     until_served(tidegate, pairs, 2)
     tidegate.write(watching(origin, other, watch=False))
@@ -203,7 +216,7 @@ def test_a_change_while_an_upgrade_runs_is_not_lost(launch, origin, pairs, folde
 def test_where_nothing_can_be_watched_it_is_said(launch, origin, pairs, folder):
     install(pairs[0], folder)
     tidegate = launch(watching(origin, folder), env={"TIDEGATE_TEST_FAULT": "watch:fail"})
-    until(lambda: f"cannot watch {folder}: no space left on device" in tidegate.stderr, "the warning")
+    until(lambda: "cannot watch /: no space left on device" in tidegate.stderr, "the warning")
     install(pairs[1], folder)
     tidegate.ok("reload")
     assert served(tidegate, pairs) == 1 and tidegate.stderr.count("cannot watch") == 1

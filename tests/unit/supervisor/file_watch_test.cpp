@@ -127,12 +127,52 @@ TEST_F(FileWatchTest, FollowsEveryLinkOnTheWay) {
   fs::create_directory_symlink("1", Path("real/current"));
   fs::create_directory_symlink("../real/current", Path("live/site"));
   fs::create_symlink(Path("file"), Path("real/1/site.pem"));
-  EXPECT_EQ(FileWatch::DirectoriesOf(Path("live/site/site.pem")),
-            (std::set<std::string>{Path("live"), Path("real"), Path("real/1"), folder}));
-  EXPECT_EQ(FileWatch::DirectoriesOf(Path("file")), std::set<std::string>{folder});
-  EXPECT_EQ(FileWatch::DirectoriesOf(Path("no/such/file")), std::set<std::string>{folder});
+  const FileWatch::Way above = {{"/", {"tmp"}}, {"/tmp", {fs::path(folder).filename()}}};
+  auto with = [&](FileWatch::Way way) {
+    way.insert(above.begin(), above.end());
+    return way;
+  };
+  EXPECT_EQ(FileWatch::WayTo(Path("live/site/site.pem")),
+            with({{Path("live"), {"site"}},
+                  {Path("real"), {"current", "1"}},
+                  {Path("real/1"), {"site.pem"}},
+                  {folder, {"live", "real", "file"}}}));
+  EXPECT_EQ(FileWatch::WayTo(Path("./file")), with({{folder, {"file"}}}));
+  EXPECT_EQ(FileWatch::WayTo(Path("no/such/file")), with({{folder, {"no"}}}));
+  EXPECT_EQ(FileWatch::WayTo(Path("live/site/../file")),
+            with({{Path("live"), {"site"}},
+                  {Path("real"), {"current", "1", "file"}},
+                  {folder, {"live", "real"}}}))
+      << "above where the link leads to";
   fs::create_symlink("loop", Path("loop"));
-  EXPECT_EQ(FileWatch::DirectoriesOf(Path("loop")), std::set<std::string>{folder});
+  EXPECT_EQ(FileWatch::WayTo(Path("loop")), with({{folder, {"loop"}}}));
+}
+
+// As a release is put into place.
+TEST_F(FileWatchTest, SeesThatADirectoryAboveIsReplaced) {
+  fs::create_directories(Path("current/certs"));
+  fs::create_directories(Path("next/certs"));
+  StartQuietly({Path("current/certs/file")});
+  fs::rename(Path("current"), Path("old"));
+  fs::rename(Path("next"), Path("current"));
+  Pass(FileWatch::kQuiet);
+  EXPECT_EQ(std::exchange(changes, 0), 1);
+  Write("current/certs/file");
+  Pass(FileWatch::kQuiet);
+  EXPECT_EQ(std::exchange(changes, 0), 1) << "in the new one";
+  Write("old/certs/file");
+  Pass(FileWatch::kPatience);
+  EXPECT_EQ(changes, 0) << "in the old one";
+}
+
+TEST_F(FileWatchTest, IsNotWokenByWhatElseHappensInThoseDirectories) {
+  fs::create_directories(Path("certs"));
+  StartQuietly({Path("certs/file")});
+  Write("file", "other");
+  Write("certs/other");
+  fs::create_directories(Path("elsewhere"));
+  Pass(FileWatch::kPatience);
+  EXPECT_EQ(changes, 0);
 }
 
 // Invariant 4. (Without a descriptor left for inotify the sanitizers die before we see it.)
@@ -154,7 +194,7 @@ TEST_F(FileWatchTest, LooksNowAndThenWhereNothingCanBeWatched) {
   Pass(FileWatch::kLookAgain);
   EXPECT_EQ(std::exchange(changes, 0), 1);
   const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("cannot watch " + folder), std::string::npos) << said;
+  EXPECT_NE(said.find("cannot watch /: "), std::string::npos) << said;
   EXPECT_EQ(said.find("cannot watch"), said.rfind("cannot watch")) << "once";
   // It can be watched again.
   Write("file");
