@@ -129,6 +129,19 @@ std::string KeyOfUpstreamTls(const JsonMember& upstream) {
   return MemberPath(MemberPath("upstreams", upstream.key), "tls");
 }
 
+// ".." stays: above a folder that is a link is where the link leads to, as for every program that
+// opens the file.
+std::string AbsolutePath(const std::filesystem::path& path) {
+  std::error_code ignored;
+  std::filesystem::path absolute;
+  for (const std::filesystem::path& step : std::filesystem::absolute(path, ignored)) {
+    if (step != ".") {
+      absolute /= step;
+    }
+  }
+  return absolute.string();
+}
+
 // Every file that `config` may name. `root`, which it was read from, may be null.
 std::vector<NamedFile> FilesOf(Config& config, const JsonNode* root) {
   std::vector<NamedFile> files;
@@ -249,9 +262,7 @@ void ReadNamedFiles(const JsonNode& root, const Environment& environment, Config
     }
     const std::filesystem::path folder =
         std::filesystem::path(diagnostics.NameOf(file.node->place.file)).parent_path();
-    std::error_code ignored;
-    *file.path =
-        std::filesystem::absolute(folder / *file.path, ignored).lexically_normal().string();
+    *file.path = AbsolutePath(folder / *file.path);
     auto contents = Read(file);
     if (!contents) {
       diagnostics.AddError(file.node->place, file.key,
@@ -280,11 +291,12 @@ void ReadNamedFiles(const JsonNode& root, const Environment& environment, Config
 Result<Config> RereadNamedFiles(const Config& config) {
   Config fresh = config;
   std::vector<std::string> faults;
+  std::set<std::string> faulty;
   for (const NamedFile& file : FilesOf(fresh, nullptr)) {
     auto contents = Read(file);
     if (contents) {
       *file.contents = std::move(contents->text);
-    } else {
+    } else if (faulty.insert(*file.path).second) {
       faults.push_back(fmt::format("{}: {}", *file.path, contents.error().what));
     }
   }

@@ -27,7 +27,7 @@ void ReadNamedFiles(const JsonNode& root, const Environment& environment, Config
                     Diagnostics& diagnostics);
 
 // Reads the files that `config` names, which ReadNamedFiles has filled in, again: the same
-// configuration with what stands in them now. Error: kConfig, every fault, one a line.
+// configuration with what stands in them now. Error: kConfig, every file at fault, one a line.
 Result<Config> RereadNamedFiles(const Config& config);
 // Their paths, each once, in the order of the configuration.
 std::vector<std::string> NamedFilesOf(const Config& config);

@@ -177,6 +177,37 @@ TEST_F(ConfigFilesTest, GoWithNoKeyThatNobodyHasUsed) {
   }
 }
 
+TEST_F(ConfigFilesTest, AboveAFolderThatIsALinkAreThoseWhereItLeadsTo) {
+  std::filesystem::create_directories(folder + "/releases/1/config");
+  std::filesystem::create_directories(folder + "/releases/1/certs");
+  std::filesystem::create_directories(folder + "/certs");
+  std::filesystem::create_directory_symlink("releases/1/config", folder + "/config");
+  Write("releases/1/certs/site.pem", kCert);
+  Write("releases/1/certs/site.key", kKey);
+  Write("certs/site.pem", "of somebody else");
+  Write("certs/site.key", "of somebody else");
+  Write("config/tidegate.json", R"({"listeners": [{"bind": ":443", "tls": {}}],
+      "certificates": [{"cert": "../certs/site.pem", "key": {"file": "./../certs/./site.key"}}],
+      "upstream": "127.0.0.1:3000"})");
+  auto loaded = LoadConfig(folder + "/config/tidegate.json", {});
+  ASSERT_TRUE(loaded.has_value()) << MessagesOf(loaded);
+  EXPECT_EQ(loaded->config.certificates[0].chain_pem, kCert);
+  EXPECT_EQ(NamedFilesOf(loaded->config),
+            (std::vector<std::string>{folder + "/config/../certs/site.pem",
+                                      folder + "/config/../certs/site.key"}));
+}
+
+TEST_F(ConfigFilesTest, AtFaultAreNamedOnceEach) {
+  Write("other.pem", std::string(kCert) + std::string(kCert));
+  auto loaded = Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}},
+                         {"cert": "other.pem", "key": {"file": "site.key"}}])");
+  ASSERT_TRUE(loaded.has_value()) << MessagesOf(loaded);
+  Write("site.key", "half");
+  auto broken = RereadNamedFiles(loaded->config);
+  ASSERT_FALSE(broken.has_value());
+  EXPECT_EQ(broken.error().detail(), folder + "/site.key: has no private key in PEM");
+}
+
 TEST_F(ConfigFilesTest, AreReadAgainWithoutTheFileThatNamesThem) {
   auto loaded = Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}}])");
   ASSERT_TRUE(loaded.has_value());
