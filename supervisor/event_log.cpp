@@ -11,6 +11,8 @@
 
 #include <fmt/format.h>
 
+#include "common/text.h"
+
 namespace tidegate {
 namespace {
 
@@ -20,6 +22,8 @@ LogLevel log_level = LogLevel::kInfo;
 constexpr std::array<std::string_view, 4> kLevelNames = {"debug", "info", "warn", "error"};
 // POLLOUT on a pipe promises room for this much (POSIX PIPE_BUF on Linux).
 constexpr std::size_t kPipeRoom = 4096;
+// Of a text of many lines, in a record.
+constexpr std::size_t kMostLines = 3;
 
 }  // namespace
 
@@ -41,6 +45,23 @@ void LogEvent(LogLevel level, std::string_view text) {
   WriteWithoutBlocking(log_fd,
                        fmt::format("{} {} supervisor[{}]: {}\n", FormatTime(UnixTime()),
                                    kLevelNames[static_cast<std::size_t>(level)], ::getpid(), text));
+}
+
+std::string InOneLine(std::string_view text) {
+  std::string line;
+  std::size_t count = 0;
+  while (!text.empty()) {
+    const std::string_view next = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(text.size(), next.size() + 1));
+    if (!next.empty() && ++count <= kMostLines) {
+      line += line.empty() ? "" : "; ";
+      line += next;
+    }
+  }
+  if (count > kMostLines) {
+    line += fmt::format(" and {}", CountOf(count - kMostLines, "other"));
+  }
+  return line;
 }
 
 void WriteWithoutBlocking(int fd, std::string_view text) {

@@ -16,6 +16,9 @@ void SetEventLog(int fd);
 void SetEventLevel(LogLevel level);
 void LogEvent(LogLevel level, std::string_view text);
 
+// For a record, which is one line: the first three lines of `text` and how many others it has.
+std::string InOneLine(std::string_view text);
+
 // Writes all of `text` if that does not block; what does not fit is lost. For whatever may be a
 // pipe that nobody reads.
 void WriteWithoutBlocking(int fd, std::string_view text);

@@ -58,7 +58,10 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
   auto loaded = operation.files_only ? LoadFilesAgain(holdings.config->config)
                                      : LoadConfiguration(holdings.options);
   if (!loaded) {
-    narrator.Failed("the configuration is invalid\n" + FormatDiagnostics(loaded.error()));
+    // Nobody is there to read a text with excerpts of a configuration that has not changed.
+    narrator.Failed(operation.files_only
+                        ? InOneLine(loaded.error().front().message)
+                        : "the configuration is invalid\n" + FormatDiagnostics(loaded.error()));
     end.outcome = RefusalOf(holdings, narrator, loaded.error());
     co_return end;
   }
@@ -113,8 +116,7 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
     std::string reason = prepared ? listening.error().ToString() : generation.failure().reason;
     if (!prepared && !generation.failure().diagnostics.empty()) {
       // A reload by signal has nobody else to tell it to.
-      const std::string& diagnostics = generation.failure().diagnostics;
-      reason += ": " + diagnostics.substr(0, diagnostics.find_last_not_of('\n') + 1);
+      reason += ": " + InOneLine(generation.failure().diagnostics);
     }
     if (prepared) {
       generation.Abandon();

@@ -327,7 +327,7 @@ void Supervisor::OnFilesChanged() {
     LogEvent(LogLevel::kError,
              fmt::format("certificate files have changed and cannot be used, those in force stay: "
                          "{}",
-                         fresh.error().detail()));
+                         InOneLine(fresh.error().detail())));
     return;
   }
   std::vector<std::string> changes = DiffConfig(config, *fresh);

@@ -213,6 +213,26 @@ def test_a_change_while_an_upgrade_runs_is_not_lost(launch, origin, pairs, folde
     until_served(tidegate, pairs, 1)
 
 
+def test_files_that_are_gone_are_told_of_in_one_line(launch, origin, pairs, folder):
+    install(pairs[0], folder)
+    certificates = []
+    for number in range(5):
+        shutil.copyfile(folder / "site.pem", folder / f"{number}.pem")
+        certificates.append({"cert": str(folder / f"{number}.pem"), "key": {"file": str(folder / "site.key")}})
+    tidegate = launch({**watching(origin, folder), "certificates": certificates})
+    before = len(tidegate.stderr)
+    folder.rename(folder.parent / "away")
+    until(lambda: "those in force stay" in tidegate.stderr, "the log to tell of it")
+    (folder.parent / "away").rename(folder)
+    install(pairs[1], folder)
+    until(lambda: "prepare failed" in tidegate.stderr, "the worker to refuse certificates of another key")
+    records = tidegate.stderr[before:].splitlines()
+    gone = "No such file or directory"
+    assert any(f"{folder}/0.pem: {gone}; {folder}/site.key: {gone}; {folder}/1.pem: {gone} and 3 others" in record
+               for record in records)
+    assert all(" supervisor[" in record or " worker[" in record for record in records), records
+
+
 def test_where_nothing_can_be_watched_it_is_said(launch, origin, pairs, folder):
     install(pairs[0], folder)
     tidegate = launch(watching(origin, folder), env={"TIDEGATE_TEST_FAULT": "watch:fail"})
