@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -29,6 +30,9 @@ using nlohmann::json;
 
 constexpr Duration kStopPoll = std::chrono::milliseconds(20);
 constexpr Duration kFlushLimit = std::chrono::milliseconds(500);
+// Between looks at files that could not be taken.
+constexpr Duration kFirstFilesWait = std::chrono::seconds(10);
+constexpr Duration kMostFilesWait = std::chrono::minutes(10);
 
 }  // namespace
 
@@ -36,6 +40,7 @@ Supervisor::Supervisor()
     : holdings_(loop_, [this](ClientId client, const std::string& command,
                               const json& args) { OnCommand(client, command, args); }),
       file_watch_(loop_, Bind<&Supervisor::OnFilesChanged>(this)),
+      look_at_files_due_(loop_.timers(), Bind<&Supervisor::OnLookAtFiles>(this)),
       log_level_due_(loop_.timers(), Bind<&Supervisor::OnLogLevelOver>(this)),
       keys_due_(loop_.timers(), Bind<&Supervisor::TendKeys>(this)) {}
 
@@ -290,6 +295,9 @@ void Supervisor::EndOperation(const Operation& operation, const Outcome& outcome
   }
   state_ = State::kServing;
   holdings_.notify.Ready(StatusLine());
+  if (operation.files_only) {
+    JudgeFiles(outcome);
+  }
   if (holdings_.waiting) {
     Operation next = std::move(*holdings_.waiting);
     holdings_.waiting.reset();
@@ -306,23 +314,30 @@ void Supervisor::WatchFiles() {
   file_watch_.Watch(config.watch ? NamedFilesOf(config) : std::vector<std::string>());
 }
 
-// Nothing is lost while an operation runs: its end looks again. What was refused is not tried again
-// until it changes, and not told again.
+// Nothing is lost while an operation runs: its end looks again. What a worker has refused is not
+// tried again until it changes, and what cannot be used is not told again.
 void Supervisor::OnFilesChanged() {
-  if (running_ || holdings_.stopping || state_ != State::kServing) {
+  const Config& config = holdings_.config->config;
+  if (!config.watch || running_ || holdings_.stopping || state_ != State::kServing) {
     return;
   }
-  const Config& config = holdings_.config->config;
   Result<Config> fresh = RereadNamedFiles(config);
   if (fresh && *fresh == config) {
     told_files_ = 0;
+    files_wait_ = {};
+    look_at_files_due_.Disarm();
     return;
+  }
+  if (!fresh && !look_at_files_due_.armed()) {
+    // No event comes where it was not the file that was at fault: no descriptor was left, say.
+    LookAtFilesLater();
   }
   const std::size_t told =
       std::hash<std::string>()(fresh ? EffectiveJson(*fresh) : std::string(fresh.error().detail()));
   if (std::exchange(told_files_, told) == told) {
     return;
   }
+  try_files_again_ = false;
   if (!fresh) {
     LogEvent(LogLevel::kError,
              fmt::format("certificate files have changed and cannot be used, those in force stay: "
@@ -337,6 +352,33 @@ void Supervisor::OnFilesChanged() {
   LogEvent(LogLevel::kInfo,
            fmt::format("certificate files have changed, loading them: {}{}", first, more));
   Enqueue(Operation{.kind = OperationKind::kReload, .files_only = true});
+}
+
+void Supervisor::JudgeFiles(const Outcome& outcome) {
+  const bool refused = outcome.exit_code == 1 && outcome.more.contains("diagnostics_text");
+  try_files_again_ = outcome.exit_code != 0 && !refused;
+  look_at_files_due_.Disarm();
+  if (try_files_again_) {
+    LookAtFilesLater();
+    LogEvent(LogLevel::kWarn,
+             fmt::format("the certificate files are not loaded, trying again in {}",
+                         FormatDuration(files_wait_)));
+  } else {
+    files_wait_ = {};
+  }
+}
+
+void Supervisor::LookAtFilesLater() {
+  files_wait_ = std::clamp(files_wait_ * 2, kFirstFilesWait, kMostFilesWait);
+  look_at_files_due_.Arm(files_wait_);
+}
+
+// If an operation runs, its end looks again.
+void Supervisor::OnLookAtFiles() {
+  if (std::exchange(try_files_again_, false)) {
+    told_files_ = 0;
+  }
+  OnFilesChanged();
 }
 
 std::string Supervisor::StatusLine() {

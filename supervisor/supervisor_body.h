@@ -54,6 +54,11 @@ class Supervisor {
   // operation.
   void WatchFiles();
   void OnFilesChanged();
+  // After a reload of files has ended: where it may be another time, it is tried again.
+  void JudgeFiles(const Outcome& outcome);
+  // Later each time, until those in force are right.
+  void LookAtFilesLater();
+  void OnLookAtFiles();
   void Stop(bool now, ClientId client);
   void Exit(int exit_code);
   std::string StatusLine();
@@ -99,6 +104,10 @@ class Supervisor {
   FileWatch file_watch_;
   // Of the last changed files, or faults in them, that were told of; 0: those in force are right.
   std::size_t told_files_ = 0;
+  // Nothing was wrong with the files that were not taken: the same are tried again.
+  bool try_files_again_ = false;
+  Duration files_wait_{};
+  Deadline look_at_files_due_;
   // When a level that was set for a while ends.
   Deadline log_level_due_;
   // When to look after the ticket keys.

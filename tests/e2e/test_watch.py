@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,19 @@ def test_a_change_while_an_upgrade_runs_is_not_lost(launch, origin, pairs, folde
     install(pairs[1], folder)
     assert tidegate.cli("upgrade", "--force").code != 0
     until_served(tidegate, pairs, 1)
+
+
+def test_what_fails_for_a_passing_reason_is_tried_again(launch, origin, pairs, folder):
+    install(pairs[0], folder)
+    tidegate = launch(watching(origin, folder, upgrade={"ready_timeout": "1s"}))
+    worker = tidegate.workers()[0]
+    os.kill(worker, signal.SIGSTOP)
+    install(pairs[1], folder)
+    said = "the certificate files are not loaded, trying again in 10s"
+    until(lambda: said in tidegate.stderr, "the log to say when it is tried again", 15)
+    os.kill(worker, signal.SIGCONT)
+    until(lambda: served(tidegate, pairs) == 1, "the renewed certificate", 20)
+    assert tidegate.workers() == [worker] and tidegate.counters()["reloads_failed"] == 1
 
 
 def test_files_that_are_gone_are_told_of_in_one_line(launch, origin, pairs, folder):
