@@ -19,7 +19,7 @@ constexpr std::array kRows = {
     H2AbuseRow{H2Abuse::kSettings, ErrorKind::kH2SettingsFlood, 50, 5, "too many SETTINGS frames"},
     H2AbuseRow{H2Abuse::kPing, ErrorKind::kH2PingFlood, 200, 20, "too many PING frames"},
     H2AbuseRow{H2Abuse::kPriority, ErrorKind::kH2PriorityFlood, 1000, 200,
-               "too many PRIORITY frames"},
+               "too many PRIORITY or PRIORITY_UPDATE frames"},
     H2AbuseRow{H2Abuse::kEmptyData, ErrorKind::kH2EmptyDataFlood, 100, 10,
                "too many DATA frames without octets"},
     H2AbuseRow{H2Abuse::kWindow, ErrorKind::kH2WindowFlood, 2000, 200,

@@ -20,7 +20,7 @@ enum class H2Abuse : std::uint8_t {
   kRefused,    // it opens more streams than it may
   kSettings,   // each wants an answer (CVE-2019-9515)
   kPing,       // each wants an answer (CVE-2019-9512)
-  kPriority,   // (CVE-2019-9513)
+  kPriority,   // PRIORITY (CVE-2019-9513), and PRIORITY_UPDATE
   kEmptyData,  // DATA without octets and without an end (CVE-2019-9518)
   kWindow,     // WINDOW_UPDATE that no DATA of ours explains
   kUnknown,    // frames of types that nobody knows

@@ -90,6 +90,7 @@ int H2Callbacks::OnBeginFrame(nghttp2_session*, const nghttp2_frame_hd* header, 
       }
       break;
     case NGHTTP2_PRIORITY:
+    case NGHTTP2_PRIORITY_UPDATE:
       connection.SpendOn(H2Abuse::kPriority);
       break;
     case NGHTTP2_RST_STREAM:

@@ -155,7 +155,7 @@ FLOODS = {
     "window of a closed stream": (get(1, "/closed") + rst(1), h2.window_update(1, 1) * 50, "h2_window_flood"),
     "unknown frames": (b"", h2.frame(0xee, 0, 0, b"x") * 50, "h2_unknown_frame_flood"),
     "resets of a closed stream": (get(1, "/closed") + rst(1), rst(1) * 50, "h2_rapid_reset"),
-    "priority update": (b"", h2.frame(0x10, 0, 0, b"\x00\x00\x00\x01u=1") * 50, "h2_unknown_frame_flood"),
+    "priority update": (b"", h2.frame(0x10, 0, 0, b"\x00\x00\x00\x01u=1") * 50, "h2_priority_flood"),
 }
 
 

@@ -143,6 +143,8 @@ std::vector<Flood> Floods() {
       {"PING", "", h2::Frame(h2::kPing, 0, 0, "01234567"), ErrorKind::kH2PingFlood},
       {"PRIORITY", "", h2::Frame(h2::kPriority, 0, 1, std::string(5, '\0')),
        ErrorKind::kH2PriorityFlood},
+      {"PRIORITY_UPDATE", "", h2::Frame(0x10, 0, 0, h2::Number(1) + "u=1"),
+       ErrorKind::kH2PriorityFlood},
       {"empty DATA", open, h2::Data(1, "", false), ErrorKind::kH2EmptyDataFlood},
       {"padding", open, h2::Frame(h2::kData, 8, 1, std::string(1, '\0')),
        ErrorKind::kH2EmptyDataFlood},
