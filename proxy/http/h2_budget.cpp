@@ -22,8 +22,8 @@ constexpr std::array kRows = {
                "too many PRIORITY or PRIORITY_UPDATE frames"},
     H2AbuseRow{H2Abuse::kEmptyData, ErrorKind::kH2EmptyDataFlood, 100, 10,
                "too many DATA frames without octets"},
-    H2AbuseRow{H2Abuse::kWindow, ErrorKind::kH2WindowFlood, 2000, 200,
-               "too many WINDOW_UPDATE frames"},
+    H2AbuseRow{H2Abuse::kWindow, ErrorKind::kH2WindowFlood, 2000 * H2WindowCost::kSmall,
+               200 * H2WindowCost::kSmall, "too many WINDOW_UPDATE frames"},
     H2AbuseRow{H2Abuse::kUnknown, ErrorKind::kH2UnknownFlood, 200, 20,
                "too many frames of unknown types"},
 };
@@ -41,7 +41,7 @@ H2Budget::H2Budget(TimePoint now) {
   }
 }
 
-bool H2Budget::Spend(H2Abuse abuse, TimePoint now) {
+bool H2Budget::Spend(H2Abuse abuse, TimePoint now, std::uint32_t count) {
   const H2AbuseRow& row = RowOf(abuse);
   Bucket& bucket = buckets_[static_cast<std::size_t>(abuse)];
   // So many thousandths a millisecond as there are a second.
@@ -49,10 +49,10 @@ bool H2Budget::Spend(H2Abuse abuse, TimePoint now) {
   const std::uint64_t passed = std::min<std::uint64_t>(now - bucket.filled, full);
   bucket.left = std::min(full, bucket.left + passed * row.per_second);
   bucket.filled = now;
-  if (bucket.left < kUnit) {
+  if (bucket.left < count * kUnit) {
     return false;
   }
-  bucket.left -= kUnit;
+  bucket.left -= count * kUnit;
   return true;
 }
 

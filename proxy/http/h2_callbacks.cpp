@@ -103,7 +103,7 @@ int H2Callbacks::OnBeginFrame(nghttp2_session*, const nghttp2_frame_hd* header, 
       connection.SpendOn(H2Abuse::kPing);
       break;
     case NGHTTP2_WINDOW_UPDATE:
-      connection.SpendOn(H2Abuse::kWindow);
+      connection.SpendOn(H2Abuse::kWindow, H2WindowCost::kEach);
       break;
     case NGHTTP2_PUSH_PROMISE:
       break;
@@ -209,6 +209,11 @@ int H2Callbacks::OnFrame(nghttp2_session* session, const nghttp2_frame* frame, v
       break;
     case NGHTTP2_SETTINGS:
       connection.greeted_ = true;
+      break;
+    case NGHTTP2_WINDOW_UPDATE:
+      if (frame->window_update.window_size_increment < H2WindowCost::kSmallBelow) {
+        connection.SpendOn(H2Abuse::kWindow, H2WindowCost::kSmall - H2WindowCost::kEach);
+      }
       break;
     case NGHTTP2_PING:
       connection.pinged_ = connection.pinged_ || (frame->hd.flags & NGHTTP2_FLAG_ACK) != 0;
@@ -318,14 +323,17 @@ int H2Callbacks::OnFrameSent(nghttp2_session* session, const nghttp2_frame* fram
         stream->FrameTaken(kFrameHeader + frame->hd.length, 0, ends);
       }
       break;
-    case NGHTTP2_DATA:
+    case NGHTTP2_DATA: {
       // A client opens the window as it reads, and gRPC pings with each piece to learn how far.
-      connection.budget_.Earn(H2Abuse::kWindow, 4);
+      H2ServerStream* stream = StreamOf(session, frame->hd.stream_id);
+      const bool cut = stream == nullptr || stream->data_.size() > frame->hd.length;
+      connection.budget_.Earn(H2Abuse::kWindow, H2WindowCost::Explained(frame->hd.length, cut));
       connection.budget_.Earn(H2Abuse::kPing, 1);
-      if (H2ServerStream* stream = StreamOf(session, frame->hd.stream_id)) {
+      if (stream != nullptr) {
         stream->FrameTaken(kFrameHeader + frame->hd.length, frame->hd.length, ends);
       }
       break;
+    }
     case NGHTTP2_RST_STREAM:
       connection.reset_.Add(frame->hd.stream_id);
       switch (frame->rst_stream.error_code) {

@@ -183,8 +183,8 @@ bool H2Connection::finished() const {
   return nghttp2_session_want_read(session_) == 0 && nghttp2_session_want_write(session_) == 0;
 }
 
-void H2Connection::SpendOn(H2Abuse abuse) {
-  if (!budget_.Spend(abuse, loop_.now())) {
+void H2Connection::SpendOn(H2Abuse abuse, std::uint32_t count) {
+  if (!budget_.Spend(abuse, loop_.now(), count)) {
     Blame(RowOf(abuse).error, RowOf(abuse).detail);
   }
 }

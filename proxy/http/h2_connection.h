@@ -157,7 +157,7 @@ class H2Connection final : private StreamOwner {
   void Put(std::span<const char> octets);
   std::size_t room() const { return BytesOf(out_size_class_) - out_size_; }
   void ReleaseOut();
-  void SpendOn(H2Abuse abuse);
+  void SpendOn(H2Abuse abuse, std::uint32_t count = 1);
   void Blame(ErrorKind kind, std::string_view detail);
   void BreakIfBlamed();
   Error ErrorOfEnd() const;

@@ -172,6 +172,47 @@ def test_a_flood_of_frames_that_say_nothing(attack, kind):
         under.told(client, reason, *(["h2_protocol"] if goaway.code == h2.PROTOCOL_ERROR else []))
 
 
+def test_a_reader_of_small_pieces_is_no_flood(attack, origin):
+    """As Go's client does it: two WINDOW_UPDATE frames for each 4 KiB that it has read, which may be long after it came."""
+    size, piece = 24 * MIB, 4 * KIB
+    with attack() as under:
+        origin.handler = lambda peer, got: peer.answer(200, b"g" * size)
+        client = attacker(under.tidegate, (h2.INITIAL_WINDOW_SIZE, 4 * MIB), credit=False)
+        client.give(0, 2**30)
+        stream = client.ask("/pieces")
+        known = client.of(stream)
+
+        def read_to(end, at):
+            for _ in range(at, end - piece + 1, piece):
+                client.give(0, piece)
+                client.give(stream, piece)
+            return end - (end - at) % piece
+
+        at = 0
+        while not known.over:
+            client.next()
+            # All that it may have unread is read at once.
+            if len(known.body) - at > 3 * MIB:
+                at = read_to(len(known.body), at)
+        read_to(size, at)
+        client.roundtrip()
+        assert known.ended and len(known.body) == size and client.goaway is None, client.told()
+
+
+def test_a_window_that_opens_by_single_octets_is_a_dribble(attack, origin):
+    """CVE-2019-9511: each has us make a frame."""
+    with attack() as under:
+        origin.handler = lambda peer, got: peer.answer(200, b"d" * MIB)
+        client = attacker(under.tidegate, (h2.INITIAL_WINDOW_SIZE, 0), credit=False)
+        stream = client.ask("/dribble")
+        client.head(stream)
+        pour(client, h2.window_update(stream, 1) * 10, 1000)
+        known = client.of(stream)
+        known.window = 10000
+        under.calmed(client, "h2_window_flood")
+        assert len(known.body) < 5000
+
+
 @pytest.mark.parametrize("octets,reasons", [
     (continuation(1, whole=False) * 50, ["h2_continuation_flood"]),
     (continuation(1, *[("x-a", "a" * 100)] * 100, whole=False) * 4, ["h2_continuation_flood", "h2_header_flood"]),
@@ -409,17 +450,18 @@ def test_three_hundred_silent_connections(attack):
 # What is no abuse.
 
 def test_an_answer_taken_in_small_windows_is_no_flood(attack, origin):
+    size, piece = 2500 * 512, 512
     with attack() as under:
-        origin.handler = lambda peer, got: peer.answer(200, b"s" * 50000)
-        client = attacker(under.tidegate, (h2.INITIAL_WINDOW_SIZE, 10))
+        origin.handler = lambda peer, got: peer.answer(200, b"s" * size)
+        client = attacker(under.tidegate, (h2.INITIAL_WINDOW_SIZE, piece))
         client.held.add(1)
         stream = client.ask("/small")
         known = client.of(stream)
         while not known.over:
             client.until(lambda: known.window == 0 or known.over, "what the window allows")
             if not known.over:
-                client.give(stream, 10)
-        assert len(client.answer(stream).body) == 50000
+                client.give(stream, piece)
+        assert len(client.answer(stream).body) == size
 
 
 def test_many_hundred_requests_in_a_row_are_no_flood(attack):

@@ -38,6 +38,23 @@ TEST(H2Budget, SoMuchAtOnceAndSoMuchASecond) {
   EXPECT_EQ(after_long, row.burst) << "nothing is saved up";
 }
 
+TEST(H2Budget, SomeCostMore) {
+  const H2AbuseRow& row = RowOf(H2Abuse::kWindow);
+  H2Budget budget(0);
+  EXPECT_FALSE(budget.Spend(H2Abuse::kWindow, 0, row.burst + 1));
+  EXPECT_TRUE(budget.Spend(H2Abuse::kWindow, 0, row.burst)) << "what was refused costs nothing";
+  EXPECT_FALSE(budget.Spend(H2Abuse::kWindow, 0));
+}
+
+TEST(H2Budget, DataExplainsWhatItsReaderSays) {
+  constexpr std::uint32_t kSmall = H2WindowCost::kSmall;
+  EXPECT_EQ(H2WindowCost::Explained(16'384, true), 64 * kSmall);
+  EXPECT_EQ(H2WindowCost::Explained(16'384, false), 64 * kSmall);
+  EXPECT_EQ(H2WindowCost::Explained(1, true), 0U) << "its own window is why";
+  EXPECT_EQ(H2WindowCost::Explained(1, false), 2 * kSmall) << "of the stream, of the connection";
+  EXPECT_EQ(H2WindowCost::Explained(0, false), 2 * kSmall);
+}
+
 TEST(H2Budget, WhatIsExplainedIsForgiven) {
   const H2AbuseRow& row = RowOf(H2Abuse::kWindow);
   H2Budget budget(0);

@@ -181,6 +181,61 @@ TEST_F(H2CallbacksTest, TooMuchOfAnythingIsTheEnd) {
   }
 }
 
+// Go's client: both windows for each 4 KiB, also of streams that are over.
+TEST_F(H2CallbacksTest, WhoReadsInSmallPiecesIsNoFlood) {
+  Begin(h2::Headers(1, h2::Get()) + h2::Window(0, 1 << 30) + h2::Window(1, 1 << 30));
+  ResponseHead head;
+  scope.Start(Answer(StreamAt(0), Ok(head), "", false));
+  Turn();
+  const std::string piece(64 * 1024, 'x');
+  std::string updates;
+  for (int i = 0; i < 16; ++i) {
+    updates += h2::Window(0, 4096) + h2::Window(1, 4096);
+  }
+  constexpr int kPieces = 400;
+  for (int i = 0; i < kPieces; ++i) {
+    scope.Start(Write(StreamAt(0), piece, i + 1 == kPieces));
+    Turn();
+    client.frames.clear();
+    if (i % 2 == 0) {
+      Come(updates);
+    }
+  }
+  for (int i = 0; i < kPieces / 2; ++i) {
+    Come(updates);
+  }
+  EXPECT_FALSE(connection->end_error());
+  EXPECT_EQ(TakeOutcomes(), std::vector<std::string>(kPieces + 1, "ok"));
+}
+
+TEST_F(H2CallbacksTest, AWindowOfSingleOctetsIsADribble) {
+  // SETTINGS_INITIAL_WINDOW_SIZE is 0.
+  Begin(h2::Headers(1, h2::Get()), h2::Number(4, 2) + h2::Number(0));
+  const std::string body(10'000, 'x');
+  ResponseHead head;
+  scope.Start(Answer(StreamAt(0), Ok(head), body, true));
+  Turn();
+  std::size_t taken = 0;
+  for (; taken < body.size() && !connection->end_error(); ++taken) {
+    Come(h2::Window(1, 1));
+  }
+  EXPECT_EQ(connection->end_error()->kind(), ErrorKind::kH2WindowFlood);
+  EXPECT_LT(taken, 2100U);
+}
+
+TEST_F(H2CallbacksTest, WhoAnswersSmallMessagesByTheirWindowsIsNoFlood) {
+  Begin(h2::Headers(1, h2::Get()));
+  ResponseHead head;
+  scope.Start(Answer(StreamAt(0), Ok(head), "", false));
+  Turn();
+  for (int i = 0; i < 5000; ++i) {
+    scope.Start(Write(StreamAt(0), "message", false));
+    Turn();
+    Come(h2::Window(0, 7) + h2::Window(1, 7));
+  }
+  EXPECT_FALSE(connection->end_error());
+}
+
 TEST_F(H2CallbacksTest, RapidResetIsTheEnd) {
   Begin();
   for (std::uint32_t stream = 1; !connection->end_error() && stream < 10'000; stream += 2) {
