@@ -50,6 +50,8 @@ nghttp2_session* H2Callbacks::MakeSession(H2Connection& connection,
   // h2_rules.h judges all of it, in one place and as strictly for HTTP/1 as for HTTP/2.
   nghttp2_option_set_no_http_messaging(options, 1);
   nghttp2_option_set_max_continuations(options, max_continuations);
+  // It would keep as many as its limit of streams, which is none.
+  nghttp2_option_set_no_closed_streams(options, 1);
   // A head of ours may be as large as an origin's may, and then some.
   constexpr std::size_t kMaxHeadOctets = 4 * 1024 * 1024;
   nghttp2_option_set_max_send_header_block_length(options, kMaxHeadOctets);
@@ -62,6 +64,17 @@ nghttp2_session* H2Callbacks::MakeSession(H2Connection& connection,
   TG_CHECK(nghttp2_session_server_new2(&session, Table(), &connection, options) == 0);
   nghttp2_option_del(options);
   return session;
+}
+
+void H2Callbacks::AnnounceLimit(std::span<char> settings) {
+  // The first entry.
+  constexpr std::size_t kValueAt = kFrameHeader + 2;
+  TG_CHECK(settings.size() >= kValueAt + 4 && settings[3] == NGHTTP2_SETTINGS &&
+           settings[kValueAt - 1] == NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+  for (std::size_t octet = 0; octet < 4; ++octet) {
+    settings[kValueAt + octet] =
+        static_cast<char>(H2Connection::kMaxStreams >> (24 - 8 * octet) & 0xffU);
+  }
 }
 
 nghttp2_data_provider H2Callbacks::DataProvider() {
@@ -150,8 +163,11 @@ int H2Callbacks::OnBeginHeaders(nghttp2_session* session, const nghttp2_frame* f
     return 0;
   }
   connection.last_opened_ = id;
-  RequestHead* head = connection.handler_.NextHead();
+  ++connection.open_streams_;
+  const bool too_many = connection.open_streams_ > H2Connection::kMaxStreams;
+  RequestHead* head = too_many ? nullptr : connection.handler_.NextHead();
   if (head == nullptr) {
+    connection.SpendOn(H2Abuse::kRefused);
     nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);
     return 0;
   }
@@ -293,6 +309,7 @@ int H2Callbacks::OnData(nghttp2_session* session, std::uint8_t, std::int32_t id,
 int H2Callbacks::OnStreamClose(nghttp2_session* session, std::int32_t id, std::uint32_t code,
                                void* self) {
   H2Connection& connection = Self(self);
+  --connection.open_streams_;
   if (connection.trailers_of_ == id) {
     connection.trailers_of_ = 0;
   }
@@ -341,9 +358,8 @@ int H2Callbacks::OnFrameSent(nghttp2_session* session, const nghttp2_frame* fram
         case NGHTTP2_CANCEL:
         case NGHTTP2_INTERNAL_ERROR:
           // Ours: an answer that came before the end of its request, or that an origin has broken.
-          break;
         case NGHTTP2_REFUSED_STREAM:
-          connection.SpendOn(H2Abuse::kRefused);
+          // Counted when it was refused.
           break;
         default:
           connection.SpendOn(H2Abuse::kProvoked);

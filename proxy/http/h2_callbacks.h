@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "proxy/http/h2_connection.h"
 
@@ -17,6 +18,12 @@ class H2Callbacks {
   // A session of nghttp2 that tells `connection`, which outlives it. `max_continuations` of one
   // block are more than the connection allows.
   static nghttp2_session* MakeSession(H2Connection& connection, std::uint32_t max_continuations);
+  // nghttp2 ends the connection of a client that opens one stream too many. RFC 9113 section 5.1.2
+  // has an error of that stream for it, so nghttp2 is given a limit that nobody reaches, and the
+  // client is told ours: it takes that one's place in `settings`, the first frame of the session.
+  static constexpr nghttp2_settings_entry kNoLimitOfStreams = {
+      NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0x7fffffff};
+  static void AnnounceLimit(std::span<char> settings);
   // Where a body comes from.
   static nghttp2_data_provider DataProvider();
 

@@ -65,7 +65,7 @@ H2Connection::H2Connection(Loop& loop, BufferPool& pool, std::unique_ptr<Stream>
   constexpr std::uint32_t kHeaderParts = 9;
   session_ = H2Callbacks::MakeSession(*this, kHeaderParts * (max_continuations_ + 1));
   const std::array<nghttp2_settings_entry, 4> settings = {{
-      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kMaxStreams},
+      H2Callbacks::kNoLimitOfStreams,
       {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(limits.max_head_bytes)},
       {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
       {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
@@ -354,6 +354,9 @@ bool H2Connection::Collect() {
     BreakIfBlamed();
     if (size > 0) {
       Put({reinterpret_cast<const char*>(octets), static_cast<std::size_t>(size)});
+      if (!std::exchange(announced_, true)) {
+        H2Callbacks::AnnounceLimit({out_, out_size_});
+      }
     } else if (size < 0) {
       Break(NGHTTP2_INTERNAL_ERROR,
             Error(ErrorKind::kInternal, nghttp2_strerror(static_cast<int>(size))));

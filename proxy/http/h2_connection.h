@@ -219,6 +219,8 @@ class H2Connection final : private StreamOwner {
   Ring<32> ended_;
   Ring<128> reset_;
   std::int32_t last_opened_ = 0;
+  // By RFC 9113 section 5.1.2: what nghttp2 knows, be it served or not.
+  std::uint32_t open_streams_ = 0;
 
   H2ServerStream* first_ = nullptr;
   std::size_t stream_count_ = 0;
@@ -239,6 +241,8 @@ class H2Connection final : private StreamOwner {
   // end_error_ is ours to act upon.
   bool blamed_ = false;
   bool greeted_ = false;
+  // Our SETTINGS were said.
+  bool announced_ = false;
   bool pinged_ = false;
   bool write_pending_ = false;
   // Input is not read on before something was written.

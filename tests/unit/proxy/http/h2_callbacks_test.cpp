@@ -64,6 +64,41 @@ TEST_F(H2CallbacksTest, MoreThanMayRunAreRefusedAndMayBeTriedAgain) {
   EXPECT_EQ(client.Of(5, h2::kRstStream).at(0).code(), 7U);
 }
 
+// RFC 9113 section 5.1.2: an error of the stream.
+TEST_F(H2CallbacksTest, OneStreamTooManyIsRefusedAndDisturbsNoOther) {
+  Begin(h2::Frame(h2::kSettings, 1, 0));
+  std::uint32_t id = 1;
+  for (; requests.size() < H2Connection::kMaxStreams; id += 2) {
+    Come(h2::Headers(id, h2::Get()));
+  }
+  Come(h2::Headers(id, h2::Get()) + h2::Headers(id + 2, h2::Get()));
+  EXPECT_EQ(client.Of(id, h2::kRstStream).at(0).code(), 7U);
+  EXPECT_EQ(client.Of(id + 2, h2::kRstStream).at(0).code(), 7U);
+  EXPECT_FALSE(connection->end_error());
+  EXPECT_FALSE(StreamAt(0).failure());
+  // What was refused counts no more, and what is over does not either.
+  ResponseHead head;
+  scope.Start(Answer(StreamAt(0), Ok(head), "x", true));
+  Turn();
+  Come(h2::Headers(id + 4, h2::Get()) + h2::Headers(id + 6, h2::Get()));
+  EXPECT_EQ(requests.size(), H2Connection::kMaxStreams + 1);
+  EXPECT_EQ(client.Of(id + 6, h2::kRstStream).at(0).code(), 7U);
+  Come(h2::Reset(3) + h2::Headers(id + 8, h2::Get()));
+  EXPECT_EQ(requests.size(), H2Connection::kMaxStreams + 2);
+}
+
+TEST_F(H2CallbacksTest, StreamsThatAreRefusedAreCountedAtOnce) {
+  Begin();
+  most = 0;
+  played->takes_nothing = true;
+  std::string many;
+  for (std::uint32_t id = 1; id < 4000; id += 2) {
+    many += h2::Headers(id, h2::Get());
+  }
+  Come(many);
+  EXPECT_EQ(connection->end_error()->kind(), ErrorKind::kH2StreamFlood);
+}
+
 TEST_F(H2CallbacksTest, TheClientsResetIsHeard) {
   Begin(h2::Headers(1, h2::Get()));
   unsigned gone = 0;
