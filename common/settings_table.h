@@ -482,8 +482,9 @@ inline constexpr std::array kRootSettings = {
           return static_cast<const Config*>(owner)->tls != SharedTlsConfig();
         }),
     Setting{"watch", &kFlag, kField<&Config::watch>, "false", kAny,
-            "Load the files of certificates, keys, \"ocsp\" and \"client_ca\" when they change on "
-            "disk."}
+            "Load the files of certificates, keys, \"ocsp\", \"client_ca\", the \"ca\", "
+            "\"client_cert\" and \"client_key\" of upstreams, and the system's roots when they "
+            "change on disk."}
         .When([](const void* owner) { return static_cast<const Config*>(owner)->watch; }),
     Setting{"upstreams", &kSectionMap, &Same, "", kAny, "Groups of endpoints, by name."}
         .Of(kUpstream)
