@@ -2,11 +2,13 @@
 
 import os
 import resource
+import threading
 from collections import Counter
 
+from support import h2_frames as h2
 from support import processes
 from support.client import request
-from support.daemon import basic
+from support.daemon import basic, clear
 from support.errors import expect_error
 from support.wait import SMALL, until
 
@@ -44,6 +46,39 @@ def test_out_of_descriptors_stops_accepting_before_the_limit_and_resumes(launch,
     assert len(lines) <= 6, "said once, not for every connection:\n" + "\n".join(lines[:10])
     with tidegate.connect() as client:
         assert client.get("/").status == 200
+    assert tidegate.workers() == [worker], "nothing crashed"
+
+
+def test_streams_of_http2_leave_descriptors_for_other_clients(launch, origin):
+    """Each stream that waits for its origin holds a descriptor, and three clients may have more streams than there are."""
+    go = threading.Event()
+
+    def held(peer, got):
+        if got.target == "/held":
+            peer.wait(go)
+        peer.answer()
+    origin.handler = held
+    tidegate = launch(clear(origin.address), preexec=few_descriptors)
+    worker = tidegate.workers()[0]
+    clients = [tidegate.h2() for _ in range(3)]
+    streams = [(client, client.ask("/held")) for client in clients for _ in range(100)]
+    for client in clients:
+        client.roundtrip()
+    refused = [known for client, stream in streams if (known := client.of(stream)).over]
+    assert refused and all(known.reset == h2.REFUSED_STREAM for known in refused), "who is refused may try again"
+    assert len(refused) < len(streams) - 20, "many are served"
+    for _ in range(5):
+        with tidegate.connect() as other:
+            assert other.get("/").status == 200
+    with tidegate.h2() as other:
+        assert other.get("/").status == 200
+    go.set()
+    for client, stream in streams:
+        if client.of(stream) not in refused:
+            assert client.answer(stream).status == 200
+    for client in clients:
+        assert client.get("/again").status == 200
+        client.close()
     assert tidegate.workers() == [worker], "nothing crashed"
 
 
