@@ -404,6 +404,8 @@ def test_silence_before_the_settings(attack, what):
         client = silent(under.tidegate)
         client.send(SILENCES[what])
         client.expect_gone()
+        if what.startswith("a preface"):
+            under.tidegate.logged(reason="h2_preface_timeout")
 
 
 HALVES = {
