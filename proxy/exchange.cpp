@@ -283,7 +283,8 @@ void Exchange::OnFinalHead() {
 BodyChunk Exchange::FirstOfAnswer() {
   // The time is asked for only if it is needed: nearly every origin says its own.
   bool dated = response_.fields.Has(FieldId::kDate);
-  RewriteResponse(response_, *route_, snapshot_->config().forwarded, dated ? "" : Date(), AnswerRules());
+  RewriteResponse(response_, *route_, snapshot_->config().forwarded, dated ? "" : Date(),
+                  AnswerRules());
   BodyChunk chunk{{}, AnswerHasNoBody()};
   if (!chunk.last && upstream_->HasBodyNow()) {
     auto read = upstream_->ReadBodyNow();

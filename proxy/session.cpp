@@ -17,6 +17,9 @@ constexpr Duration kLingerTime = std::chrono::seconds(2);
 constexpr std::uint64_t kLingerOctets = 4 * 1024 * 1024;
 // A client that goes on reading, or loads the rest of a page, has asked again by then.
 constexpr Duration kParkAfter = std::chrono::seconds(5);
+// A client that made a handshake while we stop has its request at hand, one round trip and a lost
+// packet away. One that connected in advance has none, and would hold the stop up.
+constexpr Duration kStopPatience = std::chrono::seconds(2);
 
 }  // namespace
 
@@ -114,7 +117,8 @@ Task<bool> Session::AwaitHandshake() {
     services_.counters.Add(CounterId::kTlsHandshakes);
     services_.counters.Add(CounterId::kTlsResumed, info.resumed ? 1 : 0);
     // The time for the first request begins here.
-    patience_ = services_.snapshot->config().timeouts.request_head;
+    const Duration head_time = services_.snapshot->config().timeouts.request_head;
+    patience_ = list_.closes_idle_ ? std::min(head_time, kStopPatience) : head_time;
     // Without ALPN it is what the listener speaks.
     co_return info.alpn == "h2" || (info.alpn.empty() && !client_.Speaks(Protocol::kH1));
   }

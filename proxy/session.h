@@ -17,9 +17,10 @@ namespace tidegate {
 class SessionList;
 
 // One downstream connection. Over HTTP/1.1: one request after the other until one side has enough,
-// or until it has been quiet for 5 s and is parked, which one with TLS never is. Between requests it holds no buffer and no
-// exchange. Its own deadlines are the head of a request, keep-alive, and the lingering close. A
-// client that speaks HTTP/2, by ALPN or by its preface, is left to an H2Session.
+// or until it has been quiet for 5 s and is parked, which one with TLS never is. Between requests
+// it holds no buffer and no exchange. Its own deadlines are the head of a request, keep-alive, and
+// the lingering close. A client that speaks HTTP/2, by ALPN or by its preface, is left to an
+// H2Session.
 class Session {
  public:
   // A new connection: `fd` is a connected, non-blocking socket; `tls` is null where clients speak
@@ -137,6 +138,7 @@ class SessionList {
   void CloseAfterExchange();
   bool closing() const { return closing_; }
   // At a stop: from now on a connection that becomes idle is closed, whoever it was announced to.
+  // After a handshake it is given 2 s for its first request.
   void CloseIdle();
   // Frees the exchanges that nobody uses now.
   void ReleaseUnused() { exchanges_.Release(); }

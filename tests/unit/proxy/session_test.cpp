@@ -262,16 +262,17 @@ class TlsSessionTest : public SessionTest {
     static const std::vector<std::string> protocols = {"http/1.1"};
     auto store = CertificateStore::Make({{TestMaterial({.hosts = {"example.org"}})}});
     TG_CHECK(store.has_value());
-    auto made = ServerTls::Make(TlsProfile::kIntermediate, *store, protocols, keys,
-                                std::chrono::hours(12));
+    auto made =
+        ServerTls::Make(TlsProfile::kIntermediate, *store, protocols, keys, std::chrono::hours(12));
     TG_CHECK(made.has_value());
     tls = *made;
   }
-  void Shake(TlsClient& client) {
+  // `count`: of all handshakes.
+  void Shake(TlsClient& client, std::uint64_t count = 1) {
     TurnUntil([&] {
       bool done = client.Handshake();
       client.Carry();
-      return done && counters.Get(CounterId::kTlsHandshakes) == 1;
+      return done && counters.Get(CounterId::kTlsHandshakes) == count;
     });
   }
   void ReadUntil(TlsClient& client, std::string_view end) {
@@ -299,6 +300,7 @@ TEST_F(TlsSessionTest, WhileItIsQuietNobodyIsWoken) {
   int ticks = 0;
   while (loop.timers().NextTick() < begin + 59'000) {
     loop.timers().Advance(loop.timers().NextTick());
+    loop.RunNoWait();
     ++ticks;
   }
   EXPECT_LT(ticks, 10);
@@ -306,6 +308,24 @@ TEST_F(TlsSessionTest, WhileItIsQuietNobodyIsWoken) {
   EXPECT_FALSE(Ended(client));
   Pass(1100);
   EXPECT_TRUE(Ended(client));
+}
+
+TEST_F(TlsSessionTest, AStopWaitsTwoSecondsForTheRequestAfterAHandshake) {
+  Configure(kPatient);
+  TlsClient quick({}, Connect());
+  TlsClient silent({}, Connect());
+  sessions.CloseAfterExchange();
+  sessions.CloseIdle();
+  Shake(quick);
+  Pass(1900);
+  quick.Write(kRequest);
+  ReadUntil(quick, "pong");
+  EXPECT_NE(quick.received.find("Connection: close\r\n"), std::string::npos);
+  Shake(silent, 2);
+  Pass(1900);
+  EXPECT_FALSE(Ended(silent));
+  Pass(200);
+  EXPECT_TRUE(Ended(silent));
 }
 
 }  // namespace
