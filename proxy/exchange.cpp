@@ -376,6 +376,15 @@ void Exchange::Finish() {
   snapshot_.reset();
 }
 
+bool Exchange::client_wasted_work() const {
+  if (!failure_ || log_.record().attempts == 0) {
+    return false;
+  }
+  const ErrorRow& row = RowOf(failure_->kind());
+  constexpr int kRequestTimeout = 408;
+  return row.side == Side::kClient && row.status != 0 && row.status != kRequestTimeout;
+}
+
 std::string_view Exchange::Date() {
   return services_.date.At(std::chrono::floor<std::chrono::seconds>(WallClock()).count());
 }

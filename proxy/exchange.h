@@ -42,6 +42,10 @@ class Exchange {
   enum class State : std::uint8_t { kIdle, kRunning, kTunnel };
   State state() const { return state_; }
 
+  // After Run: an endpoint has worked for nothing, because of what the client sent. It costs the
+  // client no time, as a deadline does, and no reset of its own.
+  bool client_wasted_work() const;
+
  private:
   void Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,
              const ServedClient& client);

@@ -42,6 +42,7 @@ class ExchangeLog {
                         std::string_view protocol, const Error& why);
 
   AccessRecord& record() { return record_; }
+  const AccessRecord& record() const { return record_; }
   // X-Request-Id as the endpoint gets it.
   const Field& request_id() const { return request_id_; }
 

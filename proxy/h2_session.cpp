@@ -69,6 +69,11 @@ Task<void> H2Session::Serve(std::unique_ptr<Exchange> exchange,
     co_await exchange->Reject(services_.snapshot, *stream, client_, *refused);
   } else {
     co_await exchange->Run(services_.snapshot, *stream, client_);
+    // With an answer of ours the stream may end without a reset, or with one that says NO_ERROR;
+    // one that says more is counted when it is sent (CVE-2025-8671).
+    if (!stream->failure() && exchange->client_wasted_work() && phase_ < Phase::kEnding) {
+      connection_.SpendOn(H2Abuse::kProvoked);
+    }
   }
   stream.reset();
   (running.previous != nullptr ? running.previous->next : first_) = running.next;

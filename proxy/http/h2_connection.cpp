@@ -186,6 +186,7 @@ bool H2Connection::finished() const {
 void H2Connection::SpendOn(H2Abuse abuse, std::uint32_t count) {
   if (!budget_.Spend(abuse, loop_.now(), count)) {
     Blame(RowOf(abuse).error, RowOf(abuse).detail);
+    WantWrite();
   }
 }
 

@@ -96,6 +96,8 @@ class H2Connection final : private StreamOwner {
   void End(std::uint32_t code, Error why);
   // Ends now, without a word.
   void Close(Error why, bool reset);
+  // The client has done that; if it is too much, the connection ends soon.
+  void SpendOn(H2Abuse abuse, std::uint32_t count = 1);
   // After finished(): our side is ended and the client's octets are thrown away.
   void BeginLinger();
 
@@ -157,7 +159,6 @@ class H2Connection final : private StreamOwner {
   void Put(std::span<const char> octets);
   std::size_t room() const { return BytesOf(out_size_class_) - out_size_; }
   void ReleaseOut();
-  void SpendOn(H2Abuse abuse, std::uint32_t count = 1);
   void Blame(ErrorKind kind, std::string_view detail);
   void BreakIfBlamed();
   Error ErrorOfEnd() const;

@@ -117,6 +117,44 @@ def test_made_you_reset(attack, how):
             under.told(client, "h2_protocol")
 
 
+@pytest.mark.parametrize("ends", [False, True], ids=["open", "ended"])
+def test_bodies_that_become_too_large_are_provocations(attack, origin, ends):
+    """CVE-2025-8671 without an error that the resets would tell: 413, after the origin was asked."""
+    def stuck(peer):
+        peer.request_head()
+        peer.expect_gone()
+
+    with attack(limits={"max_body": "1KiB"}) as under:
+        origin.forever(stuck)
+        client = attacker(under.tidegate)
+        statuses = set()
+        try:
+            for _ in range(40):
+                streams = [client.new_stream() for _ in range(20)]
+                client.send(b"".join(post(stream, "/large") for stream in streams))
+                client.roundtrip()
+                client.send(b"".join(data(stream, b"z" * 1025, end=ends) for stream in streams))
+                client.until(lambda streams=streams: client.goaway or all(client.of(one).over for one in streams), "413")
+                statuses |= {client.of(one).status for one in streams}
+        except (Ended, OSError):
+            pass
+        under.calmed(client, "h2_provoked_resets")
+        assert 413 in statuses and statuses <= {413, None}
+        assert len([one for one in origin.requests if one.target == "/large"]) < 400
+
+
+def test_bodies_that_are_too_large_are_answered(attack):
+    """Nothing is asked of the origin: that is no attack."""
+    with attack(limits={"max_body": "1KiB"}) as under:
+        client = attacker(under.tidegate)
+        for _ in range(300):
+            stream = client.new_stream()
+            client.send(post(stream, "/large", ("content-length", "2000")))
+            assert client.head(stream).status == 413
+        client.roundtrip()
+        assert client.goaway is None
+
+
 def test_more_streams_than_allowed_again_and_again(attack, origin):
     gate = threading.Event()
 

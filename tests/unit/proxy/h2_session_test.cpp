@@ -199,6 +199,29 @@ TEST_F(H2SessionTest, AWebSocketIsAnUpgradeAtTheOrigin) {
   EXPECT_EQ(counters.Get(CounterOf(ErrorKind::kUpstreamUpgradeFailed)), 1U);
 }
 
+// CVE-2025-8671: neither the status nor the reset, which says NO_ERROR, tells it.
+TEST_F(H2SessionTest, BodiesThatBecomeTooLargeAreProvocations) {
+  Configure(R"({"listen": ":0", "upstream": "ORIGIN", "limits": {"max_body": "4B"}})");
+  Open();
+  std::uint32_t id = 1;
+  for (; Goaways() == 0 && id < 400; id += 2) {
+    Send(client,
+         h2::Headers(
+             id, {{":method", "POST"}, {":scheme", "http"}, {":path", "/"}, {":authority", "a"}},
+             0));
+    UniqueFd at_origin = AcceptAtOrigin();
+    Send(client, h2::Data(id, "12345", false));
+    Hear([&] { return seen.Ended(id) || Goaways() > 0; });
+    if (seen.Ended(id)) {
+      EXPECT_EQ(seen.Of(id, h2::kHeaders).at(0).Value(":status"), "413");
+    }
+  }
+  EXPECT_EQ(seen.Of(0, h2::kGoaway).at(0).code(), 11U);
+  EXPECT_GE(id, 200U) << "the burst";
+  EXPECT_LT(id, 240U);
+  TurnUntil([&] { return counters.Get(CounterOf(ErrorKind::kH2ProvokedResets)) == 1; });
+}
+
 TEST_F(H2SessionTest, ATooLongHeadHasItsStatus) {
   Configure(kPing);
   Open(h2::Headers(1, h2::Get("/" + std::string(16'384 - 100, 'a'))) +
