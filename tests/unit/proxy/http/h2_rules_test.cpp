@@ -285,7 +285,7 @@ TEST(H2Rules, AWebSocketBecomesAGetThatAsksForTheUpgrade) {
   RequestHead head;
   H2HeadReader reader;
   reader.BeginRequest(head, {});
-  for (auto [name, value] : Pairs{{":method", "CONNECT"},
+  for (const auto& [name, value] : Pairs{{":method", "CONNECT"},
                                   {":protocol", "WebSocket"},
                                   {":scheme", "https"},
                                   {":path", "/chat"},
