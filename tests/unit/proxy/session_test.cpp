@@ -314,8 +314,15 @@ TEST_F(TlsSessionTest, AStopWaitsTwoSecondsForTheRequestAfterAHandshake) {
   Configure(kPatient);
   TlsClient quick({}, Connect());
   TlsClient silent({}, Connect());
+  TlsClient mute({}, Connect());
+  for (TlsClient* each : {&quick, &silent}) {
+    each->Handshake();
+    each->Carry();
+  }
+  Turn();
   sessions.CloseAfterExchange();
   sessions.CloseIdle();
+  EXPECT_TRUE(Ended(mute)) << "it has not even begun";
   Shake(quick);
   Pass(1900);
   quick.Write(kRequest);

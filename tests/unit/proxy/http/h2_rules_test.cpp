@@ -286,12 +286,12 @@ TEST(H2Rules, AWebSocketBecomesAGetThatAsksForTheUpgrade) {
   H2HeadReader reader;
   reader.BeginRequest(head, {});
   for (const auto& [name, value] : Pairs{{":method", "CONNECT"},
-                                  {":protocol", "WebSocket"},
-                                  {":scheme", "https"},
-                                  {":path", "/chat"},
-                                  {":authority", "a"},
-                                  {"sec-websocket-version", "13"},
-                                  {"sec-websocket-key", "mine"}}) {
+                                         {":protocol", "WebSocket"},
+                                         {":scheme", "https"},
+                                         {":path", "/chat"},
+                                         {":authority", "a"},
+                                         {"sec-websocket-version", "13"},
+                                         {"sec-websocket-key", "mine"}}) {
     reader.Add(name, value);
   }
   ASSERT_FALSE(reader.End(false));
