@@ -163,12 +163,13 @@ def test_a_reload_moves_and_ends_the_watch(launch, origin, pairs, folder, tmp_pa
     assert watched(tidegate) == levels
     tidegate.write(watching(origin, other))
     tidegate.ok("reload")
-    assert watched(tidegate) == levels
+    # It looks again once the operation is over, and that may be after its answer.
+    until(lambda: watched(tidegate) == levels, "the other folder watched")
     install(pairs[2], other)
     until_served(tidegate, pairs, 2)
     tidegate.write(watching(origin, other, watch=False))
     tidegate.ok("reload")
-    assert watched(tidegate) == 0
+    until(lambda: watched(tidegate) == 0, "nothing watched")
     install(pairs[3], other)
     assert served(tidegate, pairs) == 2
     tidegate.ok("reload")
