@@ -160,7 +160,7 @@ def test_a_reload_moves_and_ends_the_watch(launch, origin, pairs, folder, tmp_pa
     install(pairs[1], other)
     tidegate = launch(watching(origin, folder))
     levels = len((folder / "site.pem").resolve().parents)
-    assert watched(tidegate) == levels
+    until(lambda: watched(tidegate) == levels, "the folder watched")
     tidegate.write(watching(origin, other))
     tidegate.ok("reload")
     # It looks again once the operation is over, and that may be after its answer.
