@@ -194,25 +194,35 @@ Json HeaderMapSchema(const Setting& /*setting*/) {
   return {{"type", "object"}, {"additionalProperties", {{"type", "string"}}}};
 }
 
+// Calls `visit(index, item, path)` for each word of a list that is one of the choices; the others
+// are faults.
+template <class Visit>
+void ForEachChoice(SettingReader& reader, const Setting& setting, const JsonNode& node,
+                   const std::string& path, const Visit& visit) {
+  ForEachText(reader, node, path, setting.type->noun,
+              [&](const JsonNode& item, const std::string& item_path) {
+                auto found = std::ranges::find(setting.choices, item.text);
+                if (found != setting.choices.end()) {
+                  visit(static_cast<std::size_t>(found - setting.choices.begin()), item, item_path);
+                  return;
+                }
+                auto nearest = Nearest(item.text, setting.choices);
+                reader.Fault(item, item_path,
+                             fmt::format("expected {}, not \"{}\"", QuotedChoice(setting.choices),
+                                         item.text),
+                             nearest ? fmt::format("did you mean \"{}\"?", *nearest) : "");
+              });
+}
+
 // What may be tried again.
 
 void ReadRetryOn(SettingReader& reader, const Setting& setting, const JsonNode& node,
                  const std::string& path, void* field) {
   auto& retry = *static_cast<RetryConfig*>(field);
   std::array<bool, 2> given{};
-  ForEachText(reader, node, path, setting.type->noun,
-              [&](const JsonNode& item, const std::string& item_path) {
-                auto found = std::ranges::find(setting.choices, item.text);
-                if (found == setting.choices.end()) {
-                  auto nearest = Nearest(item.text, setting.choices);
-                  reader.Fault(item, item_path,
-                               fmt::format("expected {}, not \"{}\"", QuotedChoice(setting.choices),
-                                           item.text),
-                               nearest ? fmt::format("did you mean \"{}\"?", *nearest) : "");
-                  return;
-                }
-                given.at(static_cast<std::size_t>(found - setting.choices.begin())) = true;
-              });
+  ForEachChoice(
+      reader, setting, node, path,
+      [&](std::size_t choice, const JsonNode&, const std::string&) { given.at(choice) = true; });
   retry.on_connect = given[0];
   retry.on_stale_connection = given[1];
 }
@@ -244,25 +254,16 @@ void ReadProtocols(SettingReader& reader, const Setting& setting, const JsonNode
     reader.Fault(node, path, "an empty list of protocols", "leave the key out for the default");
     return;
   }
-  ForEachText(reader, node, path, setting.type->noun,
-              [&](const JsonNode& item, const std::string& item_path) {
-                auto found = std::ranges::find(setting.choices, item.text);
-                if (found == setting.choices.end()) {
-                  auto nearest = Nearest(item.text, setting.choices);
-                  reader.Fault(item, item_path,
-                               fmt::format("expected {}, not \"{}\"", QuotedChoice(setting.choices),
-                                           item.text),
-                               nearest ? fmt::format("did you mean \"{}\"?", *nearest) : "");
-                  return;
-                }
-                auto protocol = static_cast<Protocol>(found - setting.choices.begin());
-                if (std::ranges::find(protocols, protocol) != protocols.end()) {
-                  reader.Fault(item, item_path, fmt::format("\"{}\" is given twice", item.text),
-                               "remove one of them");
-                  return;
-                }
-                protocols.push_back(protocol);
-              });
+  ForEachChoice(reader, setting, node, path,
+                [&](std::size_t choice, const JsonNode& item, const std::string& item_path) {
+                  auto protocol = static_cast<Protocol>(choice);
+                  if (std::ranges::find(protocols, protocol) != protocols.end()) {
+                    reader.Fault(item, item_path, fmt::format("\"{}\" is given twice", item.text),
+                                 "remove one of them");
+                    return;
+                  }
+                  protocols.push_back(protocol);
+                });
 }
 
 Json WriteProtocols(const Setting& setting, const void* field) {
