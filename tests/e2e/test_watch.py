@@ -1,5 +1,6 @@
 """"watch": true: certificates that change on disk are loaded, whatever way they change, and nothing else is."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -51,7 +52,12 @@ def served(tidegate, pairs):
 
 def watched(tidegate):
     """How many directories the supervisor watches: what the kernel knows of."""
-    return sum(path.read_text().count("inotify wd:") for path in Path(f"/proc/{tidegate.pid}/fdinfo").iterdir())
+    count = 0
+    for path in Path(f"/proc/{tidegate.pid}/fdinfo").iterdir():
+        # A descriptor may be closed since it was listed.
+        with contextlib.suppress(FileNotFoundError):
+            count += path.read_text().count("inotify wd:")
+    return count
 
 
 def until_served(tidegate, pairs, number):
