@@ -13,7 +13,7 @@ import pytest
 
 from support import processes, report
 from support.certificates import make_pair
-from support.daemon import basic, copied_binaries
+from support.daemon import CLEAR, basic, copied_binaries
 from support.wait import SMALL, deadline, until
 from torture.run import Torture
 
@@ -63,7 +63,7 @@ class Before:
         counters = status["counters"]
         answered = sum(verdict.answers.values())
         lines.append(f"  answers: clients saw {answered}, counted {counters['requests_total']} requests, "
-                     f"{counters['responses_2xx']} 2xx; connections: made {verdict.client['connections']}, "
+                     f"{counters['responses_2xx']} 2xx; connections: made {verdict.counts['connections']}, "
                      f"counted {counters['connections_accepted']}")
         report.add(lines)
         print("\n".join(lines))
@@ -77,7 +77,8 @@ class Before:
         if exact:
             assert counters["requests_total"] == answered
             assert counters["responses_2xx"] == verdict.answers.get(2, 0)
-            assert counters["connections_accepted"] == verdict.client["connections"]
+            assert counters["connections_accepted"] == verdict.counts["connections"]
+            assert counters["h2_connections"] == verdict.counts["h2_connections"]
 
 
 def settled(look, good):
@@ -101,10 +102,10 @@ def quiet(tidegate):
 
 
 def test_no_request_is_lost_to_reloads(launch, torture):
-    tidegate = launch(configured(torture))
+    tidegate = launch(configured(torture, listeners=[CLEAR]))
     before = Before(tidegate, warm=("reload", "--force"))
     workers = tidegate.workers()
-    torture.begin(tidegate.port())
+    torture.begin(tidegate.port(), more=["client_h2.py"])
     for number in range(ROUNDS["reloads"]):
         alternate(tidegate, number)
         tidegate.ok("reload")
@@ -114,7 +115,7 @@ def test_no_request_is_lost_to_reloads(launch, torture):
     verdict = torture.end()
     assert tidegate.workers() == workers, "a reload starts no process"
     before.check(verdict, f"(a) {ROUNDS['reloads']} reloads")
-    assert verdict.client["idle_closed"] == 0, "a reload touches no connection"
+    assert verdict.counts["idle_closed"] == verdict.counts["goaways"] == 0, "a reload touches no connection"
 
 
 def test_no_request_is_lost_to_a_storm_of_reloads(launch, torture):
@@ -138,11 +139,11 @@ def test_no_request_is_lost_to_a_storm_of_reloads(launch, torture):
 
 def test_no_request_is_lost_to_upgrades_of_both_binaries(launch, torture, tmp_path):
     binaries = [copied_binaries(tmp_path / name) for name in ("a", "b")]
-    tidegate = launch(configured(torture))
+    tidegate = launch(configured(torture, listeners=[CLEAR]))
     pid = tidegate.pid
     before = Before(tidegate, warm=("upgrade", "--binary", binaries[1]))
     generation = tidegate.generation
-    torture.begin(tidegate.port())
+    torture.begin(tidegate.port(), more=["client_h2.py"])
     for number in range(ROUNDS["upgrades"]):
         tidegate.ok("upgrade", "--binary", binaries[number % 2], seconds=60)
         assert os.readlink(f"/proc/{pid}/exe") == str(binaries[number % 2]), "the supervisor runs the new binary"
@@ -198,7 +199,7 @@ def test_no_request_is_lost_to_killed_workers_but_those_inside(launch, torture):
     answered = sum(verdict.answers.values())
     inside = len(torture.killed_ports)
     assert abs(counters["requests_total"] - answered) <= inside
-    assert abs(counters["connections_accepted"] - verdict.client["connections"]) <= inside
+    assert abs(counters["connections_accepted"] - verdict.counts["connections"]) <= inside
 
 
 def replaced(tidegate, victim):
