@@ -107,14 +107,17 @@ class Asking:
             streams = {}
             try:
                 alone = self.act(self, client, numbers, streams)
-            except (OSError, Ended):
-                pass  # what has come all the same tells more
+            except (OSError, Ended) as gone:
+                # What has come all the same tells more, if anything was asked.
+                if not streams and client.goaway is None:
+                    self.again += numbers
+                    raise Lost(RESET_BEFORE, f"the end without a GOAWAY: {gone!r}") from None
             except AssertionError as wrong:
                 for number in numbers:
                     self.tally.fail(self.kind, number, WRONG, repr(wrong), client.port)
                 return
-            for number in numbers:
-                self.settle(client, number, streams.get(number))
+            settled = [self.settle(client, number, streams.get(number)) for number in numbers]
+            alone = alone or not all(settled)
             self.tally.slowest = max(self.tally.slowest, time.monotonic() - began)
             if self.context:
                 self.context.keep(client.sock)
@@ -136,10 +139,10 @@ class Asking:
         self.tally.add("ended_by_proxy")
 
     def settle(self, client, number, stream):
-        """What became of that request."""
+        """What became of that request; false if it is lost."""
         if stream is None:
             self.again.append(number)  # it was not sent: GOAWAY came, or the end
-            return
+            return True
         known = client.of(stream)
         try:
             client.until(lambda: known.over or declined(client, stream), f"an answer to request {number}")
@@ -148,9 +151,10 @@ class Asking:
                     raise Lost(WRONG, f"{client.goaway} declines what was answered: {known.raw}")
                 self.tally.add("declined")
                 self.again.append(number)
-                return
+                return True
             self.judge(known, number)
             self.tally.count(self.kind, OK)
+            return True
         except (Ended, OSError, AssertionError, Lost) as wrong:
             outcome = getattr(wrong, "outcome", None)
             if isinstance(wrong, (Ended, ConnectionError)):
@@ -159,6 +163,7 @@ class Asking:
                 outcome = TIMED_OUT
             detail = getattr(wrong, "detail", repr(wrong))
             self.tally.fail(self.kind, number, outcome or WRONG, f"stream {stream}: {detail}; {client.goaway}", client.port)
+            return False
 
     def judge(self, known, number):
         if known.reset is not None:

@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 KINDS = {
     "client.py": ["busy", "idle", "fresh", "pipelined", "upload", "download", "continue"],
     "client_h2.py": ["h2 busy", "h2 idle", "h2 fresh", "h2 upload", "h2 download"],
+    "tunnels.py": ["tunnel", "h2 tunnel"],
 }
 
 
