@@ -7,6 +7,7 @@ all else as client.py. What breaks RFC 9113 is found by support/h2.py."""
 import json
 import random
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -25,8 +26,8 @@ from torture.tally import PATIENCE, Lost, Tally  # noqa: E402
 
 FIRST_NUMBER = 10_000_000
 WINDOW = 16384  # of the streams of slow downloads
-# Longer than the proxy waits for an answer to the PING of a drain, shorter than that and its linger.
-DEAF = 3.5
+# Longer than the proxy waits for an answer to the PING of a drain (2 s), shorter than that and its linger (2 s more).
+DEAF = 3.0
 
 
 def open_client(tally, port, context, window=None, receive_buffer=None):
@@ -157,7 +158,7 @@ class Asking:
             return True
         except (Ended, OSError, AssertionError, Lost) as wrong:
             outcome = getattr(wrong, "outcome", None)
-            if isinstance(wrong, (Ended, ConnectionError)):
+            if isinstance(wrong, (Ended, ConnectionError, ssl.SSLError)):
                 outcome = RESET_AFTER if known.status is None else TRUNCATED
             elif isinstance(wrong, socket.timeout) or "in vain" in str(wrong) or "nothing came" in str(wrong):
                 outcome = TIMED_OUT
