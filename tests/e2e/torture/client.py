@@ -2,62 +2,30 @@
 
 `client.py PORT [CERTIFICATE]`: runs all kinds of clients, over TLS if the server's certificate is given, until its
 standard input ends, prints {"progress": {kind: ok}} while it runs
-and at the end {"rows": ..., "failures": [...], "connections": N, "answers": N, ...}."""
+and at the end what tally.py reports."""
 
 import asyncio
 import json
 import logging
 import random
 import socket
-import ssl
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torture.exchange import (DUPLICATED, IDLE_RACE, OK, REFUSED, RESET_AFTER, RESET_BEFORE, TIMED_OUT,  # noqa: E402
                               TRUNCATED, WRONG, body_for, upload_for)
-
-PATIENCE = 30.0  # of a client for one answer
-
-
-class Lost(Exception):
-    """This request is lost: which way, and what there was to see."""
-
-    def __init__(self, outcome, detail=""):
-        super().__init__(outcome)
-        self.outcome = outcome
-        self.detail = detail
-
-
-class Tally:
-    def __init__(self, tls=None):
-        self.tls = tls  # an ssl.SSLContext, or None
-        self.rows = {}
-        self.failures = []
-        self.connections = 0
-        self.answers = Counter()  # by status class, as the proxy should have counted them
-        self.idle_closed = 0  # closed by the proxy while no request was on its way: no loss
-        self.told_to_close = 0  # an answer came with Connection: close
-        self.next_number = 0
-        self.stopping = False
-        self.slowest = 0.0
-
-    def number(self):
-        self.next_number += 1
-        return self.next_number
-
-    def count(self, kind, outcome):
-        self.rows.setdefault(kind, Counter())[outcome] += 1
+from torture.tally import PATIENCE, Lost, Tally  # noqa: E402
 
 
 class Connection:
     """One connection of ours. `reused`: at least one exchange ended well on it."""
 
-    def __init__(self, tally, reader, writer):
+    def __init__(self, tally, reader, writer, context=None):
         self.tally = tally
+        self.context = context  # of TLS, or None
         self.reader = reader
         self.writer = writer
         self.reused = False
@@ -65,7 +33,7 @@ class Connection:
         self.port = writer.get_extra_info("sockname")[1]
 
     @classmethod
-    async def open(cls, tally, port, receive_buffer=None):
+    async def open(cls, tally, port, context=None, receive_buffer=None):
         sock = socket.socket()
         sock.setblocking(False)
         if receive_buffer:
@@ -75,15 +43,17 @@ class Connection:
         except (OSError, asyncio.TimeoutError) as refused:
             sock.close()
             raise Lost(REFUSED, repr(refused)) from None
-        tally.connections += 1
-        name = "torture" if tally.tls else None
+        tally.add("connections")
+        name = "torture" if context else None
         try:
-            opening = asyncio.open_connection(sock=sock, limit=1 << 16, ssl=tally.tls, server_hostname=name)
+            opening = asyncio.open_connection(sock=sock, limit=1 << 16, ssl=context, server_hostname=name)
             reader, writer = await asyncio.wait_for(opening, PATIENCE)
         except (OSError, asyncio.TimeoutError) as failed:
             sock.close()
             raise Lost(RESET_BEFORE, f"handshake: {failed!r}") from None
-        return cls(tally, reader, writer)
+        if context:
+            context.shaken(writer.get_extra_info("ssl_object"))
+        return cls(tally, reader, writer, context)
 
     def idle_end(self):
         """Whether the proxy ended this idle connection; octets that nobody asked for are a fault."""
@@ -105,8 +75,10 @@ class Connection:
             status = await asyncio.wait_for(self._answer(number, size), PATIENCE)
         except asyncio.TimeoutError:
             raise Lost(TIMED_OUT, f"{bytes(self.reader._buffer[:200])!r}") from None  # pylint: disable=protected-access
-        self.tally.answers[status // 100] += 1
+        self.tally.answered(status)
         self.reused = True
+        if self.context:
+            self.context.keep(self.writer.get_extra_info("ssl_object"))
 
     async def head(self):
         """(status, fields); ends of the connection become Lost."""
@@ -137,9 +109,9 @@ class Connection:
             raise Lost(TRUNCATED, f"{ended!r} in the body of {raw[:200]!r}") from None
         if fields.get(b"connection", b"").lower() == b"close":
             self.usable = False
-            self.tally.told_to_close += 1
+            self.tally.add("told_to_close")
         if status != 200 or fields.get(b"x-number") != b"%d" % number or body != body_for(number, size):
-            self.tally.answers[status // 100] += 1
+            self.tally.answered(status)
             raise Lost(WRONG, f"{raw[:300]!r} {body[:100]!r}")
         return status
 
@@ -257,6 +229,7 @@ KINDS = {
 async def one_client(tally, port, kind):
     """One client of that kind: a connection at a time, opened again when it has ended."""
     act, _, batch, receive_buffer = KINDS[kind]
+    context = tally.context("http/1.1")
     connection = None
     while not tally.stopping:
         numbers = [tally.number() for _ in range(batch)]
@@ -264,12 +237,12 @@ async def one_client(tally, port, kind):
         sent = False
         try:
             if connection and connection.usable and connection.idle_end():
-                tally.idle_closed += 1
+                tally.add("idle_closed")
                 connection.close()
             if not connection or not connection.usable:
                 if connection:
                     connection.close()
-                connection = await Connection.open(tally, port, receive_buffer)
+                connection = await Connection.open(tally, port, context, receive_buffer)
                 if connection.idle_end():
                     raise Lost(RESET_BEFORE)
             sent = True
@@ -283,10 +256,8 @@ async def one_client(tally, port, kind):
             if outcome == RESET_AFTER and sent and reused and connection.usable and len(numbers) == batch:
                 outcome = IDLE_RACE  # unless the origin saw the request: the test asks it
             for number in numbers:
-                tally.count(kind, outcome)
-                tally.failures.append({"kind": kind, "number": number, "outcome": outcome, "detail": lost.detail,
-                                       "port": connection.port if connection else 0, "at": time.time(),
-                                       "reused": bool(connection and connection.reused)})
+                tally.fail(kind, number, outcome, lost.detail, connection.port if connection else 0,
+                           bool(connection and connection.reused))
             if connection:
                 connection.close()
             if outcome == REFUSED:
@@ -297,17 +268,15 @@ async def one_client(tally, port, kind):
 
 
 async def main(port, certificate=None):
-    tally = Tally(ssl.create_default_context(cafile=certificate) if certificate else None)
+    tally = Tally(certificate)
     clients = [asyncio.create_task(one_client(tally, port, kind)) for kind, (_, many, _, _) in KINDS.items() for _ in range(many)]
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     while not ended.done():
         await asyncio.wait([ended], timeout=0.2)
-        print(json.dumps({"progress": {kind: row[OK] for kind, row in tally.rows.items()}}), flush=True)
+        print(json.dumps({"progress": tally.progress()}), flush=True)
     tally.stopping = True
     await asyncio.gather(*clients)
-    print(json.dumps({"rows": tally.rows, "failures": tally.failures, "connections": tally.connections,
-                      "answers": tally.answers, "idle_closed": tally.idle_closed, "told_to_close": tally.told_to_close,
-                      "slowest": tally.slowest}), flush=True)
+    print(json.dumps(tally.report()), flush=True)
 
 
 if __name__ == "__main__":

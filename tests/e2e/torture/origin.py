@@ -3,6 +3,8 @@
 Prints {"port": N}, serves until its standard input ends, then prints {"seen": {number: times}}."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torture.exchange import body_for, upload_for  # noqa: E402
+
+MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 seen = {}
 
@@ -27,6 +31,16 @@ async def read_body(reader, fields):
     return await reader.readexactly(int(fields.get(b"content-length", b"0")))
 
 
+async def tunnel(reader, writer, fields):
+    """Switches (RFC 6455 section 4.2.2) and gives back every octet; frames are nothing to a proxy."""
+    accept = base64.b64encode(hashlib.sha1(fields[b"sec-websocket-key"] + MAGIC).digest())
+    writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                 b"Sec-WebSocket-Accept: %s\r\n\r\n" % accept)
+    while octets := await reader.read(65536):
+        writer.write(octets)
+        await writer.drain()
+
+
 async def serve(reader, writer):
     try:
         while True:
@@ -36,6 +50,9 @@ async def serve(reader, writer):
             number, kind, size = target.decode()[1:].split("/")
             # Seen means: it could have been acted on.
             seen[number] = seen.get(number, 0) + 1
+            if b"upgrade" in fields:
+                await tunnel(reader, writer, fields)
+                return
             if b"expect" in fields:
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             body = await read_body(reader, fields)

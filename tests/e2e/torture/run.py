@@ -11,7 +11,12 @@ from support.wait import PATIENCE, until
 from torture.exchange import DUPLICATED, IDLE_RACE, KILLED, LOST, OUTCOMES, RESET_AFTER, table
 
 HERE = Path(__file__).parent
-KINDS = ["busy", "idle", "fresh", "pipelined", "upload", "download", "continue"]
+# Of each process of clients: the kinds whose progress is waited for.
+KINDS = {
+    "client.py": ["busy", "idle", "fresh", "pipelined", "upload", "download", "continue"],
+    "client_h2.py": ["h2 busy", "h2 idle", "h2 fresh", "h2 upload", "h2 download"],
+    "tunnels.py": ["tunnel", "h2 tunnel"],
+}
 
 
 class Child:
@@ -34,10 +39,15 @@ class Child:
         assert self._arrived.wait(20 * PATIENCE), "a process of the torture did not start"
         return self.latest
 
+    def stop(self):
+        """Tells it to end."""
+        if self.process.poll() is None and not self.process.stdin.closed:
+            self.process.stdin.close()
+
     def finish(self, seconds=60):
         """Ends it and returns all that it said."""
+        self.stop()
         if self.process.poll() is None:
-            self.process.stdin.close()
             try:
                 self.process.wait(seconds * PATIENCE)
             except subprocess.TimeoutExpired:
@@ -50,16 +60,22 @@ class Child:
 class Verdict:
     """What became of every request, after asking the origin which it saw."""
 
-    def __init__(self, client, origin, killed_ports):
-        self.rows = {kind: Counter(row) for kind, row in client["rows"].items()}
-        self.failures = client["failures"]
-        self.answers = {int(key): value for key, value in client["answers"].items()}
-        self.client = client
+    def __init__(self, clients, origin, killed_ports):
+        self.rows = {kind: Counter(row) for client in clients for kind, row in client["rows"].items()}
+        self.failures = [failure for client in clients for failure in client["failures"]]
+        self.answers = Counter()
+        for client in clients:
+            self.answers.update({int(key): value for key, value in client["answers"].items()})
+        self.counts = sum((Counter(client["counts"]) for client in clients), Counter())
+        self.handshakes = [one for client in clients for one in client["handshakes"]]
+        self.tunnels = [one for client in clients for one in client["tunnels"]]
+        self.slowest = max(client["slowest"] for client in clients)
         seen = origin["seen"]
         for failure in self.failures:
             self._settle(failure, seen, killed_ports)
         failed = {str(failure["number"]) for failure in self.failures}
-        # A retry after a stale connection may show the origin a request twice only if it never answered the first.
+        # A retry after a stale connection may show the origin a request twice only if it never answered the first. What a
+        # GOAWAY has declined must not have been seen at all.
         self.twice = [number for number, times in seen.items() if times > 1 and number not in failed]
 
     def _settle(self, failure, seen, killed_ports):
@@ -91,8 +107,23 @@ class Verdict:
         rows["all"] = sum(self.rows.values(), Counter())
         return [title, *("  " + line for line in table(rows, OUTCOMES)),
                 f"  lost {self.lost}; idle-close races {self.total(IDLE_RACE)}; inside killed workers {self.total(KILLED)}; "
-                f"connections {self.client['connections']}, closed while idle {self.client['idle_closed']}, "
-                f"told to close {self.client['told_to_close']}; slowest {self.client['slowest']:.2f} s"]
+                f"connections {self.counts['connections']}, closed while idle {self.counts['idle_closed']}, "
+                f"told to close {self.counts['told_to_close']}; slowest {self.slowest:.2f} s", *self.lines_of_h2()]
+
+    def lines_of_h2(self):
+        if not self.counts["h2_connections"]:
+            return []
+        return [f"  HTTP/2: connections {self.counts['h2_connections']}, told to go away {self.counts['goaways']} (of those "
+                f"waited for until the proxy ended them: {self.counts['ended_by_proxy']}), requests declined by GOAWAY and "
+                f"asked again {self.counts['declined']}"]
+
+    def resumption(self, phases):
+        """{phase: Counter of handshakes, first, offered and resumed}. `phases`: (when it began, name), in order."""
+        table_of = {name: Counter() for _, name in phases}
+        for when, first, offered, resumed in self.handshakes:
+            row = table_of[[name for began, name in phases if began <= when][-1]]
+            row.update(handshakes=1, first=int(first), offered=int(offered), resumed=int(resumed))
+        return table_of
 
 
 class Torture:
@@ -101,34 +132,46 @@ class Torture:
     def __enter__(self):
         self.origin = Child("origin.py")
         self.origin_address = f"127.0.0.1:{self.origin.first()['port']}"
-        self.client = None
+        self.clients = {}
         self.killed_ports = set()
         return self
 
     def __exit__(self, *_):
-        for child in (self.client, self.origin):
-            if child and child.process.poll() is None:
+        for child in (*self.clients.values(), self.origin):
+            if child.process.poll() is None:
                 child.process.kill()
-            if child:
-                child.process.wait()
+            child.process.wait()
 
-    def begin(self, port, *certificate):
-        """Starts the clients, over TLS if a certificate is given; returns when every kind has had an answer."""
-        self.client = Child("client.py", port, *certificate)
+    def begin(self, port, *certificate, more=()):
+        """Starts the clients of HTTP/1.1 and those of the scripts `more`, over TLS if a certificate is given; returns when
+        every kind has had an answer."""
+        for script in ("client.py", *more):
+            self.clients[script] = Child(script, port, *certificate)
         self.progress("the first answers")
+
+    def so_far(self):
+        """Answers of each kind."""
+        found = {}
+        for script, child in self.clients.items():
+            assert child.process.poll() is None, f"the torture's {script} ended by itself"
+            found.update(child.latest.get("progress", {}))
+        return found
 
     def progress(self, what="answers of every kind", more=1):
         """Until every kind of client got `more` further answers."""
-        before = dict(self.client.latest.get("progress", {}))
+        before = self.so_far()
+        kinds = [kind for script in self.clients for kind in KINDS[script]]
 
         def moved():
-            assert self.client.process.poll() is None, "the torture's client ended by itself"
-            now = self.client.latest.get("progress", {})
-            return all(now.get(kind, 0) >= before.get(kind, 0) + more for kind in KINDS)
-        until(moved, lambda: f"{what}; before {before}, now {self.client.latest.get('progress')}", 40)
+            now = self.so_far()
+            return all(now.get(kind, 0) >= before.get(kind, 0) + more for kind in kinds)
+        until(moved, lambda: f"{what}; before {before}, now {self.so_far()}", 40)
 
     def end(self):
         """Stops the clients in good order and returns the Verdict."""
-        client = self.client.finish()
-        assert "rows" in client, "the torture's client died"
-        return Verdict(client, self.origin.finish(), self.killed_ports)
+        for child in self.clients.values():
+            child.stop()
+        clients = [child.finish() for child in self.clients.values()]
+        for script, client in zip(self.clients, clients):
+            assert "rows" in client, f"the torture's {script} died"
+        return Verdict(clients, self.origin.finish(), self.killed_ports)
