@@ -1,10 +1,9 @@
 #include "common/frame_pool.h"
 
 #include <array>
-#include <cstdlib>
 #include <utility>
 
-#include "common/check.h"
+#include "common/slabs.h"
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -13,24 +12,15 @@
 #endif
 
 namespace tidegate {
-namespace {
-
-void* MustAllocate(std::size_t size) {
-  void* memory = std::malloc(size);
-  TG_CHECK(memory != nullptr);
-  return memory;
-}
-
-}  // namespace
 
 #ifdef TG_FRAME_POOL_OFF
 
 // Under AddressSanitizer every frame is its own allocation, so that a use after the end is seen.
 void* AllocateFrame(std::size_t size) {
-  return MustAllocate(size);
+  return AllocateInSlab(size);
 }
-void FreeFrame(void* frame, std::size_t) noexcept {
-  std::free(frame);
+void FreeFrame(void* frame, std::size_t size) noexcept {
+  FreeInSlab(frame, size);
 }
 void ReleaseFreeFrames() noexcept {}
 
@@ -58,11 +48,11 @@ thread_local std::array<FreeList, kClassCount> lists;
 void* AllocateFrame(std::size_t size) {
   std::size_t index = (size + kClassBytes - 1) / kClassBytes;
   if (index >= kClassCount) {
-    return MustAllocate(size);
+    return AllocateInSlab(size);
   }
   FreeList& list = lists[index];
   if (list.head == nullptr) {
-    return MustAllocate(index * kClassBytes);
+    return AllocateInSlab(index * kClassBytes);
   }
   FreeList::Node* node = list.head;
   list.head = node->next;
@@ -72,8 +62,12 @@ void* AllocateFrame(std::size_t size) {
 
 void FreeFrame(void* frame, std::size_t size) noexcept {
   std::size_t index = (size + kClassBytes - 1) / kClassBytes;
-  if (index >= kClassCount || lists[index].count >= kMaxKept) {
-    std::free(frame);
+  if (index >= kClassCount) {
+    FreeInSlab(frame, size);
+    return;
+  }
+  if (lists[index].count >= kMaxKept) {
+    FreeInSlab(frame, index * kClassBytes);
     return;
   }
   FreeList& list = lists[index];
@@ -84,9 +78,10 @@ void FreeFrame(void* frame, std::size_t size) noexcept {
 }
 
 void ReleaseFreeFrames() noexcept {
-  for (FreeList& list : lists) {
+  for (std::size_t index = 0; index < kClassCount; ++index) {
+    FreeList& list = lists[index];
     while (list.head != nullptr) {
-      std::free(std::exchange(list.head, list.head->next));
+      FreeInSlab(std::exchange(list.head, list.head->next), index * kClassBytes);
     }
     list.count = 0;
   }

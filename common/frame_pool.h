@@ -10,7 +10,7 @@ namespace tidegate {
 // `size` bytes, aligned for any object. Never null: out of memory ends the process.
 void* AllocateFrame(std::size_t size);
 // Gives back what AllocateFrame returned for the same `size`. A list keeps at most 256 frames; the
-// rest go to free().
+// rest go back to their slabs.
 void FreeFrame(void* frame, std::size_t size) noexcept;
 // Frees what the lists of this thread keep.
 void ReleaseFreeFrames() noexcept;

@@ -37,8 +37,7 @@ Error ErrorOfUv(int status, const char* doing) {
 }  // namespace
 
 SocketStream::Block* SocketStream::OpenBlock(Loop& loop, int fd) {
-  auto* block = static_cast<Block*>(std::malloc(sizeof(Block)));
-  TG_CHECK(block != nullptr);
+  auto* block = new Block;
   block->stream = nullptr;
   uv_tcp_init(loop.uv(), &block->tcp);
   // Fails only for a descriptor that this loop already has, which would be our own fault.
@@ -49,7 +48,7 @@ SocketStream::Block* SocketStream::OpenBlock(Loop& loop, int fd) {
 
 void SocketStream::CloseBlock(Block* block, bool reset) {
   block->stream = nullptr;
-  auto free_block = [](uv_handle_t* handle) { std::free(handle->data); };
+  auto free_block = [](uv_handle_t* handle) { delete static_cast<Block*>(handle->data); };
   auto* handle = reinterpret_cast<uv_handle_t*>(&block->tcp);
   // uv_tcp_close_reset refuses after a shutdown; the plain close must do then.
   if (!reset || uv_tcp_close_reset(&block->tcp, free_block) != 0) {

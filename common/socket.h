@@ -5,6 +5,7 @@
 #include "common/buffer_pool.h"
 #include "common/loop.h"
 #include "common/result.h"
+#include "common/slabs.h"
 #include "common/stream.h"
 #include "common/unique_fd.h"
 
@@ -15,7 +16,7 @@ namespace tidegate {
 // A connected TCP or unix stream socket on libuv. Reading is left on: a full buffer stops it, so a
 // peer that goes away is seen while nobody asks for octets. Holds a read buffer only while
 // something is in it.
-class SocketStream final : public Stream {
+class SocketStream final : public Stream, public InSlab {
  public:
   // Takes a connected, non-blocking descriptor.
   static std::unique_ptr<SocketStream> Adopt(Loop& loop, BufferPool& pool, UniqueFd fd);
@@ -35,7 +36,7 @@ class SocketStream final : public Stream {
   friend class SocketConnector;
   // The libuv handle and its requests live until both this stream and the close callback are done
   // with them.
-  struct Block {
+  struct Block : InSlab {
     uv_tcp_t tcp;
     uv_write_t write;
     uv_shutdown_t shutdown;

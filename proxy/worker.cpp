@@ -10,6 +10,7 @@
 #include "common/config_load.h"
 #include "common/frame_pool.h"
 #include "common/log.h"
+#include "common/slabs.h"
 #include "common/test_fault.h"
 
 namespace tidegate {
@@ -333,6 +334,7 @@ void Worker::ReleaseFreeLists() {
   sessions_.ReleaseUnused();
   buffers_.Release();
   ReleaseFreeFrames();
+  ReleaseFreeSlabs();
 }
 
 Task<void> Worker::RunSession(std::unique_ptr<Session> session) {

@@ -10,12 +10,13 @@
 
 #include <llhttp.h>
 
+#include "common/slabs.h"
 #include "proxy/http/h1_decoder.h"
 #include "proxy/http/h1_fault.h"
 
 namespace tidegate {
 
-struct H1Decoder::State {
+struct H1Decoder::State : InSlab {
   enum class Phase : std::uint8_t {
     kStart,       // before the first octet of a request
     kMethod,      // within the method: ours, not llhttp's
