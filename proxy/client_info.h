@@ -94,6 +94,7 @@ class ServedClient : public ClientInfo {
   void SetCertificate(std::unique_ptr<const ClientCertificate> certificate) {
     certificate_ = std::move(certificate);
   }
+  std::unique_ptr<const ClientCertificate> TakeCertificate() { return std::move(certificate_); }
 
  private:
   void Add(FieldId id, std::string_view name, std::string_view value);

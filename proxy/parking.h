@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <list>
+#include <memory>
 #include <memory_resource>
 
 #include <uv.h>
@@ -17,17 +18,26 @@
 #include "common/timers.h"
 #include "common/unique_fd.h"
 #include "proxy/client_info.h"
+#include "proxy/net/tls_stream.h"
 
 namespace tidegate {
 
-// All there is of a connection before its first request or between two. Nothing in it belongs to
-// this process but the descriptor.
+// What TLS adds to it.
+struct IdleTls {
+  OwnedSsl ssl;
+  std::shared_ptr<const ServerTls> settings;
+  std::unique_ptr<const ClientCertificate> certificate;
+};
+
+// All there is of a connection before its first request or between two.
 struct IdleConnection {
   static constexpr TimePoint kForEver = ~TimePoint{0};
 
   // Connected, non-blocking; in no epoll set.
   UniqueFd fd;
   ClientInfo client;
+  // Null without TLS.
+  std::unique_ptr<IdleTls> tls;
   std::uint64_t id = 0;
   TimePoint opened = 0;
   // Of the exchanges that ended.

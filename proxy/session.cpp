@@ -39,7 +39,6 @@ Session::Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo 
   services_.counters.Add(CounterId::kConnectionsActive);
 }
 
-// A connection with TLS is never parked: it is more than its descriptor.
 Session::Session(Services& services, SessionList& list, IdleConnection connection)
     : Session(services, list, std::move(connection), nullptr) {}
 
@@ -48,27 +47,34 @@ Session::Session(Services& services, SessionList& list, IdleConnection connectio
     : services_(services),
       list_(list),
       client_(connection.client),
-      connection_(MakeStream(std::move(connection.fd), tls), services.snapshot->limits()),
+      connection_(MakeStream(connection, tls), services.snapshot->limits()),
       deadline_(services.loop.timers(), Bind<&Session::OnDeadline>(this)),
       id_(connection.id),
       opened_(connection.opened),
       octets_in_(connection.octets_in),
       octets_out_(connection.octets_out),
       patience_(connection.Patience(services.loop.now())),
-      may_park_(tls == nullptr) {
+      state_(tls != nullptr ? State::kHandshake : State::kIdle) {
   list_.Add(*this);
 }
 
-std::unique_ptr<Stream> Session::MakeStream(UniqueFd fd,
+std::unique_ptr<Stream> Session::MakeStream(IdleConnection& connection,
                                             const std::shared_ptr<const ServerTls>& tls) {
-  auto socket = SocketStream::Adopt(services_.loop, services_.buffers, std::move(fd));
-  if (tls == nullptr) {
+  auto socket = SocketStream::Adopt(services_.loop, services_.buffers, std::move(connection.fd));
+  std::unique_ptr<TlsStream> stream;
+  if (tls != nullptr) {
+    stream = TlsStream::Accept(services_.loop, services_.buffers, services_.handshakes,
+                               std::move(socket), tls,
+                               services_.snapshot->config().timeouts.tls_handshake);
+  } else if (connection.tls != nullptr) {
+    IdleTls& idle = *connection.tls;
+    client_.SetCertificate(std::move(idle.certificate));
+    stream = TlsStream::Resume(services_.loop, services_.buffers, std::move(socket),
+                               std::move(idle.ssl), std::move(idle.settings));
+  } else {
     return socket;
   }
-  auto stream =
-      TlsStream::Accept(services_.loop, services_.buffers, services_.handshakes, std::move(socket),
-                        tls, services_.snapshot->config().timeouts.tls_handshake);
-  handshaking_ = stream.get();
+  tls_ = stream.get();
   return stream;
 }
 
@@ -81,7 +87,7 @@ Session::~Session() {
 
 Task<void> Session::Run() {
   bool http2 = false;
-  if (handshaking_ != nullptr) {
+  if (state_ == State::kHandshake) {
     http2 = co_await AwaitHandshake();
   } else {
     http2 = !client_.Speaks(Protocol::kH1);
@@ -97,6 +103,7 @@ Task<void> Session::Run() {
 }
 
 Task<void> Session::ServeHttp2() {
+  tls_ = nullptr;
   h2_ = std::make_unique<H2Session>(services_, list_.exchanges_, connection_.TakeStream(), client_);
   if (closing_) {
     h2_->CloseAfterExchanges();
@@ -105,15 +112,13 @@ Task<void> Session::ServeHttp2() {
 }
 
 Task<bool> Session::AwaitHandshake() {
-  state_ = State::kHandshake;
-  while (!handshaking_->handshake_done() && connection_.quiet()) {
+  while (!tls_->handshake_done() && connection_.quiet()) {
     co_await connection_.WaitForAnything();
   }
-  TlsStream& stream = *std::exchange(handshaking_, nullptr);
-  if (stream.handshake_done()) {
-    const TlsInfo info = stream.info();
+  if (tls_->handshake_done()) {
+    const TlsInfo info = tls_->info();
     client_.tls = info.version;
-    KeepCertificate(stream);
+    KeepCertificate();
     services_.counters.Add(CounterId::kTlsHandshakes);
     services_.counters.Add(CounterId::kTlsResumed, info.resumed ? 1 : 0);
     // The time for the first request begins here.
@@ -123,7 +128,7 @@ Task<bool> Session::AwaitHandshake() {
     co_return info.alpn == "h2" || (info.alpn.empty() && !client_.Speaks(Protocol::kH1));
   }
   services_.counters.Add(CounterId::kTlsHandshakesFailed);
-  const Error error = stream.handshake_error().value_or(Error(ErrorKind::kTlsHandshakeFailed));
+  const Error error = tls_->handshake_error().value_or(Error(ErrorKind::kTlsHandshakeFailed));
   services_.counters.Add(CounterId::kTlsHandshakesEvicted,
                          error.kind() == ErrorKind::kTlsHandshakeEvicted ? 1 : 0);
   LogDebug("{}: {} on {}: {}", RowOf(error.kind()).log_name, client_.peer.view(), client_.listener,
@@ -132,8 +137,8 @@ Task<bool> Session::AwaitHandshake() {
 }
 
 // Kept whether or not upstreams are told of it now: a reload may want them to be.
-void Session::KeepCertificate(const TlsStream& stream) {
-  if (auto peer = stream.peer_certificate()) {
+void Session::KeepCertificate() {
+  if (auto peer = tls_->peer_certificate()) {
     client_.SetCertificate(
         std::make_unique<const ClientCertificate>(peer->verify, peer->subject, peer->der));
   }
@@ -163,7 +168,7 @@ Task<bool> Session::ServeRequests() {
   while (true) {
     state_ = State::kIdle;
     if (!connection_.has_octets()) {
-      deadline_.Arm(may_park_ ? std::min(patience_, kParkAfter) : patience_);
+      deadline_.Arm(std::min(patience_, kParkAfter));
       do {
         co_await connection_.WaitForOctets();
       } while (connection_.DropEmptyLines());
@@ -227,24 +232,30 @@ bool Session::Park() {
   if (patience_ != kNever) {
     patience_ -= kParkAfter;
   }
-  UniqueFd fd;
-  if (!closing_) {
-    fd = connection_.stream().Detach();
-  }
-  if (!fd) {
+  IdleConnection idle{.client = client_.info(),
+                      .id = id_,
+                      .opened = opened_,
+                      .octets_in = octets_in_,
+                      .octets_out = octets_out_,
+                      .quiet_until = IdleConnection::After(services_.loop.now(), patience_)};
+  if (closing_ || !Detach(idle)) {
     return false;
   }
   state_ = State::kParked;
   list_.Remove(*this);
-  list_.parking_.Park(
-      IdleConnection{.fd = std::move(fd),
-                     .client = client_.info(),
-                     .id = id_,
-                     .opened = opened_,
-                     .octets_in = octets_in_,
-                     .octets_out = octets_out_,
-                     .quiet_until = IdleConnection::After(services_.loop.now(), patience_)});
+  list_.parking_.Park(std::move(idle));
   return true;
+}
+
+bool Session::Detach(IdleConnection& idle) {
+  if (tls_ == nullptr) {
+    idle.fd = connection_.stream().Detach();
+  } else if (auto detached = tls_->DetachTls()) {
+    idle.fd = std::move(detached->fd);
+    idle.tls = std::make_unique<IdleTls>(std::move(detached->ssl), std::move(detached->settings),
+                                         client_.TakeCertificate());
+  }
+  return static_cast<bool>(idle.fd);
 }
 
 // Our side is closed first; the client's octets are thrown away until it closes too.
@@ -271,7 +282,7 @@ void Session::OnDeadline() {
     case State::kHandshake:
       break;
     case State::kIdle:
-      if (may_park_ && patience_ > kParkAfter) {
+      if (patience_ > kParkAfter) {
         connection_.EndWait();
       } else if (!connection_.has_octets()) {
         // What has come in the same turn is served.
@@ -315,8 +326,7 @@ void Session::CloseAfterExchange() {
 void Session::CloseNow() {
   if (h2_ != nullptr) {
     h2_->CloseAfterExchanges();
-  } else if (state_ == State::kIdle ||
-             (state_ == State::kHandshake && !handshaking_->has_heard())) {
+  } else if (state_ == State::kIdle || (state_ == State::kHandshake && !tls_->has_heard())) {
     ForceEnd(Error(ErrorKind::kShutdown));
   }
 }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "common/slabs.h"
 #include "common/unique_fd.h"
 #include "proxy/exchange_supply.h"
 #include "proxy/h2_session.h"
@@ -17,11 +18,11 @@ namespace tidegate {
 class SessionList;
 
 // One downstream connection. Over HTTP/1.1: one request after the other until one side has enough,
-// or until it has been quiet for 5 s and is parked, which one with TLS never is. Between requests
+// or until it has been quiet for 5 s and is parked. Between requests
 // it holds no buffer and no exchange. Its own deadlines are the head of a request, keep-alive, and
 // the lingering close. A client that speaks HTTP/2, by ALPN or by its preface, is left to an
 // H2Session.
-class Session {
+class Session : public InSlab {
  public:
   // A new connection: `fd` is a connected, non-blocking socket; `tls` is null where clients speak
   // without TLS. Part of `list` while it lives.
@@ -71,7 +72,9 @@ class Session {
   friend class SessionList;
   Session(Services& services, SessionList& list, IdleConnection connection,
           const std::shared_ptr<const ServerTls>& tls);
-  std::unique_ptr<Stream> MakeStream(UniqueFd fd, const std::shared_ptr<const ServerTls>& tls);
+  // `tls` is null but for a new connection with TLS.
+  std::unique_ptr<Stream> MakeStream(IdleConnection& connection,
+                                     const std::shared_ptr<const ServerTls>& tls);
   // Until the connection ends or is parked, or the client has shown that it speaks HTTP/2: true.
   Task<bool> ServeRequests();
   Task<void> ServeHttp2();
@@ -80,16 +83,18 @@ class Session {
   // Until the handshake is over, one way or the other: its own deadline is the stream's. True if
   // HTTP/2 was agreed on.
   Task<bool> AwaitHandshake();
-  void KeepCertificate(const TlsStream& stream);
+  void KeepCertificate();
   Task<void> Linger();
   bool Park();
+  // Into `idle`; false if something is under way.
+  bool Detach(IdleConnection& idle);
   void OnDeadline();
 
   Services& services_;
   SessionList& list_;
   ServedClient client_;
-  // The stream of connection_ until its handshake is over; null without TLS.
-  TlsStream* handshaking_ = nullptr;
+  // The stream of connection_, if it is one; null without TLS.
+  TlsStream* tls_ = nullptr;
   H1ServerConnection connection_;
   Deadline deadline_;
   std::unique_ptr<Exchange> exchange_;
@@ -102,8 +107,6 @@ class Session {
   std::uint64_t octets_out_ = 0;
   // How long the connection may be quiet from the last arming of its deadline on.
   Duration patience_;
-  // Where a stream cannot be left to the parking, trying would only wake the worker.
-  const bool may_park_;
   State state_ = State::kIdle;
   bool closing_ = false;
   Session* next_ = nullptr;

@@ -27,6 +27,7 @@ std::unique_ptr<TlsStream> TlsStream::Accept(Loop& loop, BufferPool& pool, Hands
       new TlsStream(loop, pool, &handshakes, std::move(inner), std::move(ssl), tls));
   stream->server_ = tls.get();
   stream->handshake_deadline_.Arm(handshake_timeout);
+  handshakes.Join(*stream);
   return stream;
 }
 
@@ -53,15 +54,47 @@ TlsStream::TlsStream(Loop& loop, BufferPool& pool, Handshakes* handshakes,
       handshake_deadline_(loop.timers(), Bind<&TlsStream::OnHandshakeTimeout>(this)),
       next_turn_(loop.timers(), Bind<&TlsStream::OnTurn>(this)),
       posted_(Bind<&TlsStream::OnTurn>(this)) {
-  BIO* bio = BIO_new(Method());
-  TG_CHECK(bio != nullptr);
+  BIO* bio = SSL_get_rbio(ssl_.get());
+  if (bio == nullptr) {
+    bio = BIO_new(Method());
+    TG_CHECK(bio != nullptr);
+    SSL_set_bio(ssl_.get(), bio, bio);
+  }
   BIO_set_data(bio, this);
-  SSL_set_bio(ssl_.get(), bio, bio);
   SSL_set_msg_callback(ssl_.get(), &TlsStream::OnRecord);
   SSL_set_msg_callback_arg(ssl_.get(), this);
-  if (handshakes_ != nullptr) {
-    handshakes_->Join(*this);
+}
+
+std::unique_ptr<TlsStream> TlsStream::Resume(Loop& loop, BufferPool& pool,
+                                             std::unique_ptr<Stream> inner, OwnedSsl ssl,
+                                             std::shared_ptr<const ServerTls> settings) {
+  const ServerTls* server = settings.get();
+  std::unique_ptr<TlsStream> stream(
+      new TlsStream(loop, pool, nullptr, std::move(inner), std::move(ssl), std::move(settings)));
+  stream->server_ = server;
+  stream->handshake_done_ = stream->heard_ = stream->hello_judged_ = true;
+  return stream;
+}
+
+std::optional<DetachedTls> TlsStream::DetachTls() {
+  bool writes = write_pending_ || inner_pending_ || write_shut_ || write_error_ || HasUnsealed() ||
+                output_.held_bytes() > 0;
+  bool still = server_ != nullptr && handshake_done_ && !broken_ && !close_notify_required_ &&
+               begin_ == end_ && read_state_ == ReadState::kOpen && !close_notify_heard_ &&
+               !tell_readable_ && !tell_written_ && !writes && !HasUndecrypted() && !InsideRecord();
+  UniqueFd fd;
+  if (still) {
+    fd = inner_->Detach();
   }
+  if (!fd) {
+    return std::nullopt;
+  }
+  BIO_set_data(SSL_get_rbio(ssl_.get()), nullptr);
+  SSL_set_msg_callback_arg(ssl_.get(), nullptr);
+  DetachedTls detached{std::move(fd), std::move(ssl_), {settings_, server_}};
+  broken_ = true;
+  Close(false);
+  return detached;
 }
 
 TlsStream::~TlsStream() {

@@ -35,6 +35,7 @@
 
 #include "common/buffer_pool.h"
 #include "common/loop.h"
+#include "common/slabs.h"
 #include "common/stream.h"
 #include "proxy/net/client_tls.h"
 #include "proxy/net/handshakes.h"
@@ -55,7 +56,19 @@ struct TlsInfo {
   bool resumed = false;
 };
 
-class TlsStream final : public Stream, private StreamOwner, private Handshakes::Member {
+// A client's connection after its handshake, without its stream.
+struct DetachedTls {
+  // Connected, non-blocking.
+  UniqueFd fd;
+  OwnedSsl ssl;
+  // What ssl needs.
+  std::shared_ptr<const ServerTls> settings;
+};
+
+class TlsStream final : public Stream,
+                        public InSlab,
+                        private StreamOwner,
+                        private Handshakes::Member {
  public:
   // Takes a stream that has no owner; what it has read already belongs to the handshake, which is
   // one of `handshakes`. The timeout counts from now. `loop`, `pool` and `handshakes` outlive the
@@ -69,6 +82,10 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
                                             std::unique_ptr<Stream> inner,
                                             const std::shared_ptr<TlsPeer>& peer,
                                             Duration handshake_timeout);
+  // Goes on with a connection that was detached; `inner` is of its descriptor.
+  static std::unique_ptr<TlsStream> Resume(Loop& loop, BufferPool& pool,
+                                           std::unique_ptr<Stream> inner, OwnedSsl ssl,
+                                           std::shared_ptr<const ServerTls> settings);
   ~TlsStream() override;
 
   bool handshake_done() const { return handshake_done_; }
@@ -99,6 +116,10 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
   std::size_t unwritten() const override;
   void ShutdownWrite() override;
   void Close(bool reset) override;
+  // Leaves the connection to the caller, to be resumed, as Detach leaves one without TLS: all that
+  // is not in the kernel is in what is returned. A server's, after its handshake. Nothing, and
+  // nothing has changed, where anything is under way.
+  std::optional<DetachedTls> DetachTls();
 
  private:
   TlsStream(Loop& loop, BufferPool& pool, Handshakes* handshakes, std::unique_ptr<Stream> inner,
@@ -160,7 +181,7 @@ class TlsStream final : public Stream, private StreamOwner, private Handshakes::
 
   Loop& loop_;
   BufferPool& pool_;
-  // Null as a client: what we connect to is our own choice.
+  // Null where there is none to do, and as a client: what we connect to is our own choice.
   Handshakes* handshakes_;
   // A ServerTls or a TlsPeer, which ssl_ needs.
   std::shared_ptr<const void> settings_;

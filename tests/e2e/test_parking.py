@@ -3,11 +3,13 @@
 import os
 import resource
 import signal
+import ssl
 import time
 
 import pytest
 
 from support import processes
+from support.certificates import TlsClient, issue, make_pair, trusting
 from support.client import request
 from support.daemon import basic
 from support.wait import PATIENCE, SMALL, stays, until
@@ -81,6 +83,31 @@ def test_a_parked_connection_is_served_as_if_nothing_had_been(launch, origin):
     until(lambda: tidegate.counters()["connections_active"] == 0, "the connections to go")
 
 
+def test_connections_with_tls_are_parked_too(launch, origin, tmp_path):
+    """Each keeps what its handshake agreed on, and what its client showed; TLS 1.2 as well."""
+    origin.handler = lambda peer, got: peer.answer(200, got.get("x-client-cert-subject") or "nobody")
+    site = make_pair(tmp_path, "site", "a.example")
+    authority = make_pair(tmp_path, "authority")
+    ann = issue(tmp_path, "ann", authority)
+    tls = {"client_ca": str(authority.cert), "client_auth": "optional", "client_headers": True}
+    tidegate = launch(basic(origin.address, timeouts=LONG, certificates=[site.entry()], listeners=[
+        {"name": "web", "bind": "127.0.0.1:0", "tls": tls}]))
+    shown, plain, old = trusting(site, own=ann), trusting(site), trusting(site, version=ssl.TLSVersion.TLSv1_2)
+    clients = [TlsClient(tidegate.addresses()[0], context, "a.example") for context in (shown, plain, old)]
+    texts = ["CN=ann", "nobody", "nobody"]
+    try:
+        for _ in range(2):
+            assert [client.get("/").text for client in clients] == texts
+            wait_parked(tidegate, 3)
+            tidegate.ok("reload")
+        before = tidegate.counters()["tls_handshakes"]
+        assert [client.get("/").text for client in clients] == texts
+        assert tidegate.counters()["tls_handshakes"] == before == 3
+    finally:
+        for client in clients:
+            client.close()
+
+
 def test_a_parked_connection_is_closed_when_its_patience_is_over(launch, origin):
     """Cleanly and without a word, and what is on its way meanwhile resets nothing."""
     seconds = PARK_AFTER + 3
@@ -129,7 +156,6 @@ def test_a_request_on_a_parked_connection_is_answered_in_a_drain(launch, origin)
     tidegate = launch(basic(origin.address, workers=2, timeouts=LONG, upgrade={"drain": "1m"}))
     clients = kept(tidegate, 20)
     wait_parked(tidegate, 20)
-    tidegate.ok("upgrade", "--force", "--detach")
     until(lambda: any("drain" in entry["state"].lower() for entry in tidegate.status()["generations"]), "generation 1 to drain")
     assert parked(tidegate, 1) == 20
     for client in clients:

@@ -307,7 +307,88 @@ TEST_F(TlsSessionTest, WhileItIsQuietNobodyIsWoken) {
   loop.timers().Advance(begin + 59'000);
   EXPECT_FALSE(Ended(client));
   Pass(1100);
+  Pass(10);
   EXPECT_TRUE(Ended(client));
+}
+
+TEST_F(TlsSessionTest, AQuietConnectionIsParkedAndServedAgain) {
+  Configure(kPatient);
+  TlsClient client({}, Connect());
+  Shake(client);
+  for (int i = 0; i < 3; ++i) {
+    client.received.clear();
+    client.Write(kRequest);
+    ReadUntil(client, "pong");
+    Pass(5100);
+    ASSERT_TRUE(Parked());
+  }
+  sessions.parking().ForEach([](const IdleConnection& idle) {
+    EXPECT_EQ(idle.client.tls, "TLSv1.3");
+    EXPECT_EQ(idle.octets_out % 3, 0U);
+  });
+  EXPECT_EQ(counters.Get(CounterId::kTlsHandshakes), 1U);
+  EXPECT_EQ(counters.Get(CounterId::kConnectionsActive), 1U);
+}
+
+TEST_F(TlsSessionTest, WhatIsNoRequestWakesAParkedConnectionAndItIsParkedAgain) {
+  Configure(kPatient);
+  TlsClient client({}, Connect());
+  Shake(client);
+  client.Write(kRequest);
+  ReadUntil(client, "pong");
+  Pass(5100);
+  ASSERT_TRUE(Parked());
+  EXPECT_EQ(SSL_key_update(client.ssl(), SSL_KEY_UPDATE_REQUESTED), 1);
+  client.Handshake();
+  TurnUntil([&] {
+    client.Carry();
+    return sessions.session_count() == 1;
+  });
+  Turn();
+  Pass(5100);
+  ASSERT_TRUE(Parked());
+  client.received.clear();
+  client.Write(kRequest);
+  ReadUntil(client, "pong");
+}
+
+TEST_F(TlsSessionTest, APieceOfARecordIsNotParked) {
+  Configure(kPatient);
+  TlsClient client({}, Connect());
+  Shake(client);
+  client.Write(kRequest);
+  ReadUntil(client, "pong");
+  client.Write(kRequest);
+  const std::string record = client.TakeOctets();
+  Send(client.fd, record.substr(0, 3));
+  Turn();
+  Pass(5100);
+  EXPECT_FALSE(Parked());
+  client.received.clear();
+  Send(client.fd, record.substr(3));
+  ReadUntil(client, "pong");
+}
+
+TEST_F(TlsSessionTest, AParkedConnectionEndsWithACloseNotify) {
+  Configure(kPatient);
+  TlsClient timed({}, Connect());
+  Shake(timed);
+  Pass(5100);
+  ASSERT_TRUE(Parked());
+  Pass(60'000);
+  Pass(10);
+  EXPECT_TRUE(Ended(timed));
+  timed.Read();
+  EXPECT_TRUE(timed.ended);
+  TlsClient stopped({}, Connect());
+  Shake(stopped, 2);
+  Pass(5100);
+  ASSERT_TRUE(Parked());
+  sessions.CloseAfterExchange();
+  sessions.CloseIdle();
+  EXPECT_TRUE(Ended(stopped));
+  stopped.Read();
+  EXPECT_TRUE(stopped.ended);
 }
 
 TEST_F(TlsSessionTest, AStopWaitsTwoSecondsForTheRequestAfterAHandshake) {

@@ -394,5 +394,53 @@ TEST_F(TlsStreamTest, GivesNoDescriptorAway) {
   Upload("still here");
 }
 
+TEST_F(TlsStreamTest, IsDetachedAndResumedAndTheClientDoesNotNotice) {
+  ConnectAndShake();
+  for (int i = 0; i < 3; ++i) {
+    Upload("before");
+    Download("also before");
+    std::optional<DetachedTls> detached = stream->DetachTls();
+    ASSERT_TRUE(detached);
+    stream.reset();
+    // It has come while nobody was there.
+    client->Write("meanwhile");
+    client->Carry();
+    stream = TlsStream::Resume(loop, pool, SocketStream::Adopt(loop, pool, std::move(detached->fd)),
+                               std::move(detached->ssl), std::move(detached->settings));
+    Call([&] { stream->SetOwner(this); });
+    EXPECT_TRUE(stream->handshake_done());
+    TurnUntil([&] { return Readable() == "meanwhile"; });
+    TakeReadable();
+  }
+  EXPECT_EQ(stream->info().version, "TLSv1.3");
+  stream.reset();
+  TurnUntil([&] {
+    client->Read();
+    return client->ended;
+  });
+}
+
+TEST_F(TlsStreamTest, IsNotDetachedWhileAnythingIsUnderWay) {
+  Connect();
+  EXPECT_FALSE(stream->DetachTls()) << "a handshake";
+  ASSERT_TRUE(Shake());
+  client->Write("unread");
+  TurnUntil([&] { return Readable() == "unread"; });
+  EXPECT_FALSE(stream->DetachTls()) << "octets for the owner";
+  TakeReadable();
+  client->Write("a record");
+  const std::string record = client->TakeOctets();
+  ASSERT_EQ(::write(client->fd.get(), record.data(), 7), 7);
+  Turn();
+  EXPECT_FALSE(stream->DetachTls()) << "a piece of a record";
+  ASSERT_EQ(::write(client->fd.get(), record.data() + 7, record.size() - 7),
+            static_cast<ssize_t>(record.size() - 7));
+  TurnUntil([&] { return Readable() == "a record"; });
+  TakeReadable();
+  client->CloseNotify();
+  Turn();
+  EXPECT_FALSE(stream->DetachTls()) << "an end";
+}
+
 }  // namespace
 }  // namespace tidegate
