@@ -141,7 +141,7 @@ void H2Callbacks::JudgeStreamOf(H2Connection& self, const nghttp2_frame_hd& head
     return;
   }
   if (header.type != NGHTTP2_HEADERS || id == 0 || id > self.last_opened_ ||
-      nghttp2_session_get_stream_local_close(self.session_, id) != -1) {
+      id > self.last_served_ || nghttp2_session_get_stream_local_close(self.session_, id) != -1) {
     return;
   }
   if (!self.reset_.Has(id)) {
@@ -164,8 +164,9 @@ int H2Callbacks::OnBeginHeaders(nghttp2_session* session, const nghttp2_frame* f
   }
   connection.last_opened_ = id;
   ++connection.open_streams_;
-  const bool too_many = connection.open_streams_ > H2Connection::kMaxStreams;
-  RequestHead* head = too_many ? nullptr : connection.handler_.NextHead();
+  const bool unwanted =
+      connection.open_streams_ > H2Connection::kMaxStreams || id > connection.last_served_;
+  RequestHead* head = unwanted ? nullptr : connection.handler_.NextHead();
   if (head == nullptr) {
     connection.SpendOn(H2Abuse::kRefused);
     nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, id, NGHTTP2_REFUSED_STREAM);

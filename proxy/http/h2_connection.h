@@ -220,6 +220,9 @@ class H2Connection final : private StreamOwner {
   Ring<32> ended_;
   Ring<128> reset_;
   std::int32_t last_opened_ = 0;
+  // What our last GOAWAY says, also while it waits to be written: a client repeats elsewhere what
+  // has come after it.
+  std::int32_t last_served_ = 0x7fffffff;
   // By RFC 9113 section 5.1.2: what nghttp2 knows, be it served or not.
   std::uint32_t open_streams_ = 0;
 

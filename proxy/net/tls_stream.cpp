@@ -309,8 +309,10 @@ void TlsStream::Handshake() {
   if (server_ != nullptr && !hello_judged_ && !JudgeHello()) {
     return;
   }
+  const bool hello_came = std::exchange(hello_judged_, true) || server_ == nullptr;
   ERR_clear_error();
   int result = SSL_do_handshake(ssl_.get());
+  hello_judged_ = hello_judged_ && hello_came;
   if (result == 1) {
     std::string fault;
     if (peer() != nullptr) {
@@ -337,6 +339,9 @@ void TlsStream::Handshake() {
     Fail(fmt::format("the {} closed the connection during the TLS handshake", PeerWord()));
   } else if (inner_->read_state() == ReadState::kFailed) {
     Fail("the connection was reset during the TLS handshake");
+  } else if (!hello_judged_ && !inner_->readable().empty()) {
+    // Sent before it was asked for.
+    posted_.Post();
   }
   ERR_clear_error();
 }
@@ -354,13 +359,30 @@ void TlsStream::FailInHandshake() {
 }
 
 // OpenSSL makes room for what a message announces as soon as it has read that, up to 128 KiB. So
-// the first octets are looked at before. False: it must not go on, or not yet.
+// the first octets of a ClientHello are looked at before, also of the one that a HelloRetryRequest
+// asks for. False: it must not go on, or not yet.
 bool TlsStream::JudgeHello() {
   constexpr std::size_t kRecordHead = 5;
   constexpr std::size_t kMessageHead = 4;
-  constexpr unsigned char kClientHello = 1;
-  const std::span<char> octets = inner_->readable();
+  std::span<char> octets = inner_->readable();
   const auto at = [&](std::size_t i) { return static_cast<unsigned char>(octets[i]); };
+  // What may stand before it: a ChangeCipherSpec that means nothing (RFC 8446 appendix D.4), a
+  // warning. Longer ones are nothing of the kind, and OpenSSL's to refuse.
+  constexpr std::size_t kMostBefore = 2;
+  const bool any = !octets.empty();
+  while (!octets.empty() && (at(0) == SSL3_RT_CHANGE_CIPHER_SPEC || at(0) == SSL3_RT_ALERT)) {
+    const std::size_t size = octets.size() < kRecordHead ? kMostBefore : at(3) * 256U + at(4);
+    if (size == 0 || size > kMostBefore) {
+      break;
+    }
+    if (octets.size() < kRecordHead + size) {
+      return inner_->read_state() != ReadState::kOpen;
+    }
+    octets = octets.subspan(kRecordHead + size);
+  }
+  if (any && octets.empty()) {
+    return true;
+  }
   if (!octets.empty() && at(0) != SSL3_RT_HANDSHAKE) {
     hello_judged_ = true;
     return true;
@@ -372,7 +394,7 @@ bool TlsStream::JudgeHello() {
   hello_judged_ = true;
   const std::size_t in_record = at(3) * 256U + at(4);
   const std::size_t announced = at(6) * 65536U + at(7) * 256U + at(8);
-  const bool is_hello = in_record >= kMessageHead && at(5) == kClientHello;
+  const bool is_hello = in_record >= kMessageHead && at(5) == SSL3_MT_CLIENT_HELLO;
   if (!is_hello || announced > kMostHelloBytes) {
     Fail(is_hello ? "a ClientHello of " + std::to_string(announced) + " octets"
                   : "the first record has no ClientHello");
@@ -513,7 +535,8 @@ int TlsStream::OnBioRead(BIO* bio, char* out, std::size_t size, std::size_t* got
   auto* self = static_cast<TlsStream*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
   std::span<char> octets = self->inner_->readable();
-  *got = self->TooManyEmptyRecords() ? 0 : std::min(size, octets.size());
+  const bool may_read = self->hello_judged_ && !self->TooManyEmptyRecords();
+  *got = may_read ? std::min(size, octets.size()) : 0;
   if (*got == 0) {
     BIO_set_retry_read(bio);
     return -1;
@@ -527,7 +550,6 @@ int TlsStream::OnBioWrite(BIO* bio, const char* octets, std::size_t size, std::s
   auto* self = static_cast<TlsStream*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
   *written = self->output_.Append(octets, size) ? size : 0;
-  Handshakes::Answered(*self);
   return *written == size ? 1 : 0;
 }
 
@@ -536,11 +558,24 @@ long TlsStream::OnBioControl(BIO*, int command, long, void*) {
   return command == BIO_CTRL_FLUSH ? 1 : 0;
 }
 
-void TlsStream::OnRecord(int is_write, int, int content_type, const void*, std::size_t, SSL*,
-                         void* self) {
+void TlsStream::OnRecord(int is_write, int, int content_type, const void* octets, std::size_t size,
+                         SSL*, void* self) {
+  TlsStream& stream = *static_cast<TlsStream*>(self);
   if (is_write == 0 && content_type == SSL3_RT_HEADER) {
-    ++static_cast<TlsStream*>(self)->empty_records_;
-    ++static_cast<TlsStream*>(self)->records_;
+    ++stream.empty_records_;
+    ++stream.records_;
+  } else if (is_write == 1 && content_type == SSL3_RT_HANDSHAKE && size > 0) {
+    stream.OnMessageSaid(*static_cast<const unsigned char*>(octets));
+  }
+}
+
+// A ServerHello with nothing behind it is a HelloRetryRequest: nothing is paid for yet, and another
+// ClientHello comes.
+void TlsStream::OnMessageSaid(unsigned char type) {
+  const bool alone = type == SSL3_MT_SERVER_HELLO;
+  hello_judged_ = !alone;
+  if (!alone) {
+    Handshakes::Answered(*this);
   }
 }
 

@@ -140,6 +140,8 @@ class TlsStream final : public Stream,
   static long OnBioControl(BIO* bio, int command, long number, void* pointer);
   static void OnRecord(int is_write, int version, int content_type, const void* octets,
                        std::size_t size, SSL* ssl, void* self);
+  // A message of the handshake is made; `type` is its first octet.
+  void OnMessageSaid(unsigned char type);
 
   // Works, and tells; a handshake, when its turn has come.
   void GoOn();

@@ -374,6 +374,25 @@ TEST_F(H2ConnectionTest, ADrainHasTwoStepsWithAPingBetween) {
   EXPECT_TRUE(played->readable().empty());
 }
 
+TEST_F(H2ConnectionTest, WhatTheLastGoawayDoesNotCountIsNotServedAlthoughItWaits) {
+  Begin(h2::Headers(1, h2::Get()));
+  played->takes_nothing = true;
+  Come(h2::Frame(h2::kPing, 0, 0, "12345678"));
+  connection->RefuseNew();
+  // Its GOAWAY is behind what the client has not taken.
+  Come(h2::Headers(3, h2::Get()));
+  EXPECT_EQ(requests.size(), 1U) << "the client will send it again elsewhere";
+  played->takes_nothing = false;
+  played->TakePending();
+  Turn();
+  EXPECT_EQ(Goaway().NumberAt(0), 1U);
+  EXPECT_TRUE(client.Of(3, h2::kRstStream).empty() ||
+              client.Of(3, h2::kRstStream).at(0).code() == NGHTTP2_REFUSED_STREAM);
+  // What was on its way for it is no fault.
+  Come(h2::Headers(3, {{"a", "b"}}));
+  EXPECT_FALSE(connection->end_error());
+}
+
 TEST_F(H2ConnectionTest, TheEndOfTheClientIsTheEndOfItsStreams) {
   Begin(h2::Headers(1, h2::Get(), 0));
   scope.Start(Read(StreamAt(0)));

@@ -147,6 +147,52 @@ TEST_F(TlsHandshakeTest, RefusesAClientHelloThatIsTooLarge) {
   EXPECT_EQ(played->TakeWritten(), "") << "before OpenSSL makes room for it";
 }
 
+// Its first guess is a group that we do not take: a HelloRetryRequest asks for another ClientHello.
+TEST_F(TlsHandshakeTest, RefusesASecondClientHelloThatIsTooLarge) {
+  const std::string lie("\x16\x03\x03\x00\x04\x01\x02\x00\x00", 9);
+  const std::string change("\x14\x03\x03\x00\x01\x01", 6);
+  const std::string warning("\x15\x03\x03\x00\x02\x01\x5a", 7);
+  for (const std::string& before : {std::string(), change, warning, change + warning + change}) {
+    for (int way : {0, 1, 2}) {
+      Play();
+      SSL_set1_groups_list(client->ssl(), "P-521:X25519");
+      client->Handshake();
+      const std::string hello = client->TakeOctets();
+      played->Come(way == 2 ? hello + before + lie : hello);
+      EXPECT_FALSE(played->TakeWritten().empty());
+      if (way == 2) {
+        Turn();
+      } else if (way == 1) {
+        played->Come(before + lie);
+      } else {
+        for (char octet : before + lie) {
+          played->Come(std::string(1, octet));
+        }
+      }
+      ASSERT_EQ(stream->read_state(), Stream::ReadState::kFailed) << before.size();
+      ASSERT_TRUE(stream->handshake_error().has_value());
+      EXPECT_EQ(stream->handshake_error()->detail(), "a ClientHello of 131072 octets");
+    }
+  }
+}
+
+TEST_F(TlsHandshakeTest, TakesASecondClientHelloInAnyPieces) {
+  for (bool at_once : {true, false}) {
+    Play();
+    SSL_set1_groups_list(client->ssl(), "P-521:X25519");
+    client->Handshake();
+    played->Come(client->TakeOctets());
+    client->GiveOctets(played->TakeWritten());
+    client->Handshake();
+    const std::string octets = client->TakeOctets();
+    for (std::size_t i = 0; i < octets.size(); i += at_once ? octets.size() : 1) {
+      played->Come(octets.substr(i, at_once ? octets.size() : 1));
+    }
+    client->GiveOctets(played->TakeWritten());
+    ASSERT_TRUE(Shake());
+  }
+}
+
 TEST_F(TlsHandshakeTest, RefusesAHandshakeInTooManyRecords) {
   Play();
   client->Handshake();
@@ -345,6 +391,28 @@ TEST_F(TlsHandshakeTest, WaitsInLineWhenTheTurnsTimeIsSpent) {
   EXPECT_EQ(Readable(), "hello") << "what is established waits for nobody";
   handshakes.Leave(spender);
   EXPECT_EQ(handshakes.size(), 0U);
+}
+
+// A HelloRetryRequest costs us nothing, and what comes after it costs all: who has got one waits as
+// if nothing had been said.
+TEST_F(TlsHandshakeTest, AHelloRetryRequestIsNoWayRoundTheLine) {
+  struct Spender final : Handshakes::Member {
+    void OnHandshakeTurn() override { clock_of_handshakes += Handshakes::kBudget; }
+    void OnEvicted() override {}
+  } spender;
+  handshakes.Join(spender);
+  Play();
+  SSL_set1_groups_list(client->ssl(), "P-521:X25519");
+  client->Handshake();
+  played->Come(client->TakeOctets());
+  client->GiveOctets(played->TakeWritten());
+  client->Handshake();
+  loop.RunNoWait();
+  handshakes.GoOn(spender);
+  played->Come(client->TakeOctets());
+  EXPECT_TRUE(played->TakeWritten().empty()) << "its turn is the next";
+  EXPECT_TRUE(Shake());
+  handshakes.Leave(spender);
 }
 
 TEST_F(TlsHandshakeTest, TheOldestIsEndedWhenThereAreTooMany) {
