@@ -156,6 +156,7 @@ def test_a_request_on_a_parked_connection_is_answered_in_a_drain(launch, origin)
     tidegate = launch(basic(origin.address, workers=2, timeouts=LONG, upgrade={"drain": "1m"}))
     clients = kept(tidegate, 20)
     wait_parked(tidegate, 20)
+    tidegate.ok("upgrade", "--force", "--detach")
     until(lambda: any("drain" in entry["state"].lower() for entry in tidegate.status()["generations"]), "generation 1 to drain")
     assert parked(tidegate, 1) == 20
     for client in clients:
