@@ -81,15 +81,15 @@ Task<void> H2Session::Serve(std::unique_ptr<Exchange> exchange,
     running.next->previous = running.previous;
   }
   exchanges_.Give(std::move(exchange));
-  --running_count_;
-  --services_.h2_streams;
+  CountEnd();
   if (running_count_ == 0 && phase_ < Phase::kEnding) {
     idle_deadline_.Arm(timeouts().keepalive);
   }
 }
 
 RequestHead* H2Session::NextHead() {
-  const bool crowded = running_count_ > 0 && services_.h2_streams >= services_.most_h2_streams;
+  const bool crowded =
+      running_count_ > 0 && services_.h2_more_streams >= services_.most_h2_more_streams;
   if (crowded || running_count_ >= kMaxRunning || phase_ >= Phase::kEnding) {
     return nullptr;
   }
@@ -101,14 +101,35 @@ RequestHead* H2Session::NextHead() {
 
 void H2Session::OnRequest(std::unique_ptr<H2ServerStream> stream, std::optional<Error> refused) {
   ++requests_;
-  ++running_count_;
   services_.counters.Add(CounterId::kH2Streams);
+  CountBegin();
+  idle_deadline_.Disarm();
+  scope_.Start(Serve(std::move(next_exchange_), std::move(stream), std::move(refused)));
+}
+
+void H2Session::CountBegin() {
+  ++running_count_;
   ++services_.h2_streams;
+  if (running_count_ > 1) {
+    ++services_.h2_more_streams;
+    if (services_.on_more_streams.function != nullptr) {
+      services_.on_more_streams();
+    }
+  }
   if (running_count_ % kManyStreams == 0 && services_.on_many_streams.function != nullptr) {
     services_.on_many_streams();
   }
-  idle_deadline_.Disarm();
-  scope_.Start(Serve(std::move(next_exchange_), std::move(stream), std::move(refused)));
+}
+
+void H2Session::CountEnd() {
+  --running_count_;
+  --services_.h2_streams;
+  if (running_count_ > 0) {
+    --services_.h2_more_streams;
+    if (services_.on_more_streams.function != nullptr) {
+      services_.on_more_streams();
+    }
+  }
 }
 
 void H2Session::OnChange() {

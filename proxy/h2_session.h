@@ -69,6 +69,9 @@ class H2Session final : private H2Handler {
   Task<void> Serve(std::unique_ptr<Exchange> exchange, std::unique_ptr<H2ServerStream> stream,
                    std::optional<Error> refused);
   Task<void> Linger();
+  // One more exchange is running, and one less.
+  void CountBegin();
+  void CountEnd();
   // The second step.
   void RefuseNew();
   void LogEnd();

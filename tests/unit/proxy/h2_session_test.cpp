@@ -139,7 +139,7 @@ TEST_F(H2SessionTest, StreamsRunBesideEachOther) {
 
 TEST_F(H2SessionTest, WhereDescriptorsAreShortAConnectionHasOneStreamAtATime) {
   Configure(kForward);
-  services.most_h2_streams = 1;
+  services.most_h2_more_streams = 0;
   Open(h2::Headers(1, h2::Get("/first")) + h2::Headers(3, h2::Get("/more")));
   Hear([&] { return !seen.Of(3, h2::kRstStream).empty(); });
   EXPECT_EQ(seen.Of(3, h2::kRstStream)[0].code(), 7U) << "it may be tried again";
@@ -252,6 +252,29 @@ TEST_F(H2SessionTest, AWebSocketToARouteOfOurOwnIsRefusedByAStatus) {
   Hear([&] { return seen.Ended(1); });
   EXPECT_EQ(seen.Of(1, h2::kHeaders).at(0).Value(":status"), "501");
   EXPECT_EQ(counters.Get(CounterId::kResponses5xx), 1U);
+}
+
+TEST_F(H2SessionTest, StreamsBesideTheFirstAreCountedWhileTheyRun) {
+  struct Listener {
+    void OnChange() { ++changes; }
+    unsigned changes = 0;
+  } listener;
+  services.on_more_streams = Bind<&Listener::OnChange>(&listener);
+  Configure(kForward);
+  Open(h2::Headers(1, h2::Get()));
+  UniqueFd first = AcceptAtOrigin();
+  EXPECT_EQ(services.h2_more_streams, 0U);
+  EXPECT_EQ(listener.changes, 0U);
+  Send(client, h2::Headers(3, h2::Get()) + h2::Headers(5, h2::Get()));
+  EXPECT_EQ(services.h2_more_streams, 2U);
+  EXPECT_EQ(listener.changes, 2U);
+  Send(client, h2::Frame(h2::kRstStream, 0, 3, std::string("\0\0\0\x08", 4)));
+  TurnUntil([&] { return services.h2_more_streams == 1; });
+  EXPECT_EQ(listener.changes, 3U);
+  client.Reset();
+  TurnUntil([&] { return sessions.size() == 0; });
+  EXPECT_EQ(services.h2_more_streams, 0U);
+  services.on_more_streams = {};
 }
 
 TEST_F(H2SessionTest, SilenceIsEndedInTime) {
