@@ -74,6 +74,9 @@ Task<void> H2Session::Serve(std::unique_ptr<Exchange> exchange,
     if (!stream->failure() && exchange->client_wasted_work() && phase_ < Phase::kEnding) {
       connection_.SpendOn(H2Abuse::kProvoked);
     }
+    if (exchange->client_must_reconnect()) {
+      RefuseNew();
+    }
   }
   stream.reset();
   (running.previous != nullptr ? running.previous->next : first_) = running.next;

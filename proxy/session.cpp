@@ -131,11 +131,11 @@ Task<bool> Session::AwaitHandshake() {
   co_return false;
 }
 
-// Kept whether or not upstreams are told of it now: a reload may want them to be.
+// Kept whether or not upstreams are told of it now: a reload may want them to be, or ask for
+// others.
 void Session::KeepCertificate(const TlsStream& stream) {
   if (auto peer = stream.peer_certificate()) {
-    client_.SetCertificate(
-        std::make_unique<const ClientCertificate>(peer->verify, peer->subject, peer->der));
+    client_.SetCertificate(std::make_unique<const ClientCertificate>(*peer));
   }
 }
 
