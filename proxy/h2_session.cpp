@@ -20,7 +20,7 @@ constexpr std::uint64_t kLingerOctets = 4 * 1024 * 1024;
 }  // namespace
 
 H2Session::H2Session(Services& services, ExchangeSupply& exchanges, std::unique_ptr<Stream> stream,
-                     const ServedClient& client)
+                     const ServedClient& client, Duration first_request)
     : services_(services),
       exchanges_(exchanges),
       client_(client),
@@ -31,8 +31,7 @@ H2Session::H2Session(Services& services, ExchangeSupply& exchanges, std::unique_
       write_deadline_(services.loop.timers(), Bind<&H2Session::OnWriteTimeout>(this)),
       step_deadline_(services.loop.timers(), Bind<&H2Session::OnStepTimeout>(this)) {
   services_.counters.Add(CounterId::kH2Connections);
-  // Preface, settings and the first request: as of a connection of HTTP/1.
-  idle_deadline_.Arm(timeouts().request_head);
+  idle_deadline_.Arm(first_request);
 }
 
 H2Session::~H2Session() = default;

@@ -20,9 +20,10 @@ enum class Ending : std::uint8_t { kAll, kExchanges, kTunnels };
 
 class H2Session final : private H2Handler {
  public:
-  // `stream` has no owner; what it has read is the client's preface. The others outlive this.
+  // `stream` has no owner; what it has read is the client's preface. `first_request`: for the rest
+  // of the preface, SETTINGS and the first request; kNever: any time. The others outlive this.
   H2Session(Services& services, ExchangeSupply& exchanges, std::unique_ptr<Stream> stream,
-            const ServedClient& client);
+            const ServedClient& client, Duration first_request);
   H2Session(const H2Session&) = delete;
   H2Session& operator=(const H2Session&) = delete;
   ~H2Session();

@@ -286,6 +286,23 @@ TEST_F(H2SessionTest, SilenceIsEndedInTime) {
   EXPECT_EQ(counters.Get(CounterOf(ErrorKind::kH2PrefaceTimeout)), 1U);
 }
 
+// One time for both, though the first octets are waited for by who does not know yet what they are.
+TEST_F(H2SessionTest, APrefaceDropByDropHasTheTimeOfOneHead) {
+  Configure(kPing);
+  client = Connect();
+  Send(client, "P");
+  Pass(10'000);
+  Send(client, std::string(h2::kPreface).substr(1, 9));
+  Hear();
+  EXPECT_EQ(counters.Get(CounterId::kH2Connections), 1U);
+  Pass(4900);
+  Hear();
+  EXPECT_FALSE(ended);
+  Pass(200);
+  Hear([&] { return ended; });
+  EXPECT_EQ(counters.Get(CounterOf(ErrorKind::kH2PrefaceTimeout)), 1U);
+}
+
 TEST_F(H2SessionTest, AnIdleConnectionIsEndedWithAGoaway) {
   Configure(kPing);
   Open(h2::Headers(1, h2::Get()));
