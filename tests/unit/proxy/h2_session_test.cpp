@@ -162,6 +162,80 @@ TEST_F(H2SessionTest, ABrokenAnswerIsAReset) {
   EXPECT_FALSE(seen.Ended(1));
 }
 
+// RFC 9112 section 8: whatever is missing, the client must not take what it has for all.
+TEST_F(H2SessionTest, NoTruncationLooksWhole) {
+  constexpr const char* kChunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n";
+  struct Case {
+    const char* what;
+    std::string answer;
+    bool breaks = false;
+  };
+  const std::vector<Case> cases = {
+      {"no octet of the body", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"},
+      {"all but the last octet", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n1234"},
+      {"no chunk", std::string(kChunked) + "\r\n"},
+      {"within the size of a chunk", std::string(kChunked) + "\r\n5"},
+      {"within a chunk", std::string(kChunked) + "\r\n5\r\n1234"},
+      {"before the end of a chunk", std::string(kChunked) + "\r\n5\r\n12345"},
+      {"between chunks", std::string(kChunked) + "\r\n5\r\n12345\r\n"},
+      {"before the end of the last chunk", std::string(kChunked) + "\r\n5\r\n12345\r\n0"},
+      {"before the empty line", std::string(kChunked) + "\r\n5\r\n12345\r\n0\r\n"},
+      {"within the trailers",
+       std::string(kChunked) + "Trailer: X-Sum\r\n\r\n5\r\n12345\r\n0\r\nX-Sum: 1"},
+      {"after the trailers",
+       std::string(kChunked) + "Trailer: X-Sum\r\n\r\n5\r\n12345\r\n0\r\nX-Sum: 1\r\n"},
+      {"a chunk that is none", std::string(kChunked) + "\r\n5\r\n12345\r\nx"},
+      {"a reset of what only the end of the connection ends", "HTTP/1.1 200 OK\r\n\r\n12345", true},
+  };
+  Configure(kForward);
+  Open();
+  std::uint32_t stream = 1;
+  for (const Case& each : cases) {
+    for (const bool in_pieces : {false, true}) {
+      SCOPED_TRACE(each.what);
+      Send(client, h2::Headers(stream, h2::Get()));
+      UniqueFd at_origin = AcceptAtOrigin();
+      ReceiveUntil(at_origin, "\r\n\r\n");
+      if (in_pieces) {
+        for (const char& octet : each.answer) {
+          Send(at_origin, std::string_view(&octet, 1));
+        }
+      } else {
+        Send(at_origin, each.answer);
+      }
+      if (each.breaks) {
+        Hear([&] { return !seen.Body(stream).empty(); });
+        const linger at_once{.l_onoff = 1, .l_linger = 0};
+        ::setsockopt(at_origin.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+      }
+      at_origin.Reset();
+      Hear([&] { return !seen.Of(stream, h2::kRstStream).empty() || seen.Ended(stream); });
+      EXPECT_FALSE(seen.Ended(stream) &&
+                   seen.Of(stream, h2::kHeaders)[0].Value(":status") == "200");
+      EXPECT_TRUE(!seen.Of(stream, h2::kRstStream).empty() ||
+                  seen.Of(stream, h2::kHeaders)[0].Value(":status") == "502");
+      stream += 2;
+    }
+  }
+  EXPECT_EQ(Goaways(), 0U) << "others are not disturbed";
+}
+
+// What the client has no window for is lost with the rest.
+TEST_F(H2SessionTest, ATruncationBehindAShutWindowIsAReset) {
+  Configure(kForward);
+  client = Connect();
+  Send(client, h2::Hello(std::string("\0\4\0\0\0\3", 6)) + h2::Headers(1, h2::Get()));
+  UniqueFd at_origin = AcceptAtOrigin();
+  ReceiveUntil(at_origin, "\r\n\r\n");
+  Send(at_origin, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n");
+  Hear([&] { return seen.Body(1) == "123"; });
+  at_origin.Reset();
+  Turn();
+  Send(client, h2::Window(1, 1000));
+  Hear([&] { return !seen.Of(1, h2::kRstStream).empty(); });
+  EXPECT_FALSE(seen.Ended(1));
+}
+
 TEST_F(H2SessionTest, AResetIsHeardByTheOriginAndARequestThatWasTakenBackNeverGetsThere) {
   Configure(kForward);
   Open(h2::Headers(1, h2::Get()));
