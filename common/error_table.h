@@ -53,6 +53,7 @@ TG_ERROR(kH2StreamFlood,          "h2_stream_flood",          0,   kClient,   "h
 TG_ERROR(kNoRoute,                "no_route",                 404, kTidegate, "destination_not_found")
 TG_ERROR(kShutdown,               "shutdown",                 503, kTidegate, "proxy_internal_response")
 TG_ERROR(kDrainDeadline,          "drain_deadline",           503, kTidegate, "proxy_internal_response")
+TG_ERROR(kClientVerificationChanged, "client_verification_changed", 421, kTidegate, "http_request_denied")
 TG_ERROR(kOutOfDescriptors,       "out_of_descriptors",       503, kTidegate, "proxy_internal_error")
 TG_ERROR(kConnectionLimit,        "connection_limit",         503, kTidegate, "connection_limit_reached")
 TG_ERROR(kQueueFull,              "queue_full",               503, kTidegate, "connection_limit_reached")

@@ -26,13 +26,15 @@ bool BeginsLike(std::string_view name, std::string_view words) {
 
 }  // namespace
 
-ClientCertificate::ClientCertificate(std::string_view verify, std::string_view subject,
-                                     std::string_view der) {
-  Add("X-Client-Cert-Verify", verify);
-  if (verify == "SUCCESS") {
-    Add("X-Client-Cert-Subject", subject);
+ClientCertificate::ClientCertificate(const PeerCertificate& peer)
+    : authorities_(peer.authorities),
+      shown_(peer.verify != "NONE"),
+      verified_(peer.verify == "SUCCESS") {
+  Add("X-Client-Cert-Verify", peer.verify);
+  if (verified_) {
+    Add("X-Client-Cert-Subject", peer.subject);
     // A Byte Sequence of a structured field (RFC 8941 section 3.3.5).
-    Add("Client-Cert", fmt::format(":{}:", ToBase64(der)));
+    Add("Client-Cert", fmt::format(":{}:", ToBase64(peer.der)));
   }
 }
 

@@ -18,20 +18,24 @@
 #include <string_view>
 
 #include "proxy/http/fields.h"
+#include "proxy/net/client_verifier.h"
 
 namespace tidegate {
 
 class ClientCertificate {
  public:
-  // `verify` and `subject` have been escaped; an octet that is still not printable ASCII becomes
-  // '?', so that nothing can end a line. `subject` and `der` are looked at if `verify` is
-  // "SUCCESS".
-  ClientCertificate(std::string_view verify, std::string_view subject, std::string_view der);
+  // The texts of `peer` have been escaped; an octet that is still not printable ASCII becomes '?',
+  // so that nothing can end a line.
+  explicit ClientCertificate(const PeerCertificate& peer);
   ClientCertificate(const ClientCertificate&) = delete;
   ClientCertificate& operator=(const ClientCertificate&) = delete;
 
   // Views into this object.
   std::span<const Field> fields() const { return {fields_.data(), count_}; }
+  // The client has shown one; and it was found good by those who vouch for clients.
+  bool shown() const { return shown_; }
+  bool verified() const { return verified_; }
+  const AuthoritiesId& authorities() const { return authorities_; }
 
  private:
   void Add(std::string_view name, std::string_view value);
@@ -40,6 +44,9 @@ class ClientCertificate {
   std::array<std::string, kMost> lines_;
   std::array<Field, kMost> fields_;
   std::size_t count_ = 0;
+  AuthoritiesId authorities_;
+  bool shown_;
+  bool verified_;
 };
 
 // True for the names above, Client-Cert-Chain, all that begin with X-Client-Cert, and what an

@@ -91,6 +91,8 @@ class ServedClient : public ClientInfo {
   std::span<const Field> certificate_fields() const {
     return certificate_ ? certificate_->fields() : std::span<const Field>();
   }
+  // Null where it was not asked for one.
+  const ClientCertificate* certificate() const { return certificate_.get(); }
   void SetCertificate(std::unique_ptr<const ClientCertificate> certificate) {
     certificate_ = std::move(certificate);
   }

@@ -78,6 +78,11 @@ Task<void> Exchange::Reject(std::shared_ptr<const Snapshot> snapshot, ServerStre
 
 // Who asks, what for, and whether we serve that: everything that needs no upstream.
 Result<> Exchange::Prepare() {
+  if (rules_ != nullptr && !rules_->IsVerified(*client_)) {
+    return Fail(
+        ErrorKind::kClientVerificationChanged,
+        "the connection was verified before the listener's client_ca or client_auth changed");
+  }
   Router::Match match = snapshot_->router().Find(request_);
   if (rules_ != nullptr && rules_->SendsToHttps(request_, *client_, match.route)) {
     auto redirect = rules_->HttpsRedirect(request_);
@@ -383,6 +388,10 @@ bool Exchange::client_wasted_work() const {
   const ErrorRow& row = RowOf(failure_->kind());
   constexpr int kRequestTimeout = 408;
   return row.side == Side::kClient && row.status != 0 && row.status != kRequestTimeout;
+}
+
+bool Exchange::client_must_reconnect() const {
+  return failure_ && failure_->kind() == ErrorKind::kClientVerificationChanged;
 }
 
 std::string_view Exchange::Date() {

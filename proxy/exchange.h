@@ -45,6 +45,9 @@ class Exchange {
   // After Run: an endpoint has worked for nothing, because of what the client sent. It costs the
   // client no time, as a deadline does, and no reset of its own.
   bool client_wasted_work() const;
+  // After Run: the request was misdirected (RFC 9110 section 15.5.20), as all others of its
+  // connection will be. HTTP/1 has been told that it ends.
+  bool client_must_reconnect() const;
 
  private:
   void Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& downstream,

@@ -47,8 +47,8 @@ Task<void> Exchange::AnswerFailure() {
     downstream_->Abort(*failure_);
     co_return;
   }
-  if (failure_->kind() == ErrorKind::kLengthRequired) {
-    // A body is on its way, of a length that nobody knows.
+  if (failure_->kind() == ErrorKind::kLengthRequired || client_must_reconnect()) {
+    // A body is on its way, of a length that nobody knows; or the connection is good for nothing.
     downstream_->CloseAfter();
   }
   AnswerContext context{.request_id = log_.record().id, .date = Date()};

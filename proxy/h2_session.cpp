@@ -20,7 +20,7 @@ constexpr std::uint64_t kLingerOctets = 4 * 1024 * 1024;
 }  // namespace
 
 H2Session::H2Session(Services& services, ExchangeSupply& exchanges, std::unique_ptr<Stream> stream,
-                     const ServedClient& client)
+                     const ServedClient& client, Duration first_request)
     : services_(services),
       exchanges_(exchanges),
       client_(client),
@@ -31,8 +31,7 @@ H2Session::H2Session(Services& services, ExchangeSupply& exchanges, std::unique_
       write_deadline_(services.loop.timers(), Bind<&H2Session::OnWriteTimeout>(this)),
       step_deadline_(services.loop.timers(), Bind<&H2Session::OnStepTimeout>(this)) {
   services_.counters.Add(CounterId::kH2Connections);
-  // Preface, settings and the first request: as of a connection of HTTP/1.
-  idle_deadline_.Arm(timeouts().request_head);
+  idle_deadline_.Arm(first_request);
 }
 
 H2Session::~H2Session() = default;
@@ -74,6 +73,9 @@ Task<void> H2Session::Serve(std::unique_ptr<Exchange> exchange,
     if (!stream->failure() && exchange->client_wasted_work() && phase_ < Phase::kEnding) {
       connection_.SpendOn(H2Abuse::kProvoked);
     }
+    if (exchange->client_must_reconnect()) {
+      RefuseNew();
+    }
   }
   stream.reset();
   (running.previous != nullptr ? running.previous->next : first_) = running.next;
@@ -81,15 +83,15 @@ Task<void> H2Session::Serve(std::unique_ptr<Exchange> exchange,
     running.next->previous = running.previous;
   }
   exchanges_.Give(std::move(exchange));
-  --running_count_;
-  --services_.h2_streams;
+  CountEnd();
   if (running_count_ == 0 && phase_ < Phase::kEnding) {
     idle_deadline_.Arm(timeouts().keepalive);
   }
 }
 
 RequestHead* H2Session::NextHead() {
-  const bool crowded = running_count_ > 0 && services_.h2_streams >= services_.most_h2_streams;
+  const bool crowded =
+      running_count_ > 0 && services_.h2_more_streams >= services_.most_h2_more_streams;
   if (crowded || running_count_ >= kMaxRunning || phase_ >= Phase::kEnding) {
     return nullptr;
   }
@@ -101,14 +103,35 @@ RequestHead* H2Session::NextHead() {
 
 void H2Session::OnRequest(std::unique_ptr<H2ServerStream> stream, std::optional<Error> refused) {
   ++requests_;
-  ++running_count_;
   services_.counters.Add(CounterId::kH2Streams);
+  CountBegin();
+  idle_deadline_.Disarm();
+  scope_.Start(Serve(std::move(next_exchange_), std::move(stream), std::move(refused)));
+}
+
+void H2Session::CountBegin() {
+  ++running_count_;
   ++services_.h2_streams;
+  if (running_count_ > 1) {
+    ++services_.h2_more_streams;
+    if (services_.on_more_streams.function != nullptr) {
+      services_.on_more_streams();
+    }
+  }
   if (running_count_ % kManyStreams == 0 && services_.on_many_streams.function != nullptr) {
     services_.on_many_streams();
   }
-  idle_deadline_.Disarm();
-  scope_.Start(Serve(std::move(next_exchange_), std::move(stream), std::move(refused)));
+}
+
+void H2Session::CountEnd() {
+  --running_count_;
+  --services_.h2_streams;
+  if (running_count_ > 0) {
+    --services_.h2_more_streams;
+    if (services_.on_more_streams.function != nullptr) {
+      services_.on_more_streams();
+    }
+  }
 }
 
 void H2Session::OnChange() {

@@ -20,9 +20,10 @@ enum class Ending : std::uint8_t { kAll, kExchanges, kTunnels };
 
 class H2Session final : private H2Handler {
  public:
-  // `stream` has no owner; what it has read is the client's preface. The others outlive this.
+  // `stream` has no owner; what it has read is the client's preface. `first_request`: for the rest
+  // of the preface, SETTINGS and the first request; kNever: any time. The others outlive this.
   H2Session(Services& services, ExchangeSupply& exchanges, std::unique_ptr<Stream> stream,
-            const ServedClient& client);
+            const ServedClient& client, Duration first_request);
   H2Session(const H2Session&) = delete;
   H2Session& operator=(const H2Session&) = delete;
   ~H2Session();
@@ -69,6 +70,9 @@ class H2Session final : private H2Handler {
   Task<void> Serve(std::unique_ptr<Exchange> exchange, std::unique_ptr<H2ServerStream> stream,
                    std::optional<Error> refused);
   Task<void> Linger();
+  // One more exchange is running, and one less.
+  void CountBegin();
+  void CountEnd();
   // The second step.
   void RefuseNew();
   void LogEnd();

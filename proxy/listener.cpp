@@ -23,14 +23,20 @@ constexpr Duration kPause = std::chrono::milliseconds(100);
 // Milliseconds between two log lines about a shut gate.
 constexpr TimePoint kSayEvery = 60'000;
 
-// Every connection may need another one to an upstream: half of what is left.
-std::uint64_t LimitByDescriptors() {
+std::uint64_t DescriptorsForClients() {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
     return kUnlimited;
   }
   std::uint64_t all = limit.rlim_cur;
-  return std::max<std::uint64_t>(1, all > kOwnDescriptors ? (all - kOwnDescriptors) / 2 : 1);
+  constexpr std::uint64_t kOneSession = 2;
+  return std::max(kOneSession, all > kOwnDescriptors ? all - kOwnDescriptors : 0);
+}
+
+// A gate that has shut opens a little below its limit, so that it does not flutter.
+std::uint64_t Margin(std::uint64_t limit, std::uint64_t least) {
+  constexpr std::uint64_t kPart = 32;
+  return std::max(least, limit / kPart);
 }
 
 }  // namespace
@@ -39,27 +45,27 @@ AcceptGate::AcceptGate(Loop& loop, Callback on_change)
     : loop_(loop),
       on_change_(on_change),
       pause_(loop.timers(), Bind<&AcceptGate::OnPauseOver>(this)),
-      by_descriptors_(LimitByDescriptors()),
-      limit_(by_descriptors_) {}
+      descriptors_(DescriptorsForClients()),
+      share_(kUnlimited) {}
 
 void AcceptGate::Configure(std::optional<std::uint64_t> max_connections, unsigned workers) {
-  limit_ = by_descriptors_ = LimitByDescriptors();
-  limited_by_descriptors_ = true;
+  descriptors_ = DescriptorsForClients();
+  share_ = kUnlimited;
   if (max_connections && *max_connections != kUnlimited) {
-    std::uint64_t share = (*max_connections + workers - 1) / workers;
-    limited_by_descriptors_ = limit_ < share;
-    limit_ = std::min(limit_, share);
+    share_ = (*max_connections + workers - 1) / workers;
   }
-  Count(sessions_);
+  Count(sessions_, more_streams_);
 }
 
-void AcceptGate::Count(std::size_t sessions) {
+void AcceptGate::Count(std::size_t sessions, std::size_t more_streams) {
   sessions_ = sessions;
-  bool full = sessions >= limit_;
-  // Opens again a little below the limit, so that it does not flutter.
-  if (!full && full_ && sessions > limit_ - std::max<std::uint64_t>(1, limit_ / 32)) {
-    full = true;
-  }
+  more_streams_ = more_streams;
+  const std::uint64_t sessions_margin = full_ ? Margin(share_, 1) - 1 : 0;
+  // The next one needs all that it may hold.
+  const std::uint64_t descriptors_margin =
+      full_ ? Margin(descriptors_, kDescriptorsASession) : kDescriptorsASession;
+  const bool full =
+      sessions >= share_ - sessions_margin || held() > descriptors_ - descriptors_margin;
   if (full == full_) {
     return;
   }
@@ -77,10 +83,18 @@ void AcceptGate::Say(bool full) {
     return;
   }
   said_ = loop_.now();
-  LogWarn("not accepting while this worker has {} connections: {}", sessions_,
-          limited_by_descriptors_
-              ? "half of its descriptors (RLIMIT_NOFILE), the others are for upstreams"
+  LogWarn("not accepting while this worker has {} connections{}: {}", sessions_,
+          more_streams_ > 0 ? fmt::format(" and {} more requests of HTTP/2", more_streams_) : "",
+          sessions_ < share_
+              ? "they and their upstreams may need all of its descriptors (RLIMIT_NOFILE)"
               : "its share of limits.max_connections");
+}
+
+std::uint64_t AcceptGate::most_more_streams() const {
+  // The rest is for those who come with one request at a time.
+  const std::uint64_t most = descriptors_ / 8 * 3;
+  const std::uint64_t sessions = kDescriptorsASession * sessions_;
+  return sessions < descriptors_ ? std::min(most, descriptors_ - sessions) : 0;
 }
 
 void AcceptGate::Pause(int error) {

@@ -17,8 +17,10 @@
 
 namespace tidegate {
 
-// How many connections this worker may have, and whether it has them: while the gate is shut nobody
-// accepts, and what comes waits in the accept queues of the kernel or is taken by another worker.
+// What holds descriptors of this worker, and whether there is room for more: every connection, with
+// one to an upstream for what it asks, and every further request that a connection of HTTP/2 has
+// beside its first, with one of its own. While the gate is shut nobody accepts, and what comes
+// waits in the accept queues of the kernel or is taken by another worker.
 class AcceptGate {
  public:
   // `on_change` is called when the gate opens or shuts.
@@ -27,28 +29,34 @@ class AcceptGate {
   // The share of this worker in `max_connections` (nothing: what the descriptor limit allows),
   // whatever that limit allows.
   void Configure(std::optional<std::uint64_t> max_connections, unsigned workers);
-  // As many as this process has descriptors for, each with one more to an upstream.
-  std::uint64_t by_descriptors() const { return by_descriptors_; }
   // `on_change` comes when this changes.
   bool open() const { return !full_ && !pausing_; }
-  // After every accept and every end of a session.
-  void Count(std::size_t sessions);
+  // After every accept and every end of a session, and of a stream beyond the first of its session;
+  // of those there are `more_streams`.
+  void Count(std::size_t sessions, std::size_t more_streams);
+  // How many streams there may be beyond the first of each session: what is left of the
+  // descriptors, and never all of those that are not our own.
+  std::uint64_t most_more_streams() const;
   // accept(2) found no descriptor or no memory: shuts for 100 ms. `error` is its errno.
   void Pause(int error);
 
  private:
+  static constexpr std::uint64_t kDescriptorsASession = 2;
   void OnPauseOver();
   void Say(bool full);
+  std::uint64_t held() const { return kDescriptorsASession * sessions_ + more_streams_; }
 
   Loop& loop_;
   Callback on_change_;
   Deadline pause_;
-  std::uint64_t by_descriptors_;
-  std::uint64_t limit_;
+  // For clients and upstreams.
+  std::uint64_t descriptors_;
+  // Of sessions, by the configuration.
+  std::uint64_t share_;
   std::size_t sessions_ = 0;
+  std::size_t more_streams_ = 0;
   // When the shutting of the gate was logged last; once a minute is enough.
   std::optional<TimePoint> said_;
-  bool limited_by_descriptors_ = true;
   bool full_ = false;
   bool pausing_ = false;
 };

@@ -41,6 +41,18 @@ void ListenerRules::AddStrictTransport(ResponseHead& head) const {
   }
 }
 
+bool ListenerRules::IsVerified(const ServedClient& client) const {
+  if (!authorities) {
+    return true;
+  }
+  const ClientCertificate* certificate = client.certificate();
+  const bool judged = certificate != nullptr && certificate->authorities() == *authorities;
+  if (certificate_required) {
+    return judged && certificate->verified();
+  }
+  return judged || certificate == nullptr || !certificate->shown();
+}
+
 bool ListenerRules::SendsToHttps(const RequestHead& request, const ClientInfo& client,
                                  const RouteConfig* route) const {
   bool challenge = route != nullptr && route->path.starts_with(kChallenges);
@@ -74,6 +86,10 @@ std::vector<ListenerRules> MakeListenerRules(const Config& config,
     }
     if (listener.tls) {
       rules.strict_transport = StrictTransportLine(listener.tls->hsts);
+      if (!listener.tls->client_ca_file.empty()) {
+        rules.authorities = ClientVerifier::IdOf(listener.tls->client_ca_pem);
+        rules.certificate_required = listener.tls->client_auth == ClientAuth::kRequired;
+      }
       rules.client_headers = listener.tls->client_headers;
       rules.drops_client_certificates = any_headers || !listener.tls->client_ca_file.empty();
     }

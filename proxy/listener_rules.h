@@ -1,11 +1,13 @@
 #pragma once
 
 // What a configuration says about the requests and answers of one listener: that they belong to
-// https, that browsers are to remember it, and who tells about clients' certificates. Part of the
+// https, that browsers are to remember it, whose certificates are asked for, and who tells about
+// them. Part of the
 // snapshot, so that a reload also reaches connections that are open: a name may have been another
 // kind of listener when a connection was accepted.
 
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -31,7 +33,16 @@ struct ListenerRules {
   bool drops_client_certificates = false;
   // Ours are added.
   bool client_headers = false;
+  // Clients are asked for certificates, for which these vouch.
+  std::optional<AuthoritiesId> authorities;
+  // Who has none that is good is not served.
+  bool certificate_required = false;
 
+  // False for a client whose connection is older than the rules, and was not verified as they
+  // demand: where a certificate is required, it has none that these authorities have found good;
+  // elsewhere what was found of the one that it has is what others say. A handshake anew would
+  // tell.
+  bool IsVerified(const ServedClient& client) const;
   // Adds Strict-Transport-Security if `head` has none (RFC 6797 section 6.1 allows one). Not for
   // interim heads, nor for clients without TLS (section 7.2).
   void AddStrictTransport(ResponseHead& head) const;

@@ -36,9 +36,13 @@ struct Services {
   // Streams of HTTP/2 that are being served; each costs what a connection of HTTP/1 does. Called
   // while many of them begin; may be nothing.
   std::size_t h2_streams = 0;
-  // From so many on a connection has one at a time: each may need a descriptor for its endpoint.
-  std::size_t most_h2_streams = std::numeric_limits<std::size_t>::max();
   Callback on_many_streams;
+  // Those of them that are not the first of their connection: each may need a descriptor more, for
+  // its endpoint. From so many on a connection has one at a time. Called when the number changes;
+  // may be nothing.
+  std::size_t h2_more_streams = 0;
+  std::uint64_t most_h2_more_streams = std::numeric_limits<std::uint64_t>::max();
+  Callback on_more_streams;
 };
 
 }  // namespace tidegate

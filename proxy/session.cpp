@@ -104,7 +104,8 @@ Task<void> Session::Run() {
 
 Task<void> Session::ServeHttp2() {
   tls_ = nullptr;
-  h2_ = std::make_unique<H2Session>(services_, list_.exchanges_, connection_.TakeStream(), client_);
+  h2_ = std::make_unique<H2Session>(services_, list_.exchanges_, connection_.TakeStream(), client_,
+                                    patience_);
   if (closing_) {
     h2_->CloseAfterExchanges();
   }
@@ -136,11 +137,11 @@ Task<bool> Session::AwaitHandshake() {
   co_return false;
 }
 
-// Kept whether or not upstreams are told of it now: a reload may want them to be.
+// Kept whether or not upstreams are told of it now: a reload may want them to be, or ask for
+// others.
 void Session::KeepCertificate() {
   if (auto peer = tls_->peer_certificate()) {
-    client_.SetCertificate(
-        std::make_unique<const ClientCertificate>(peer->verify, peer->subject, peer->der));
+    client_.SetCertificate(std::make_unique<const ClientCertificate>(*peer));
   }
 }
 
@@ -184,8 +185,11 @@ Task<bool> Session::ServeRequests() {
     Duration spent{};
     if (client_.Speaks(Protocol::kH2c)) [[unlikely]] {
       const TimePoint began = services_.loop.now();
+      const Duration head_time = services_.snapshot->config().timeouts.request_head;
       bool http2 = co_await SeesPreface();
       if (http2) {
+        // The first octets of the preface have had their part of it.
+        patience_ = std::max(head_time - Duration(services_.loop.now() - began), Duration(1));
         co_return true;
       }
       // From now on it is known, also when it is parked.

@@ -66,6 +66,7 @@ Worker::Worker(Loop& loop, UniqueFd channel)
       log_level_deadline_(loop.timers(), Bind<&Worker::OnLogLevelOver>(this)),
       resolved_due_(loop.timers(), Bind<&Worker::OnResolvedDue>(this)) {
   services_.on_many_streams = Bind<&Worker::CountForTrim>(this);
+  services_.on_more_streams = Bind<&Worker::CountForGate>(this);
   resolver_.memory().SetOnChange(Bind<&Worker::OnAddressChange>(this));
 }
 
@@ -196,8 +197,7 @@ void Worker::Commit(std::uint64_t id) {
     }
   }
   gate_.Configure(config.limits.max_connections, workers_);
-  // The rest is for those who come with one request at a time.
-  services_.most_h2_streams = gate_.by_descriptors() / 4 * 3;
+  CountForGate();
   peers_.Configure(config.limits.max_connections_per_ip, workers_);
   services_.handshakes.SetMost((config.limits.max_handshakes + workers_ - 1) / workers_);
   UpdateAccepting();
@@ -317,7 +317,7 @@ void Worker::StartSession(UniqueFd fd, ClientInfo client,
   }
   scope_.Start(
       RunSession(std::make_unique<Session>(services_, sessions_, std::move(fd), client, tls)));
-  gate_.Count(sessions_.size());
+  CountForGate();
   CountForTrim();
 }
 
@@ -328,6 +328,11 @@ void Worker::ResumeSession(IdleConnection connection) {
 
 void Worker::CountForTrim() {
   trim_.Count(sessions_.session_count() + services_.h2_streams, sessions_.parking().size());
+}
+
+void Worker::CountForGate() {
+  gate_.Count(sessions_.size(), services_.h2_more_streams);
+  services_.most_h2_more_streams = gate_.most_more_streams();
 }
 
 void Worker::ReleaseFreeLists() {
@@ -347,7 +352,7 @@ Task<void> Worker::RunSession(std::unique_ptr<Session> session) {
     co_return;
   }
   peers_.Leave(network);
-  gate_.Count(sessions_.size());
+  CountForGate();
   if (draining_) {
     CheckDrained();
   }

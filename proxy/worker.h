@@ -77,6 +77,8 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   Task<void> RunSession(std::unique_ptr<Session> session);
   void ReleaseFreeLists();
   void CountForTrim();
+  // What holds descriptors, after each change.
+  void CountForGate();
   // See Snapshot::Parts. `prepared` in the order of the configuration; their sockets are there.
   std::set<std::uint16_t> HttpsPorts(const Config& config,
                                      const std::vector<PreparedListener>& prepared) const;

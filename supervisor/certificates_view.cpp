@@ -1,5 +1,10 @@
 #include "supervisor/certificates_view.h"
 
+#include <algorithm>
+#include <limits>
+#include <utility>
+#include <vector>
+
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
@@ -34,12 +39,22 @@ std::string HostsText(const Json& certificate, bool detailed) {
   return text.empty() ? "(no name)" : Printable(text);
 }
 
-Cell DaysCell(const Json& certificate) {
+// Of one that does not say it, kUnknownDays.
+constexpr std::int64_t kUnknownDays = std::numeric_limits<std::int64_t>::max();
+std::int64_t DaysLeft(const Json& certificate) {
+  if (!certificate.is_object()) {
+    return kUnknownDays;
+  }
   auto found = certificate.find("days_left");
-  if (found == certificate.end() || !found->is_number_integer()) {
+  return found != certificate.end() && found->is_number_integer() ? found->get<std::int64_t>()
+                                                                  : kUnknownDays;
+}
+
+Cell DaysCell(const Json& certificate) {
+  const std::int64_t days = DaysLeft(certificate);
+  if (days == kUnknownDays) {
     return "";
   }
-  const auto days = found->get<std::int64_t>();
   if (days < 0) {
     return {"expired", Tint::kBad};
   }
@@ -73,6 +88,34 @@ std::string CertificatesText(const Json& data, const Output& output, bool detail
   std::string text = table.empty() ? std::string() : table.Format(output) + "\n";
   text += CountOf(certificates.size(), "certificate");
   return text + (FlagOf(data, "watched") ? ", loaded when their files change\n" : "\n");
+}
+
+std::string CertificatesInStatus(const Json& status, const Output& output, bool detailed) {
+  constexpr std::size_t kMostShown = 10;
+  std::vector<const Json*> certificates;
+  for (const Json& one : ListOf(status, "certificates")) {
+    certificates.push_back(&one);
+  }
+  // They are neighbours in an array: in its order where the days are the same.
+  std::ranges::sort(certificates, {},
+                    [](const Json* one) { return std::pair(DaysLeft(*one), one); });
+  const std::size_t shown =
+      detailed ? certificates.size() : std::min(kMostShown, certificates.size());
+  Table table({"CERTIFICATE", "NOT AFTER", "DAYS", "FILE"});
+  for (std::size_t i = 0; i < shown; ++i) {
+    const Json& one = *certificates[i];
+    table.Add({HostsText(one, detailed), DayOf(one, "not_after"), DaysCell(one),
+               detailed ? Printable(TextOf(one, "file")) : std::string()});
+  }
+  if (table.empty()) {
+    return {};
+  }
+  std::string text = "\n" + table.Format(output);
+  if (shown < certificates.size()) {
+    text += fmt::format("and {} that are good for longer\n",
+                        CountOf(certificates.size() - shown, "certificate"));
+  }
+  return text;
 }
 
 }  // namespace tidegate

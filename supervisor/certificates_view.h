@@ -15,4 +15,8 @@ namespace tidegate {
 // host and the whole issuer.
 std::string CertificatesText(const nlohmann::json& data, const Output& output, bool detailed);
 
+// For `status`: hosts, the last day and the days left, those that end first first; empty if there
+// are none. Of more than 10 the others are only counted, unless `detailed`.
+std::string CertificatesInStatus(const nlohmann::json& status, const Output& output, bool detailed);
+
 }  // namespace tidegate

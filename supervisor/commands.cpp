@@ -117,7 +117,8 @@ constexpr std::array kCheckOptions = {
 };
 
 constexpr std::array kStatusArguments = {
-    ArgumentRow{.metavar = "NAME", .help = "only this listener, upstream or generation"},
+    ArgumentRow{.metavar = "NAME",
+                .help = "only this listener, upstream, generation or host of a certificate"},
 };
 constexpr std::array kLoglevelArguments = {
     ArgumentRow{.metavar = "LEVEL",
@@ -222,7 +223,8 @@ constexpr std::array kCommands = {
     CommandRow{"loglevel", CommandGroup::kChange, "change the level of the error log", "",
                "loglevel debug --for 10m", kLoglevelArguments, kLoglevelOptions, kQuick,
                DaemonCommand},
-    CommandRow{"status", CommandGroup::kLook, "generations, workers, listeners, upstreams",
+    CommandRow{"status", CommandGroup::kLook,
+               "generations, workers, listeners, upstreams, certificates",
                "Exit code 3 says that something is unhealthy.", "status --watch", kStatusArguments,
                kStatusOptions, kQuick, StatusCommand},
     CommandRow{"conns",

@@ -8,6 +8,7 @@
 
 #include "common/control_messages.h"
 #include "common/text.h"
+#include "supervisor/certificates_view.h"
 
 namespace tidegate {
 namespace {
@@ -215,7 +216,7 @@ std::string CountersText(const Json& status, const Output& output, bool detailed
 std::string StatusText(const Json& status, const Output& output, bool detailed) {
   return HeadText(status, output, detailed) + WorkersText(status, output) +
          ListenersText(status, output, detailed) + UpstreamsText(status, output) +
-         CountersText(status, output, detailed);
+         CertificatesInStatus(status, output, detailed) + CountersText(status, output, detailed);
 }
 
 bool KeepOnly(Json& status, const std::string& name) {
@@ -237,6 +238,10 @@ bool KeepOnly(Json& status, const std::string& name) {
   filter("generations", [&](const Json& entry) { return CountText(entry, "number") == name; });
   filter("listeners", has_name);
   filter("upstreams", has_name);
+  filter("certificates", [&](const Json& entry) {
+    const Json& hosts = ArrayOf(entry, "hosts");
+    return std::ranges::find(hosts, Json(name)) != hosts.end();
+  });
   if (found) {
     status = std::move(kept);
   }

@@ -14,8 +14,8 @@ namespace tidegate {
 // Ends with a newline. `detailed`: every counter but of errors that did not happen, and where
 // things are.
 std::string StatusText(const nlohmann::json& status, const Output& output, bool detailed);
-// Leaves only the listeners and upstreams of this name and the generation of this number; false,
-// and nothing changed, if there is none.
+// Leaves only the listeners and upstreams of this name, the certificates of this host and the
+// generation of this number; false, and nothing changed, if there is none.
 bool KeepOnly(nlohmann::json& status, const std::string& name);
 
 // A line for each connection and their number.

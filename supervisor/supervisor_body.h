@@ -80,8 +80,13 @@ class Supervisor {
     bool came = false;
   };
   using Answers = std::vector<Answer>;
+  // Whether all are waited for, or one that answers speaks for the others.
+  enum class Wanted : std::uint8_t { kAll, kAny };
   // `only`: of that generation; 0: of all.
-  Task<Answers> AskWorkers(std::string what, std::uint64_t only);
+  Task<Answers> AskWorkers(std::string what, std::uint64_t only, Wanted wanted = Wanted::kAll);
+  // What stands in the certificates of the current generation, if there is one; nothing if no
+  // worker says.
+  Task<std::optional<nlohmann::json>> AskForCertificates();
   Task<void> TellStatus(ClientId client);
   static nlohmann::json UpstreamsOf(const Config& config, const Answers& answers);
   Task<void> ListConnections(ClientId client, std::uint64_t only, std::string state);

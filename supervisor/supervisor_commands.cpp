@@ -121,7 +121,8 @@ void Supervisor::Status(ClientId client, const json&) {
 }
 
 // What every worker answers, by generation and slot; `what` as in control_client.h.
-Task<Supervisor::Answers> Supervisor::AskWorkers(std::string what, std::uint64_t only) {
+Task<Supervisor::Answers> Supervisor::AskWorkers(std::string what, std::uint64_t only,
+                                                 Wanted wanted) {
   struct Gathering {
     Answers answers;
     std::size_t missing = 0;
@@ -143,10 +144,10 @@ Task<Supervisor::Answers> Supervisor::AskWorkers(std::string what, std::uint64_t
     Answer& answer = gathering->answers[i];
     holdings_.FindGeneration(answer.generation)->ForEachWorker([&](WorkerProcess& worker) {
       if (worker.slot() == answer.slot) {
-        worker.Ask(what, {}, [gathering, i](const json& data) {
+        worker.Ask(what, {}, [gathering, i, wanted](const json& data) {
           gathering->answers[i].data = data;
           gathering->answers[i].came = true;
-          if (--gathering->missing == 0) {
+          if (--gathering->missing == 0 || wanted == Wanted::kAny) {
             gathering->done.Set();
           }
         });
@@ -179,6 +180,20 @@ Task<void> Supervisor::TellStatus(ClientId client) {
     }
   }
   data["upstreams"] = UpstreamsOf(holdings_.config->config, answers);
+  // Nobody is waited for twice.
+  const bool any_came = std::ranges::any_of(answers, &Answer::came);
+  if (any_came && !holdings_.config->config.certificates.empty()) {
+    auto certificates = co_await AskForCertificates();
+    if (certificates) {
+      data["certificates"] = json::array();
+      for (const json& one : *certificates) {
+        json& shown = data["certificates"].emplace_back(json::object());
+        for (const char* name : {"file", "hosts", "not_after", "days_left"}) {
+          shown[name] = one.at(name);
+        }
+      }
+    }
+  }
   holdings_.server.Finish(client, FlagOf(data, "healthy") ? 0 : kUnhealthy, "", data);
 }
 
@@ -307,28 +322,35 @@ void Supervisor::Certificates(ClientId client, const json&) {
 }
 
 // All workers of a generation have the same.
-Task<void> Supervisor::ListCertificates(ClientId client) {
+Task<std::optional<json>> Supervisor::AskForCertificates() {
   Generation* current = holdings_.current();
-  Answers answers;
-  if (current != nullptr) {
-    auto asked = co_await AskWorkers("certificates", current->number());
-    answers = std::move(asked);
+  if (current == nullptr) {
+    co_return std::nullopt;
   }
+  auto answers = co_await AskWorkers("certificates", current->number(), Wanted::kAny);
   auto answer = std::ranges::find_if(
       answers, [](const Answer& each) { return each.came && each.data.is_array(); });
   if (answer == answers.end()) {
-    holdings_.server.Finish(client, 1,
-                            current == nullptr ? "no generation serves" : "no worker answers");
-    co_return;
+    co_return std::nullopt;
   }
   json certificates = json::array();
   for (json one : answer->data) {
     certificates.push_back(WithDates(std::move(one)));
   }
+  co_return certificates;
+}
+
+Task<void> Supervisor::ListCertificates(ClientId client) {
+  auto certificates = co_await AskForCertificates();
+  if (!certificates) {
+    holdings_.server.Finish(
+        client, 1, holdings_.current() == nullptr ? "no generation serves" : "no worker answers");
+    co_return;
+  }
   holdings_.server.Finish(client, 0, "",
                           {{"schema_version", 1},
                            {"watched", holdings_.config->config.watch},
-                           {"certificates", std::move(certificates)}});
+                           {"certificates", std::move(*certificates)}});
 }
 
 Task<void> Supervisor::KillConnection(ClientId client, std::string text) {

@@ -38,12 +38,20 @@ Result<std::shared_ptr<const ClientVerifier>> ClientVerifier::Make(std::string n
     return Fail(ErrorKind::kConfig, fmt::format("{}: {}", name, faults.front()));
   }
   verifier->name_ = std::move(name);
+  verifier->id_ = IdOf(ca_pem);
   verifier->required_ = required;
   const std::string asked = (required ? "required " : "optional ") + ca_pem;
   static_assert(kContextBytes == SHA256_DIGEST_LENGTH && kContextBytes <= SSL_MAX_SID_CTX_LENGTH);
   SHA256(reinterpret_cast<const unsigned char*>(asked.data()), asked.size(),
          verifier->session_context_);
   return verifier;
+}
+
+AuthoritiesId ClientVerifier::IdOf(const std::string& ca_pem) {
+  AuthoritiesId id{};
+  static_assert(std::tuple_size_v<AuthoritiesId> == SHA256_DIGEST_LENGTH);
+  SHA256(reinterpret_cast<const unsigned char*>(ca_pem.data()), ca_pem.size(), id.data());
+  return id;
 }
 
 bool ClientVerifier::Configure(SSL_CTX* context) const {
@@ -101,6 +109,7 @@ PeerCertificate ClientVerifier::PeerOf(const SSL* ssl) const {
             .subject = NameTextOf(X509_get_subject_name(certificate)),
             .der = DerOf(certificate)};
   }
+  peer.authorities = id_;
   ERR_clear_error();
   return peer;
 }

@@ -9,6 +9,7 @@
 //   way round it.
 //   3. A certificate that has expired since is not good because a session is resumed.
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -19,6 +20,9 @@
 
 namespace tidegate {
 
+// Which certificates vouch for clients: a digest of the file's contents.
+using AuthoritiesId = std::array<std::uint8_t, 32>;
+
 // Of the client, after a handshake.
 struct PeerCertificate {
   // "SUCCESS", "NONE", or "FAILED:" with OpenSSL's reason.
@@ -26,6 +30,8 @@ struct PeerCertificate {
   // RFC 4514, escaped to printable ASCII; and DER. Both empty without SUCCESS.
   std::string subject;
   std::string der;
+  // By which it was judged, or would have been.
+  AuthoritiesId authorities{};
 };
 
 class ClientVerifier {
@@ -38,6 +44,8 @@ class ClientVerifier {
                                                             bool required);
   ClientVerifier(const ClientVerifier&) = delete;
   ClientVerifier& operator=(const ClientVerifier&) = delete;
+
+  static AuthoritiesId IdOf(const std::string& ca_pem);
 
   // Has `context` ask clients for certificates. This must live as long as the context. False where
   // OpenSSL has no memory.
@@ -60,6 +68,7 @@ class ClientVerifier {
 
   std::string name_;
   std::vector<OwnedX509> authorities_;
+  AuthoritiesId id_{};
   // Of sessions (2).
   unsigned char session_context_[kContextBytes] = {};
   bool required_ = true;

@@ -1,7 +1,9 @@
 """`tidegate cert list` and `cert check`: what is served, and what could be."""
 
 import datetime
+import os
 import re
+import signal
 
 import pytest
 
@@ -47,6 +49,26 @@ def test_list_follows_a_reload(launch, origin, pki):
     text = tidegate.ok("cert", "list").out
     assert str(pki["leaf"].cert) in text and text.endswith("1 certificate, loaded when their files change\n"), text
     assert "PRIVATE KEY" not in tidegate.ok("cert", "list", "--json").out
+
+
+def test_status_shows_them_too(launch, origin, pki):
+    tidegate = launch(secure(origin, pki["site"].entry(), pki["rsa"].entry(), workers=2))
+    told = tidegate.status()
+    site, rsa = told["certificates"]
+    assert site == {"file": str(pki["site"].cert), "hosts": ["a.example", "www.a.example", "b.example"], "days_left": 89,
+                    "not_after": site["not_after"]}
+    assert rsa["days_left"] == 2 and re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", rsa["not_after"])
+    text = tidegate.ok("status").out
+    assert re.search(r"CERTIFICATE +NOT AFTER +DAYS\na\.example +\d{4}-\d\d-\d\d +2\na\.example \+2 +\S+ +89\n", text), text
+    one = tidegate.ok("status", "b.example", "--json").json
+    assert [each["file"] for each in one["certificates"]] == [str(pki["site"].cert)] and not one["listeners"]
+    # All of the daemon: one that hangs does not hide them.
+    os.kill(tidegate.workers()[1], signal.SIGSTOP)
+    try:
+        hung = tidegate.cli("status", "--json")
+        assert hung.code == 3 and len(hung.json["certificates"]) == 2
+    finally:
+        os.kill(tidegate.workers()[1], signal.SIGCONT)
 
 
 def test_without_certificates_there_are_none(launch, origin):

@@ -3,12 +3,15 @@
 import base64
 import ssl
 import subprocess
+import threading
 
 import pytest
 
 from support.certificates import TlsClient, issue, make_pair, trusting
 from support.client import request
 from support.daemon import basic
+from support.errors import TABLE, expect_error, expect_line
+from support.h2 import open_h2
 from support.wait import until
 
 VERIFY, SUBJECT, CERT = "X-Client-Cert-Verify", "X-Client-Cert-Subject", "Client-Cert"
@@ -166,10 +169,102 @@ def test_a_reload_with_another_authority_ends_old_sessions(launch, origin, pki):
         tidegate.write(asking(origin, pki, ca="other-ca", client_headers=True))
         said = tidegate.ok("reload").text
         assert "client_ca" in said, said
-        assert client.get("/").status == 200, "the connection goes on"
+        misdirected(tidegate, client.get("/"))
+        assert client.sock.recv(1) == b"", "it was told to come again, and the connection ends"
     assert is_refused(tidegate, context, session=session)
     with opened(tidegate, context_of(pki, "eve")) as client:
         assert client.get("/").status == 200
+
+
+def misdirected(tidegate, answer):
+    return expect_error(tidegate, answer, "client_verification_changed", closes=True)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_reload_that_demands_a_certificate_reaches_open_connections(launch, origin, pki, version):
+    """Who has shown a good one goes on; who has none is sent to a new handshake, with what it sends along."""
+    tidegate = launch(asking(origin, pki, client_auth="optional", client_headers=True))
+    ann, eve, nobody, poster = clients = [opened(tidegate, context_of(pki, own, version)) for own in ("ann", "eve", None, None)]
+    for client in clients:
+        assert client.get("/").status == 200
+    tidegate.write(asking(origin, pki, client_headers=True))
+    tidegate.ok("reload")
+    served = len(origin.requests)
+    for client in (eve, nobody):
+        misdirected(tidegate, client.get("/"))
+    poster.send(request("POST", "/", "Content-Length: 5") + b"01234")
+    misdirected(tidegate, poster.response())
+    assert len(origin.requests) == served, "nobody unverified reaches the origin"
+    assert ann.get("/").status == 200 and told(origin, VERIFY) == ["SUCCESS"]
+    # What asks for less, or for the same in another way, touches nobody.
+    for less in ({"client_auth": "optional"}, {"hsts": "1d"}, {"profile": "modern"}):
+        tidegate.write(asking(origin, pki, client_headers=True, **less))
+        tidegate.ok("reload")
+        assert ann.get("/").status == 200
+    for client in clients:
+        client.close()
+
+
+def test_a_reload_that_asks_for_certificates_at_all_reaches_open_connections(launch, origin, pki):
+    open_to_all = asking(origin, pki)
+    open_to_all["listeners"][0]["tls"] = {}
+    tidegate = launch(open_to_all)
+    with opened(tidegate, context_of(pki, "ann")) as lax, opened(tidegate, context_of(pki, "ann")) as strict:
+        assert lax.get("/").status == strict.get("/").status == 200
+        tidegate.write(asking(origin, pki, client_auth="optional", client_headers=True))
+        tidegate.ok("reload")
+        assert lax.get("/").status == 200 and told(origin, VERIFY) == ["NONE"], "it was not asked, and need not have one"
+        tidegate.write(asking(origin, pki))
+        tidegate.ok("reload")
+        misdirected(tidegate, strict.get("/"))
+        tidegate.write(open_to_all)
+        tidegate.ok("reload")
+        assert lax.get("/").status == 200, "nobody is asked any more"
+
+
+def test_what_a_request_that_runs_has_begun_with_stays(launch, origin, pki):
+    go = threading.Event()
+    origin.handler = lambda peer, got: (peer.wait(go), peer.answer())
+    tidegate = launch(asking(origin, pki))
+    with opened(tidegate, context_of(pki, "ann")) as client:
+        client.send(request())
+        until(lambda: origin.requests, "the request to be with the origin")
+        tidegate.write(asking(origin, pki, ca="other-ca"))
+        tidegate.ok("reload")
+        go.set()
+        assert client.response().status == 200
+        misdirected(tidegate, client.get("/"))
+
+
+def test_streams_of_http2_are_sent_to_a_new_handshake(launch, origin, pki):
+    """The stream gets its answer, the connection GOAWAY; a stream that was open before ends well."""
+    go = threading.Event()
+
+    def held(peer, got):
+        if got.target == "/held":
+            peer.wait(go)
+        peer.answer()
+    origin.handler = held
+
+    def both(**tls):
+        config = asking(origin, pki, **tls)
+        config["listeners"][0]["protocols"] = ["h2", "h1"]
+        return config
+    tidegate = launch(both())
+    with open_h2(tidegate.addresses("web")[0], context=trusting(pki["site"], alpn=["h2"], own=pki["ann"])) as client:
+        assert client.get("/").status == 200
+        early = client.ask("/held")
+        until(lambda: len(origin.requests) == 2, "the stream to be with the origin")
+        tidegate.write(both(ca="other-ca"))
+        tidegate.ok("reload")
+        answer = client.get("/")
+        assert answer.status == TABLE["client_verification_changed"].status
+        expect_line(tidegate.logged(id=answer.get("x-request-id")), "client_verification_changed", status=421)
+        client.until(lambda: client.goaway, "GOAWAY")
+        assert client.goaway.code == 0 and client.goaway.last > early
+        go.set()
+        assert client.answer(early).status == 200
+        client.end()
 
 
 def test_headers_that_a_reload_switches_on_tell_the_truth_of_open_connections(launch, origin, pki):

@@ -82,6 +82,44 @@ def test_streams_of_http2_leave_descriptors_for_other_clients(launch, origin):
     assert tidegate.workers() == [worker], "nothing crashed"
 
 
+def test_held_streams_and_held_requests_together_leave_descriptors_for_upstreams(launch, origin):
+    """Connections whose request the origin holds, and as many streams beside them: who was let in is served, the others wait
+    outside or may try again."""
+    go = threading.Event()
+
+    def held(peer, got):
+        if got.target == "/held":
+            peer.wait(go)
+        peer.answer()
+    origin.handler = held
+    tidegate = launch(clear(origin.address), preexec=few_descriptors)
+    worker = tidegate.workers()[0]
+    streamer = tidegate.h2()
+    streams = [streamer.ask("/held") for _ in range(60)]
+    streamer.roundtrip()
+    begun = len([stream for stream in streams if not streamer.of(stream).over])
+    assert begun > 20, "many are served"
+    clients = [tidegate.connect(seconds=20) for _ in range(80)]
+    for client in clients:
+        client.send(request("GET", "/held"))
+    until(lambda: "not accepting" in tidegate.stderr, "the worker to be full")
+    connections = tidegate.counters()["connections_active"]
+    assert 2 * connections + begun - 1 <= FEW - 32, "each connection and its upstream, and an upstream for each further stream"
+    # With the streams gone there is room again, before any connection has ended.
+    for stream in streams:
+        if not streamer.of(stream).over:
+            streamer.leave(stream)
+    until(lambda: tidegate.counters()["connections_active"] > connections, "more to be accepted")
+    go.set()
+    statuses = []
+    for client in clients:
+        statuses.append(client.response().status)
+        client.close()
+    assert Counter(statuses) == {200: len(clients)}, "nobody who was let in lacks an upstream"
+    streamer.close()
+    assert tidegate.workers() == [worker], "nothing crashed"
+
+
 def test_no_descriptor_for_an_upstream_is_503_and_passes(launch, origin):
     if SMALL:
         return  # UBSan opens a pipe to look at memory: without descriptors it reports faults that are none

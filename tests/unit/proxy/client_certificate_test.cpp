@@ -18,7 +18,12 @@ std::vector<std::string> LinesOf(const ClientCertificate& certificate) {
 }
 
 TEST(ClientCertificate, IsToldInThreeFields) {
-  ClientCertificate certificate("SUCCESS", "CN=Ann,O=Example", std::string("\x00\xff\x10z", 4));
+  ClientCertificate certificate({.verify = "SUCCESS",
+                                 .subject = "CN=Ann,O=Example",
+                                 .der = std::string("\x00\xff\x10z", 4),
+                                 .authorities = {1, 2}});
+  EXPECT_TRUE(certificate.shown() && certificate.verified());
+  EXPECT_EQ(certificate.authorities(), (AuthoritiesId{1, 2}));
   EXPECT_EQ(LinesOf(certificate),
             (std::vector<std::string>{"X-Client-Cert-Verify: SUCCESS\r\n",
                                       "X-Client-Cert-Subject: CN=Ann,O=Example\r\n",
@@ -26,15 +31,18 @@ TEST(ClientCertificate, IsToldInThreeFields) {
 }
 
 TEST(ClientCertificate, ThatNobodyHasVouchedForHasNoName) {
-  EXPECT_EQ(LinesOf(ClientCertificate("FAILED:expired", "CN=root", "x")),
-            std::vector<std::string>{"X-Client-Cert-Verify: FAILED:expired\r\n"});
-  EXPECT_EQ(LinesOf(ClientCertificate("NONE", "", "")),
-            std::vector<std::string>{"X-Client-Cert-Verify: NONE\r\n"});
+  ClientCertificate failed({.verify = "FAILED:expired", .subject = "CN=root", .der = "x"});
+  EXPECT_EQ(LinesOf(failed), std::vector<std::string>{"X-Client-Cert-Verify: FAILED:expired\r\n"});
+  EXPECT_TRUE(failed.shown() && !failed.verified());
+  ClientCertificate none(PeerCertificate{.verify = "NONE"});
+  EXPECT_EQ(LinesOf(none), std::vector<std::string>{"X-Client-Cert-Verify: NONE\r\n"});
+  EXPECT_FALSE(none.shown() || none.verified());
 }
 
 TEST(ClientCertificate, CannotEndALine) {
-  EXPECT_EQ(LinesOf(ClientCertificate("SUCCESS", "CN=a\r\nX-Evil: \xc3\xa4\t", ""))[1],
-            "X-Client-Cert-Subject: CN=a??X-Evil: ???\r\n");
+  EXPECT_EQ(
+      LinesOf(ClientCertificate({.verify = "SUCCESS", .subject = "CN=a\r\nX-Evil: \xc3\xa4\t"}))[1],
+      "X-Client-Cert-Subject: CN=a??X-Evil: ???\r\n");
 }
 
 TEST(ClientCertificate, HasNamesThatNothingElsePassesFor) {

@@ -139,7 +139,7 @@ TEST_F(H2SessionTest, StreamsRunBesideEachOther) {
 
 TEST_F(H2SessionTest, WhereDescriptorsAreShortAConnectionHasOneStreamAtATime) {
   Configure(kForward);
-  services.most_h2_streams = 1;
+  services.most_h2_more_streams = 0;
   Open(h2::Headers(1, h2::Get("/first")) + h2::Headers(3, h2::Get("/more")));
   Hear([&] { return !seen.Of(3, h2::kRstStream).empty(); });
   EXPECT_EQ(seen.Of(3, h2::kRstStream)[0].code(), 7U) << "it may be tried again";
@@ -159,6 +159,80 @@ TEST_F(H2SessionTest, ABrokenAnswerIsAReset) {
   at_origin.Reset();
   Hear([&] { return !seen.Of(1, h2::kRstStream).empty(); });
   EXPECT_EQ(seen.Of(1, h2::kRstStream)[0].code(), 2U);
+  EXPECT_FALSE(seen.Ended(1));
+}
+
+// RFC 9112 section 8: whatever is missing, the client must not take what it has for all.
+TEST_F(H2SessionTest, NoTruncationLooksWhole) {
+  constexpr const char* kChunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n";
+  struct Case {
+    const char* what;
+    std::string answer;
+    bool breaks = false;
+  };
+  const std::vector<Case> cases = {
+      {"no octet of the body", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"},
+      {"all but the last octet", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n1234"},
+      {"no chunk", std::string(kChunked) + "\r\n"},
+      {"within the size of a chunk", std::string(kChunked) + "\r\n5"},
+      {"within a chunk", std::string(kChunked) + "\r\n5\r\n1234"},
+      {"before the end of a chunk", std::string(kChunked) + "\r\n5\r\n12345"},
+      {"between chunks", std::string(kChunked) + "\r\n5\r\n12345\r\n"},
+      {"before the end of the last chunk", std::string(kChunked) + "\r\n5\r\n12345\r\n0"},
+      {"before the empty line", std::string(kChunked) + "\r\n5\r\n12345\r\n0\r\n"},
+      {"within the trailers",
+       std::string(kChunked) + "Trailer: X-Sum\r\n\r\n5\r\n12345\r\n0\r\nX-Sum: 1"},
+      {"after the trailers",
+       std::string(kChunked) + "Trailer: X-Sum\r\n\r\n5\r\n12345\r\n0\r\nX-Sum: 1\r\n"},
+      {"a chunk that is none", std::string(kChunked) + "\r\n5\r\n12345\r\nx"},
+      {"a reset of what only the end of the connection ends", "HTTP/1.1 200 OK\r\n\r\n12345", true},
+  };
+  Configure(kForward);
+  Open();
+  std::uint32_t stream = 1;
+  for (const Case& each : cases) {
+    for (const bool in_pieces : {false, true}) {
+      SCOPED_TRACE(each.what);
+      Send(client, h2::Headers(stream, h2::Get()));
+      UniqueFd at_origin = AcceptAtOrigin();
+      ReceiveUntil(at_origin, "\r\n\r\n");
+      if (in_pieces) {
+        for (const char& octet : each.answer) {
+          Send(at_origin, std::string_view(&octet, 1));
+        }
+      } else {
+        Send(at_origin, each.answer);
+      }
+      if (each.breaks) {
+        Hear([&] { return !seen.Body(stream).empty(); });
+        const linger at_once{.l_onoff = 1, .l_linger = 0};
+        ::setsockopt(at_origin.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+      }
+      at_origin.Reset();
+      Hear([&] { return !seen.Of(stream, h2::kRstStream).empty() || seen.Ended(stream); });
+      EXPECT_FALSE(seen.Ended(stream) &&
+                   seen.Of(stream, h2::kHeaders)[0].Value(":status") == "200");
+      EXPECT_TRUE(!seen.Of(stream, h2::kRstStream).empty() ||
+                  seen.Of(stream, h2::kHeaders)[0].Value(":status") == "502");
+      stream += 2;
+    }
+  }
+  EXPECT_EQ(Goaways(), 0U) << "others are not disturbed";
+}
+
+// What the client has no window for is lost with the rest.
+TEST_F(H2SessionTest, ATruncationBehindAShutWindowIsAReset) {
+  Configure(kForward);
+  client = Connect();
+  Send(client, h2::Hello(std::string("\0\4\0\0\0\3", 6)) + h2::Headers(1, h2::Get()));
+  UniqueFd at_origin = AcceptAtOrigin();
+  ReceiveUntil(at_origin, "\r\n\r\n");
+  Send(at_origin, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n12345\r\n");
+  Hear([&] { return seen.Body(1) == "123"; });
+  at_origin.Reset();
+  Turn();
+  Send(client, h2::Window(1, 1000));
+  Hear([&] { return !seen.Of(1, h2::kRstStream).empty(); });
   EXPECT_FALSE(seen.Ended(1));
 }
 
@@ -254,11 +328,51 @@ TEST_F(H2SessionTest, AWebSocketToARouteOfOurOwnIsRefusedByAStatus) {
   EXPECT_EQ(counters.Get(CounterId::kResponses5xx), 1U);
 }
 
+TEST_F(H2SessionTest, StreamsBesideTheFirstAreCountedWhileTheyRun) {
+  struct Listener {
+    void OnChange() { ++changes; }
+    unsigned changes = 0;
+  } listener;
+  services.on_more_streams = Bind<&Listener::OnChange>(&listener);
+  Configure(kForward);
+  Open(h2::Headers(1, h2::Get()));
+  UniqueFd first = AcceptAtOrigin();
+  EXPECT_EQ(services.h2_more_streams, 0U);
+  EXPECT_EQ(listener.changes, 0U);
+  Send(client, h2::Headers(3, h2::Get()) + h2::Headers(5, h2::Get()));
+  EXPECT_EQ(services.h2_more_streams, 2U);
+  EXPECT_EQ(listener.changes, 2U);
+  Send(client, h2::Frame(h2::kRstStream, 0, 3, std::string("\0\0\0\x08", 4)));
+  TurnUntil([&] { return services.h2_more_streams == 1; });
+  EXPECT_EQ(listener.changes, 3U);
+  client.Reset();
+  TurnUntil([&] { return sessions.size() == 0; });
+  EXPECT_EQ(services.h2_more_streams, 0U);
+  services.on_more_streams = {};
+}
+
 TEST_F(H2SessionTest, SilenceIsEndedInTime) {
   Configure(kPing);
   client = Connect();
   Send(client, std::string(h2::kPreface).substr(0, 10));
   Pass(15'100);
+  Hear([&] { return ended; });
+  EXPECT_EQ(counters.Get(CounterOf(ErrorKind::kH2PrefaceTimeout)), 1U);
+}
+
+// One time for both, though the first octets are waited for by who does not know yet what they are.
+TEST_F(H2SessionTest, APrefaceDropByDropHasTheTimeOfOneHead) {
+  Configure(kPing);
+  client = Connect();
+  Send(client, "P");
+  Pass(10'000);
+  Send(client, std::string(h2::kPreface).substr(1, 9));
+  Hear();
+  EXPECT_EQ(counters.Get(CounterId::kH2Connections), 1U);
+  Pass(4900);
+  Hear();
+  EXPECT_FALSE(ended);
+  Pass(200);
   Hear([&] { return ended; });
   EXPECT_EQ(counters.Get(CounterOf(ErrorKind::kH2PrefaceTimeout)), 1U);
 }

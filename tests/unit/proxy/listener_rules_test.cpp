@@ -94,6 +94,47 @@ TEST_F(ListenerRulesTest, LeaveAClientWithTlsWhereItIs) {
   EXPECT_FALSE(Web().SendsToHttps(request, client, nullptr));
 }
 
+// Of a connection that is older than the rules.
+TEST_F(ListenerRulesTest, ServeWhoWasVerifiedAsTheyDemand) {
+  const AuthoritiesId mine = ClientVerifier::IdOf("mine");
+  const AuthoritiesId old = ClientVerifier::IdOf("old");
+  struct Case {
+    const char* what;
+    std::optional<PeerCertificate> peer;
+    bool if_required;
+    bool if_optional;
+  };
+  const Case cases[] = {
+      {"was asked for none", std::nullopt, false, true},
+      {"had none", PeerCertificate{.verify = "NONE", .authorities = mine}, false, true},
+      {"had none, and others were asked for", PeerCertificate{.verify = "NONE", .authorities = old},
+       false, true},
+      {"had a good one", PeerCertificate{.verify = "SUCCESS", .authorities = mine}, true, true},
+      {"had one that others found good", PeerCertificate{.verify = "SUCCESS", .authorities = old},
+       false, false},
+      {"had a bad one", PeerCertificate{.verify = "FAILED:x", .authorities = mine}, false, true},
+      {"had one that others found bad", PeerCertificate{.verify = "FAILED:x", .authorities = old},
+       false, false},
+  };
+  config.listeners[1].tls->client_ca_file = "ca.pem";
+  config.listeners[1].tls->client_ca_pem = "mine";
+  for (const Case& each : cases) {
+    ServedClient served(client);
+    if (each.peer) {
+      served.SetCertificate(std::make_unique<const ClientCertificate>(*each.peer));
+    }
+    for (const bool required : {true, false}) {
+      config.listeners[1].tls->client_auth =
+          required ? ClientAuth::kRequired : ClientAuth::kOptional;
+      Web();
+      EXPECT_EQ(FindListenerRules(all, "tls")->IsVerified(served),
+                required ? each.if_required : each.if_optional)
+          << each.what << (required ? ", required" : ", optional");
+    }
+    EXPECT_TRUE(Web().IsVerified(served)) << each.what << ", and nobody is asked any more";
+  }
+}
+
 TEST_F(ListenerRulesTest, AddStrictTransportOnce) {
   config.listeners[1].tls->hsts = std::chrono::hours(24);
   Web();

@@ -15,7 +15,7 @@ class ListenerTest : public ProxyRig, public SessionStarter {
                     const std::shared_ptr<const ServerTls>& /*tls*/) override {
     accepted.push_back(std::move(fd));
     clients.push_back(client);
-    gate.Count(accepted.size());
+    gate.Count(accepted.size(), more_streams);
   }
   void OnGate() {
     if (socket != nullptr) {
@@ -39,6 +39,7 @@ class ListenerTest : public ProxyRig, public SessionStarter {
   }
 
   bool wanted = true;
+  std::size_t more_streams = 0;
   AcceptGate gate{loop, Bind<&ListenerTest::OnGate>(this)};
   std::unique_ptr<AcceptingSocket> socket;
   std::vector<UniqueFd> accepted;
@@ -76,10 +77,60 @@ TEST_F(ListenerTest, AFullGateStopsAcceptingAndAFreePlaceOpensIt) {
   }
   EXPECT_EQ(accepted.size(), 2U);
   EXPECT_FALSE(gate.open());
-  gate.Count(1);
+  gate.Count(1, 0);
   EXPECT_TRUE(gate.open());
   Turn();
   EXPECT_EQ(accepted.size(), 3U);
+  EXPECT_FALSE(gate.open());
+}
+
+// A process with so many descriptors for clients and upstreams.
+struct DescriptorLimit {
+  explicit DescriptorLimit(rlim_t for_clients) {
+    getrlimit(RLIMIT_NOFILE, &before);
+    constexpr rlim_t kOwn = 32;
+    const rlimit tight{.rlim_cur = for_clients + kOwn, .rlim_max = before.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &tight);
+  }
+  ~DescriptorLimit() { setrlimit(RLIMIT_NOFILE, &before); }
+  rlimit before{};
+};
+
+TEST_F(ListenerTest, StreamsBesideTheFirstOfTheirConnectionHoldDescriptorsToo) {
+  DescriptorLimit limit(400);
+  gate.Configure(std::nullopt, 1);
+  gate.Count(100, 198);
+  EXPECT_TRUE(gate.open());
+  gate.Count(100, 199);
+  EXPECT_FALSE(gate.open()) << "one more, and its upstream, would be 401";
+  gate.Count(100, 190);
+  EXPECT_FALSE(gate.open()) << "it does not flutter";
+  gate.Count(100, 188);
+  EXPECT_TRUE(gate.open()) << "streams have ended";
+  gate.Count(199, 0);
+  EXPECT_TRUE(gate.open());
+  gate.Count(200, 0);
+  EXPECT_FALSE(gate.open());
+}
+
+TEST_F(ListenerTest, StreamsLeaveRoomForConnectionsAndConnectionsWhatTheyLeave) {
+  DescriptorLimit limit(400);
+  gate.Configure(std::nullopt, 1);
+  gate.Count(1, 0);
+  EXPECT_EQ(gate.most_more_streams(), 150U);
+  gate.Count(180, 0);
+  EXPECT_EQ(gate.most_more_streams(), 40U);
+  gate.Count(200, 0);
+  EXPECT_EQ(gate.most_more_streams(), 0U);
+  gate.Count(220, 0);
+  EXPECT_EQ(gate.most_more_streams(), 0U) << "a reload with a lower limit finds more";
+}
+
+TEST_F(ListenerTest, WhatTheConfigurationAllowsIsOfConnectionsAlone) {
+  gate.Configure(10, 1);
+  gate.Count(9, 50);
+  EXPECT_TRUE(gate.open());
+  gate.Count(10, 0);
   EXPECT_FALSE(gate.open());
 }
 

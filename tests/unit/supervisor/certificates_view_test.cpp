@@ -44,5 +44,25 @@ TEST(CertificatesView, DoesWithoutWhatIsMissingOrMakesNoSense) {
   EXPECT_NE(text.find("/a?b"), std::string::npos) << text;
 }
 
+TEST(CertificatesView, InStatusWhatEndsFirstIsFirst) {
+  const Output output(1, ColorMode::kNever);
+  EXPECT_EQ(CertificatesInStatus(Json::parse(kData), output, false),
+            "\n"
+            "CERTIFICATE   NOT AFTER   DAYS\n"
+            "(no name)     2026-01-02  expired\n"
+            "a.example +2  2027-01-02  12\n");
+  EXPECT_EQ(CertificatesInStatus(Json::parse("{}"), output, true), "");
+  Json many = {{"certificates", Json::array({7})}};
+  for (int i = 0; i < 30; ++i) {
+    many["certificates"].push_back({{"hosts", {"x"}}, {"days_left", 100 - i}, {"file", "/x.pem"}});
+  }
+  const std::string text = CertificatesInStatus(many, output, false);
+  EXPECT_NE(text.find("\nx            71\n"), std::string::npos) << text;
+  EXPECT_TRUE(text.ends_with("\nand 21 certificates that are good for longer\n")) << text;
+  const std::string all = CertificatesInStatus(many, output, true);
+  EXPECT_NE(all.find("/x.pem"), std::string::npos);
+  EXPECT_EQ(all.find("for longer"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace tidegate
