@@ -213,7 +213,9 @@ bool H2Session::has_tunnel() const {
 
 std::uint64_t H2Session::ForceEnd(const Error& why, Ending what) {
   if (phase_ == Phase::kLingering) {
-    connection_.Close(why, false);
+    if (what != Ending::kTunnels) {
+      connection_.Close(why, false);
+    }
     return 0;
   }
   std::uint64_t ended = 0;

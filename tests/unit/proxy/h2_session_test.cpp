@@ -402,6 +402,26 @@ TEST_F(H2SessionTest, TheLingerIsBounded) {
   TurnUntil([&] { return sessions.size() == 0; });
 }
 
+TEST_F(H2SessionTest, TheEndOfTunnelsLeavesALingerAlone) {
+  Configure(kPing);
+  Open(h2::Headers(1, h2::Get()));
+  Hear([&] { return seen.Ended(1); });
+  sessions.CloseAfterExchange();
+  Pass(2100);
+  Hear([&] { return ended; });
+  ASSERT_EQ(State(), Session::State::kClosing);
+  const auto end = [&](Ending what) {
+    sessions.ForEach([&](Session& session) {
+      EXPECT_EQ(session.ForceEnd(Error(ErrorKind::kDrainDeadline), what), 0U);
+    });
+    Turn();
+  };
+  end(Ending::kTunnels);
+  EXPECT_EQ(sessions.size(), 1U) << "what it sends now would be answered by a reset";
+  end(Ending::kExchanges);
+  EXPECT_EQ(sessions.size(), 0U);
+}
+
 TEST_F(H2SessionTest, AHeadHasItsTime) {
   Configure(kPing);
   Open(h2::Frame(h2::kHeaders, h2::kEndStream, 1, h2::Block(h2::Get()).substr(0, 10)));
