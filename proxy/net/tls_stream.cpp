@@ -383,6 +383,14 @@ bool TlsStream::JudgeHello() {
   if (any && octets.empty()) {
     return true;
   }
+  constexpr const char* kNoHello = "the first record has no ClientHello";
+  // OpenSSL throws these away and would read on: what is empty, and early data, which we take from
+  // nobody.
+  const bool is_empty = octets.size() >= kRecordHead && at(3) == 0 && at(4) == 0;
+  if (is_empty || (!octets.empty() && at(0) == SSL3_RT_APPLICATION_DATA)) {
+    Fail(kNoHello);
+    return false;
+  }
   if (!octets.empty() && at(0) != SSL3_RT_HANDSHAKE) {
     hello_judged_ = true;
     return true;
@@ -396,8 +404,7 @@ bool TlsStream::JudgeHello() {
   const std::size_t announced = at(6) * 65536U + at(7) * 256U + at(8);
   const bool is_hello = in_record >= kMessageHead && at(5) == SSL3_MT_CLIENT_HELLO;
   if (!is_hello || announced > kMostHelloBytes) {
-    Fail(is_hello ? "a ClientHello of " + std::to_string(announced) + " octets"
-                  : "the first record has no ClientHello");
+    Fail(is_hello ? "a ClientHello of " + std::to_string(announced) + " octets" : kNoHello);
     return false;
   }
   return true;
