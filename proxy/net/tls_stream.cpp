@@ -91,7 +91,8 @@ std::optional<DetachedTls> TlsStream::DetachTls() {
   }
   BIO_set_data(SSL_get_rbio(ssl_.get()), nullptr);
   SSL_set_msg_callback_arg(ssl_.get(), nullptr);
-  DetachedTls detached{std::move(fd), std::move(ssl_), {settings_, server_}};
+  DetachedTls detached{
+      .fd = std::move(fd), .settings = {settings_, server_}, .ssl = std::move(ssl_)};
   broken_ = true;
   Close(false);
   return detached;
