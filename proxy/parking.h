@@ -24,8 +24,9 @@ namespace tidegate {
 
 // What TLS adds to it.
 struct IdleTls {
-  OwnedSsl ssl;
+  // What ssl needs.
   std::shared_ptr<const ServerTls> settings;
+  OwnedSsl ssl;
   std::unique_ptr<const ClientCertificate> certificate;
 };
 

@@ -256,7 +256,7 @@ bool Session::Detach(IdleConnection& idle) {
     idle.fd = connection_.stream().Detach();
   } else if (auto detached = tls_->DetachTls()) {
     idle.fd = std::move(detached->fd);
-    idle.tls = std::make_unique<IdleTls>(std::move(detached->ssl), std::move(detached->settings),
+    idle.tls = std::make_unique<IdleTls>(std::move(detached->settings), std::move(detached->ssl),
                                          client_.TakeCertificate());
   }
   return static_cast<bool>(idle.fd);

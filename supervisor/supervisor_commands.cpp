@@ -52,7 +52,7 @@ json WithDates(json certificate) {
       static_cast<std::int64_t>(std::floor((end - UnixTime()) / kSecondsOfDay));
   certificate["not_before"] = FormatTime(at(certificate, "not_before"));
   certificate["not_after"] = FormatTime(end);
-  if (auto ocsp = certificate.find("ocsp"); ocsp != certificate.end()) {
+  if (auto ocsp = certificate.find("ocsp"); ocsp != certificate.end() && ocsp->is_object()) {
     // Without an end it is the greatest number.
     constexpr double kYear10000 = 253'402'300'800;
     const double until = at(*ocsp, "until");
@@ -147,7 +147,9 @@ Task<Supervisor::Answers> Supervisor::AskWorkers(std::string what, std::uint64_t
         worker.Ask(what, {}, [gathering, i, wanted](const json& data) {
           gathering->answers[i].data = data;
           gathering->answers[i].came = true;
-          if (--gathering->missing == 0 || wanted == Wanted::kAny) {
+          // Who has only just started knows of nothing yet.
+          const bool speaks_for_all = wanted == Wanted::kAny && data.is_array() && !data.empty();
+          if (--gathering->missing == 0 || speaks_for_all) {
             gathering->done.Set();
           }
         });
@@ -189,7 +191,7 @@ Task<void> Supervisor::TellStatus(ClientId client) {
       for (const json& one : *certificates) {
         json& shown = data["certificates"].emplace_back(json::object());
         for (const char* name : {"file", "hosts", "not_after", "days_left"}) {
-          shown[name] = one.at(name);
+          shown[name] = one.contains(name) ? one[name] : json(nullptr);
         }
       }
     }
@@ -328,14 +330,22 @@ Task<std::optional<json>> Supervisor::AskForCertificates() {
     co_return std::nullopt;
   }
   auto answers = co_await AskWorkers("certificates", current->number(), Wanted::kAny);
-  auto answer = std::ranges::find_if(
-      answers, [](const Answer& each) { return each.came && each.data.is_array(); });
-  if (answer == answers.end()) {
+  const Answer* best = nullptr;
+  for (const Answer& each : answers) {
+    const bool usable = each.came && each.data.is_array();
+    if (usable && (best == nullptr || best->data.size() < each.data.size())) {
+      best = &each;
+    }
+  }
+  if (best == nullptr) {
     co_return std::nullopt;
   }
   json certificates = json::array();
-  for (json one : answer->data) {
-    certificates.push_back(WithDates(std::move(one)));
+  for (json one : best->data) {
+    // A worker is not believed that it answers as it must.
+    if (one.is_object()) {
+      certificates.push_back(WithDates(std::move(one)));
+    }
   }
   co_return certificates;
 }

@@ -91,7 +91,8 @@ std::optional<DetachedTls> TlsStream::DetachTls() {
   }
   BIO_set_data(SSL_get_rbio(ssl_.get()), nullptr);
   SSL_set_msg_callback_arg(ssl_.get(), nullptr);
-  DetachedTls detached{std::move(fd), std::move(ssl_), {settings_, server_}};
+  DetachedTls detached{
+      .fd = std::move(fd), .settings = {settings_, server_}, .ssl = std::move(ssl_)};
   broken_ = true;
   Close(false);
   return detached;
@@ -383,6 +384,14 @@ bool TlsStream::JudgeHello() {
   if (any && octets.empty()) {
     return true;
   }
+  constexpr const char* kNoHello = "the first record has no ClientHello";
+  // OpenSSL throws these away and would read on: what is empty, and early data, which we take from
+  // nobody.
+  const bool is_empty = octets.size() >= kRecordHead && at(3) == 0 && at(4) == 0;
+  if (is_empty || (!octets.empty() && at(0) == SSL3_RT_APPLICATION_DATA)) {
+    Fail(kNoHello);
+    return false;
+  }
   if (!octets.empty() && at(0) != SSL3_RT_HANDSHAKE) {
     hello_judged_ = true;
     return true;
@@ -396,8 +405,7 @@ bool TlsStream::JudgeHello() {
   const std::size_t announced = at(6) * 65536U + at(7) * 256U + at(8);
   const bool is_hello = in_record >= kMessageHead && at(5) == SSL3_MT_CLIENT_HELLO;
   if (!is_hello || announced > kMostHelloBytes) {
-    Fail(is_hello ? "a ClientHello of " + std::to_string(announced) + " octets"
-                  : "the first record has no ClientHello");
+    Fail(is_hello ? "a ClientHello of " + std::to_string(announced) + " octets" : kNoHello);
     return false;
   }
   return true;

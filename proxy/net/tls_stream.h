@@ -60,9 +60,9 @@ struct TlsInfo {
 struct DetachedTls {
   // Connected, non-blocking.
   UniqueFd fd;
-  OwnedSsl ssl;
   // What ssl needs.
   std::shared_ptr<const ServerTls> settings;
+  OwnedSsl ssl;
 };
 
 class TlsStream final : public Stream,

@@ -1,14 +1,18 @@
 """`tidegate cert list` and `cert check`: what is served, and what could be."""
 
 import datetime
+import json
 import os
 import re
 import signal
+import subprocess
 
 import pytest
 
+from support import processes
 from support.certificates import issue, make_ocsp, make_pair
 from support.daemon import basic
+from support.wait import until
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +73,25 @@ def test_status_shows_them_too(launch, origin, pki):
         assert hung.code == 3 and len(hung.json["certificates"]) == 2
     finally:
         os.kill(tidegate.workers()[1], signal.SIGCONT)
+
+
+def test_a_worker_that_dies_does_not_speak_for_the_others(launch, origin, pki):
+    """The question is with both when one of them dies."""
+    tidegate = launch(secure(origin, pki["site"].entry(), workers=2))
+    dying, living = tidegate.workers()
+    for worker in (dying, living):
+        os.kill(worker, signal.SIGSTOP)
+    try:
+        command = [str(tidegate.bin_dir / "tidegate"), "cert", "list", "--json", "--socket", str(tidegate.socket_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=tidegate.environment()) as asking:
+            until(lambda: any("socket:" in target for target in processes.descriptors(asking.pid).values()), "the question")
+            os.kill(dying, signal.SIGKILL)
+            until(lambda: dying not in tidegate.processes(), "the supervisor to notice")
+            os.kill(living, signal.SIGCONT)
+            told = json.loads(asking.stdout.read())
+    finally:
+        os.kill(living, signal.SIGCONT)
+    assert told["exit_code"] == 0 and len(told["certificates"]) == 1, told
 
 
 def test_without_certificates_there_are_none(launch, origin):

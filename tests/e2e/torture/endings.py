@@ -8,6 +8,8 @@ from support.wait import PATIENCE
 # What may lie between the commit of an upgrade and the drain of the generation before: that one's last accepted
 # connection; the probation and a busy machine.
 LATE_ACCEPT = 0.5 * PATIENCE
+# How long after the commit the end of the command may be noticed: the drain may have begun by then.
+LATE_WORD = 0.5 * PATIENCE
 LATE_DRAIN = 3.0 * PATIENCE
 
 # Cut short, and known to be: without TLS's close_notify, by a reset of the stream.
@@ -23,7 +25,7 @@ def check_tunnels(tunnels, commits, drain_tunnels, logged):
         # The generation that took it drains after the first commit after it; close to a commit that may be either.
         first = next((when for when in commits if when + LATE_ACCEPT >= one["began"]), None)
         last = next((when for when in commits if when >= one["opened"]), None)
-        if first is None or one["ended"] < first + drain_tunnels:
+        if first is None or one["ended"] < first - LATE_WORD + drain_tunnels:
             wrong.append(f"ended early: {one}")
         elif last is not None and one["ended"] > last + drain_tunnels + LATE_DRAIN:
             wrong.append(f"ended late: {one}")

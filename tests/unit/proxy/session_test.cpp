@@ -369,6 +369,47 @@ TEST_F(TlsSessionTest, APieceOfARecordIsNotParked) {
   ReadUntil(client, "pong");
 }
 
+TEST_F(TlsSessionTest, WithoutADescriptorToSpareItStaysASession) {
+  Configure(kPatient);
+  TlsClient client({}, Connect());
+  Shake(client);
+  client.Write(kRequest);
+  ReadUntil(client, "pong");
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  // Lower than every descriptor that is free.
+  const rlimit none{.rlim_cur = 3, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  Pass(5100);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_FALSE(Parked());
+  client.received.clear();
+  client.Write(kRequest);
+  ReadUntil(client, "pong");
+  Pass(5100);
+  EXPECT_TRUE(Parked());
+}
+
+TEST_F(TlsSessionTest, AnOperatorEndsAParkedConnectionAsAnyOther) {
+  Configure(kPatient);
+  TlsClient client({}, Connect());
+  Shake(client);
+  Pass(5100);
+  ASSERT_TRUE(Parked());
+  std::uint64_t id = 0;
+  sessions.parking().ForEach([&](const IdleConnection& idle) { id = idle.id; });
+  EXPECT_TRUE(sessions.parking().Resume(id));
+  sessions.ForEach([](Session& session) {
+    EXPECT_EQ(session.ForceEnd(Error(ErrorKind::kCancelled, "ended by the operator")), 0U);
+  });
+  EXPECT_TRUE(Ended(client));
+  client.Read();
+  EXPECT_TRUE(client.ended) << "with a close_notify";
+  client.fd.Reset();
+  Turn();
+  EXPECT_EQ(counters.Get(CounterId::kConnectionsActive), 0U);
+}
+
 TEST_F(TlsSessionTest, AParkedConnectionEndsWithACloseNotify) {
   Configure(kPatient);
   TlsClient timed({}, Connect());

@@ -147,6 +147,48 @@ TEST_F(TlsHandshakeTest, RefusesAClientHelloThatIsTooLarge) {
   EXPECT_EQ(played->TakeWritten(), "") << "before OpenSSL makes room for it";
 }
 
+// OpenSSL skips some records that carry nothing: what comes after them is not to be its own to
+// judge.
+TEST_F(TlsHandshakeTest, RefusesAClientHelloThatIsTooLargeBehindWhateverElse) {
+  const std::string lie("\x16\x03\x03\x00\x04\x01\x02\x00\x00", 9);
+  for (int type = 0; type < 256; ++type) {
+    for (int size = 0; size <= 3; ++size) {
+      for (bool at_once : {true, false}) {
+        Play();
+        std::string before("\x00\x03\x03\x00\x00", 5);
+        before[0] = static_cast<char>(type);
+        before[4] = static_cast<char>(size);
+        before.append(static_cast<std::size_t>(size), '\x01');
+        if (at_once) {
+          played->Come(before + lie);
+        } else {
+          for (char octet : before + lie) {
+            played->Come(std::string(1, octet));
+          }
+        }
+        Turn();
+        EXPECT_EQ(stream->read_state(), Stream::ReadState::kFailed)
+            << "a record of type " << type << " and of " << size << " octets";
+      }
+    }
+  }
+}
+
+TEST_F(TlsHandshakeTest, RefusesWhatFollowsAClientHelloInItsRecord) {
+  Play();
+  SSL_set1_groups_list(client->ssl(), "P-521:X25519");
+  client->Handshake();
+  std::string hello = client->TakeOctets();
+  hello += std::string("\x01\x02\x00\x00", 4);
+  const std::size_t size = hello.size() - 5;
+  hello[3] = static_cast<char>(size >> 8U);
+  hello[4] = static_cast<char>(size & 0xffU);
+  played->Come(hello);
+  Turn();
+  EXPECT_EQ(stream->read_state(), Stream::ReadState::kFailed)
+      << "it would be a second one that nobody has judged";
+}
+
 // Its first guess is a group that we do not take: a HelloRetryRequest asks for another ClientHello.
 TEST_F(TlsHandshakeTest, RefusesASecondClientHelloThatIsTooLarge) {
   const std::string lie("\x16\x03\x03\x00\x04\x01\x02\x00\x00", 9);
@@ -172,6 +214,46 @@ TEST_F(TlsHandshakeTest, RefusesASecondClientHelloThatIsTooLarge) {
       ASSERT_EQ(stream->read_state(), Stream::ReadState::kFailed) << before.size();
       ASSERT_TRUE(stream->handshake_error().has_value());
       EXPECT_EQ(stream->handshake_error()->detail(), "a ClientHello of 131072 octets");
+    }
+  }
+}
+
+// A ClientHello in a record of its own, with the extension early_data (RFC 8446 section 4.2.10).
+std::string WithEarlyData(std::string hello) {
+  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(hello[i]); };
+  const auto add = [&](std::size_t where) {
+    const std::size_t size = at(where) * 256U + at(where + 1) + 4;
+    hello[where] = static_cast<char>(size >> 8U);
+    hello[where + 1] = static_cast<char>(size & 0xffU);
+  };
+  std::size_t place = 5 + 4 + 2 + 32;
+  place += 1 + at(place);
+  place += 2 + at(place) * 256U + at(place + 1);
+  place += 1 + at(place);
+  for (std::size_t where : {place, std::size_t{5 + 2}, std::size_t{3}}) {
+    add(where);
+  }
+  return hello + std::string("\x00\x2a\x00\x00", 4);
+}
+
+// OpenSSL throws early data away that came before a HelloRetryRequest did.
+TEST_F(TlsHandshakeTest, RefusesASecondClientHelloThatIsTooLargeBehindWhateverElse) {
+  const std::string lie("\x16\x03\x03\x00\x04\x01\x02\x00\x00", 9);
+  for (int type = 0; type < 256; ++type) {
+    for (int size : {0, 1, 2, 3, 20}) {
+      Play();
+      SSL_set1_groups_list(client->ssl(), "P-521:X25519");
+      client->Handshake();
+      played->Come(WithEarlyData(client->TakeOctets()));
+      ASSERT_FALSE(played->TakeWritten().empty());
+      std::string before("\x00\x03\x03\x00\x00", 5);
+      before[0] = static_cast<char>(type);
+      before[4] = static_cast<char>(size);
+      before.append(static_cast<std::size_t>(size), '\x01');
+      played->Come(before + lie);
+      Turn();
+      EXPECT_EQ(stream->read_state(), Stream::ReadState::kFailed)
+          << "a record of type " << type << " and of " << size << " octets";
     }
   }
 }
