@@ -13,6 +13,7 @@
 
 #include <array>
 #include <cstddef>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,7 +36,7 @@ class ClientCertificate {
   // The client has shown one; and it was found good by those who vouch for clients.
   bool shown() const { return shown_; }
   bool verified() const { return verified_; }
-  const AuthoritiesId& authorities() const { return authorities_; }
+  const Authorities& authorities() const { return *authorities_; }
 
  private:
   void Add(std::string_view name, std::string_view value);
@@ -44,7 +45,7 @@ class ClientCertificate {
   std::array<std::string, kMost> lines_;
   std::array<Field, kMost> fields_;
   std::size_t count_ = 0;
-  AuthoritiesId authorities_;
+  std::shared_ptr<const Authorities> authorities_;
   bool shown_;
   bool verified_;
 };

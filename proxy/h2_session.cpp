@@ -163,6 +163,8 @@ void H2Session::OnChange() {
 Task<void> H2Session::Linger() {
   phase_ = Phase::kLingering;
   linger_from_ = connection_.octets_in();
+  // A drain may have armed it since our end was written, and it would reset.
+  step_deadline_.Disarm();
   idle_deadline_.Arm(kLingerTime);
   connection_.BeginLinger();
   co_await linger_over_.Wait();

@@ -42,15 +42,21 @@ void ListenerRules::AddStrictTransport(ResponseHead& head) const {
 }
 
 bool ListenerRules::IsVerified(const ServedClient& client) const {
-  if (!authorities) {
+  if (unknown_verification) {
+    return client.tls.empty();
+  }
+  if (authorities == nullptr) {
     return true;
   }
   const ClientCertificate* certificate = client.certificate();
-  const bool judged = certificate != nullptr && certificate->authorities() == *authorities;
-  if (certificate_required) {
-    return judged && certificate->verified();
+  if (certificate == nullptr) {
+    return !certificate_required;
   }
-  return judged || certificate == nullptr || !certificate->shown();
+  if (certificate->verified()) {
+    return std::ranges::includes(*authorities, certificate->authorities());
+  }
+  return !certificate_required &&
+         (!certificate->shown() || certificate->authorities() == *authorities);
 }
 
 bool ListenerRules::SendsToHttps(const RequestHead& request, const ClientInfo& client,
@@ -76,6 +82,10 @@ std::vector<ListenerRules> MakeListenerRules(const Config& config,
   bool any_headers = std::ranges::any_of(config.listeners, [](const ListenerConfig& listener) {
     return listener.tls && listener.tls->client_headers;
   });
+  bool any_required = std::ranges::any_of(config.listeners, [](const ListenerConfig& listener) {
+    return listener.tls && !listener.tls->client_ca_file.empty() &&
+           listener.tls->client_auth == ClientAuth::kRequired;
+  });
   std::vector<ListenerRules> all;
   for (const ListenerConfig& listener : config.listeners) {
     ListenerRules rules{.name = listener.name,
@@ -87,20 +97,21 @@ std::vector<ListenerRules> MakeListenerRules(const Config& config,
     if (listener.tls) {
       rules.strict_transport = StrictTransportLine(listener.tls->hsts);
       if (!listener.tls->client_ca_file.empty()) {
-        rules.authorities = ClientVerifier::IdOf(listener.tls->client_ca_pem);
+        rules.authorities = ClientVerifier::AuthoritiesOf(listener.tls->client_ca_pem);
         rules.certificate_required = listener.tls->client_auth == ClientAuth::kRequired;
       }
       rules.client_headers = listener.tls->client_headers;
       rules.drops_client_certificates = any_headers || !listener.tls->client_ca_file.empty();
     }
     bool has_any = rules.redirect_to_https || rules.drops_client_certificates ||
-                   !rules.strict_transport.empty();
+                   !rules.strict_transport.empty() || any_required;
     if (has_any) {
       all.push_back(std::move(rules));
     }
   }
-  if (any_headers) {
-    all.push_back(ListenerRules{.drops_client_certificates = true});
+  if (any_headers || any_required) {
+    all.push_back(ListenerRules{.drops_client_certificates = any_headers,
+                                .unknown_verification = any_required});
   }
   return all;
 }

@@ -7,7 +7,7 @@
 // kind of listener when a connection was accepted.
 
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -34,14 +34,17 @@ struct ListenerRules {
   // Ours are added.
   bool client_headers = false;
   // Clients are asked for certificates, for which these vouch.
-  std::optional<AuthoritiesId> authorities;
+  // Null: they are not.
+  std::shared_ptr<const Authorities> authorities;
   // Who has none that is good is not served.
   bool certificate_required = false;
+  // The listener is gone, and one that requires certificates may have taken its place.
+  bool unknown_verification = false;
 
   // False for a client whose connection is older than the rules, and was not verified as they
-  // demand: where a certificate is required, it has none that these authorities have found good;
-  // elsewhere what was found of the one that it has is what others say. A handshake anew would
-  // tell.
+  // demand: where a certificate is required, it has none that these authorities would find good;
+  // elsewhere they might find otherwise of the one that it has. A handshake anew would tell. What
+  // some of these authorities have found good all of them do: one may be added without a word.
   bool IsVerified(const ServedClient& client) const;
   // Adds Strict-Transport-Security if `head` has none (RFC 6797 section 6.1 allows one). Not for
   // interim heads, nor for clients without TLS (section 7.2).

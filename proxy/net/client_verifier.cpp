@@ -1,5 +1,7 @@
 #include "proxy/net/client_verifier.h"
 
+#include <algorithm>
+#include <memory>
 #include <utility>
 
 #include <fmt/format.h>
@@ -25,6 +27,23 @@ std::string DerOf(X509* certificate) {
   return copy;
 }
 
+Authorities::value_type DigestOf(const X509* certificate) {
+  Authorities::value_type digest{};
+  static_assert(digest.size() == SHA256_DIGEST_LENGTH);
+  X509_digest(certificate, EVP_sha256(), digest.data(), nullptr);
+  return digest;
+}
+
+std::shared_ptr<const Authorities> DigestsOf(const std::vector<OwnedX509>& certificates) {
+  auto digests = std::make_shared<Authorities>();
+  for (const OwnedX509& certificate : certificates) {
+    digests->push_back(DigestOf(certificate.get()));
+  }
+  std::ranges::sort(*digests);
+  digests->erase(std::ranges::unique(*digests).begin(), digests->end());
+  return digests;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const ClientVerifier>> ClientVerifier::Make(std::string name,
@@ -38,7 +57,7 @@ Result<std::shared_ptr<const ClientVerifier>> ClientVerifier::Make(std::string n
     return Fail(ErrorKind::kConfig, fmt::format("{}: {}", name, faults.front()));
   }
   verifier->name_ = std::move(name);
-  verifier->id_ = IdOf(ca_pem);
+  verifier->digests_ = DigestsOf(verifier->authorities_);
   verifier->required_ = required;
   const std::string asked = (required ? "required " : "optional ") + ca_pem;
   static_assert(kContextBytes == SHA256_DIGEST_LENGTH && kContextBytes <= SSL_MAX_SID_CTX_LENGTH);
@@ -47,11 +66,9 @@ Result<std::shared_ptr<const ClientVerifier>> ClientVerifier::Make(std::string n
   return verifier;
 }
 
-AuthoritiesId ClientVerifier::IdOf(const std::string& ca_pem) {
-  AuthoritiesId id{};
-  static_assert(std::tuple_size_v<AuthoritiesId> == SHA256_DIGEST_LENGTH);
-  SHA256(reinterpret_cast<const unsigned char*>(ca_pem.data()), ca_pem.size(), id.data());
-  return id;
+std::shared_ptr<const Authorities> ClientVerifier::AuthoritiesOf(const std::string& ca_pem) {
+  std::vector<std::string> faults;
+  return DigestsOf(ReadCertificates(ca_pem, faults));
 }
 
 bool ClientVerifier::Configure(SSL_CTX* context) const {
@@ -97,7 +114,7 @@ long ClientVerifier::ResultOf(const SSL* ssl) const {
 }
 
 PeerCertificate ClientVerifier::PeerOf(const SSL* ssl) const {
-  PeerCertificate peer;
+  PeerCertificate peer{.authorities = digests_};
   X509* certificate = SSL_get0_peer_certificate(ssl);
   long result = ResultOf(ssl);
   if (certificate == nullptr) {
@@ -107,9 +124,14 @@ PeerCertificate ClientVerifier::PeerOf(const SSL* ssl) const {
   } else {
     peer = {.verify = "SUCCESS",
             .subject = NameTextOf(X509_get_subject_name(certificate)),
-            .der = DerOf(certificate)};
+            .der = DerOf(certificate),
+            .authorities = digests_};
+    const STACK_OF(X509)* chain = SSL_get0_verified_chain(ssl);
+    if (const int length = sk_X509_num(chain); length > 0) {
+      peer.authorities =
+          std::make_shared<Authorities>(1, DigestOf(sk_X509_value(chain, length - 1)));
+    }
   }
-  peer.authorities = id_;
   ERR_clear_error();
   return peer;
 }

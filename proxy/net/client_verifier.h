@@ -20,8 +20,8 @@
 
 namespace tidegate {
 
-// Which certificates vouch for clients: a digest of the file's contents.
-using AuthoritiesId = std::array<std::uint8_t, 32>;
+// Which certificates vouch for clients: the SHA-256 of each, in ascending order.
+using Authorities = std::vector<std::array<std::uint8_t, 32>>;
 
 // Of the client, after a handshake.
 struct PeerCertificate {
@@ -30,8 +30,9 @@ struct PeerCertificate {
   // RFC 4514, escaped to printable ASCII; and DER. Both empty without SUCCESS.
   std::string subject;
   std::string der;
-  // By which it was judged, or would have been.
-  AuthoritiesId authorities{};
+  // By which it was judged, or would have been. Of one that is good the one that vouches for it,
+  // unless the session was resumed: that does not tell. Not null.
+  std::shared_ptr<const Authorities> authorities;
 };
 
 class ClientVerifier {
@@ -45,7 +46,8 @@ class ClientVerifier {
   ClientVerifier(const ClientVerifier&) = delete;
   ClientVerifier& operator=(const ClientVerifier&) = delete;
 
-  static AuthoritiesId IdOf(const std::string& ca_pem);
+  // What of `ca_pem` cannot be read is left out.
+  static std::shared_ptr<const Authorities> AuthoritiesOf(const std::string& ca_pem);
 
   // Has `context` ask clients for certificates. This must live as long as the context. False where
   // OpenSSL has no memory.
@@ -68,7 +70,7 @@ class ClientVerifier {
 
   std::string name_;
   std::vector<OwnedX509> authorities_;
-  AuthoritiesId id_{};
+  std::shared_ptr<const Authorities> digests_;
   // Of sessions (2).
   unsigned char session_context_[kContextBytes] = {};
   bool required_ = true;

@@ -222,6 +222,43 @@ def test_a_reload_that_asks_for_certificates_at_all_reaches_open_connections(lau
         assert lax.get("/").status == 200, "nobody is asked any more"
 
 
+def test_an_authority_is_replaced_and_only_who_it_vouched_for_notices(launch, origin, pki, tmp_path):
+    """As it is done: the next one is added, clients get new certificates, the old one goes."""
+    vouching = tmp_path / "vouching.pem"
+    vouching.write_bytes(pki["ca"].cert.read_bytes())
+
+    def config(**changes):
+        made = asking(origin, pki, **changes)
+        made["listeners"][0]["tls"]["client_ca"] = str(vouching)
+        return made
+    tidegate = launch(config())
+    with opened(tidegate, context_of(pki, "ann")) as ann:
+        assert ann.get("/").status == 200
+        vouching.write_bytes(pki["other-ca"].cert.read_bytes() + b"\n" + pki["ca"].cert.read_bytes())
+        tidegate.ok("reload")
+        assert ann.get("/").status == 200
+        with opened(tidegate, context_of(pki, "eve")) as eve:
+            assert eve.get("/").status == 200
+            vouching.write_bytes(pki["other-ca"].cert.read_bytes())
+            tidegate.ok("reload")
+            misdirected(tidegate, ann.get("/"))
+            assert eve.get("/").status == 200
+
+
+def test_another_name_is_no_way_round_a_certificate(launch, origin, pki):
+    open_to_all = asking(origin, pki)
+    open_to_all["listeners"][0]["tls"] = {}
+    tidegate = launch(open_to_all)
+    with opened(tidegate, context_of(pki, "ann")) as client:
+        assert client.get("/").status == 200
+        renamed = asking(origin, pki)
+        renamed["listeners"][0]["name"] = "renamed"
+        renamed["listeners"][0]["bind"] = tidegate.addresses("web")[0]
+        tidegate.write(renamed)
+        tidegate.ok("reload")
+        misdirected(tidegate, client.get("/"))
+
+
 def test_what_a_request_that_runs_has_begun_with_stays(launch, origin, pki):
     go = threading.Event()
     origin.handler = lambda peer, got: (peer.wait(go), peer.answer())

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/test_certificates.h"
+
 namespace tidegate {
 namespace {
 
@@ -96,8 +98,14 @@ TEST_F(ListenerRulesTest, LeaveAClientWithTlsWhereItIs) {
 
 // Of a connection that is older than the rules.
 TEST_F(ListenerRulesTest, ServeWhoWasVerifiedAsTheyDemand) {
-  const AuthoritiesId mine = ClientVerifier::IdOf("mine");
-  const AuthoritiesId old = ClientVerifier::IdOf("old");
+  const std::string first = TestMaterial({.hosts = {"first"}}).chain_pem;
+  const std::string second = TestMaterial({.hosts = {"second"}}).chain_pem;
+  const std::string third = TestMaterial({.hosts = {"third"}}).chain_pem;
+  const auto mine = ClientVerifier::AuthoritiesOf(first + second);
+  const auto reordered = ClientVerifier::AuthoritiesOf("A comment\n" + second + first + second);
+  const auto fewer = ClientVerifier::AuthoritiesOf(second);
+  const auto more = ClientVerifier::AuthoritiesOf(first + second + third);
+  const auto old = ClientVerifier::AuthoritiesOf(third);
   struct Case {
     const char* what;
     std::optional<PeerCertificate> peer;
@@ -112,12 +120,20 @@ TEST_F(ListenerRulesTest, ServeWhoWasVerifiedAsTheyDemand) {
       {"had a good one", PeerCertificate{.verify = "SUCCESS", .authorities = mine}, true, true},
       {"had one that others found good", PeerCertificate{.verify = "SUCCESS", .authorities = old},
        false, false},
+      {"had a good one before they were reordered",
+       PeerCertificate{.verify = "SUCCESS", .authorities = reordered}, true, true},
+      {"had a good one before one was added",
+       PeerCertificate{.verify = "SUCCESS", .authorities = fewer}, true, true},
+      {"had a good one before one was removed",
+       PeerCertificate{.verify = "SUCCESS", .authorities = more}, false, false},
+      {"had a bad one before one was added",
+       PeerCertificate{.verify = "FAILED:x", .authorities = fewer}, false, false},
       {"had a bad one", PeerCertificate{.verify = "FAILED:x", .authorities = mine}, false, true},
       {"had one that others found bad", PeerCertificate{.verify = "FAILED:x", .authorities = old},
        false, false},
   };
   config.listeners[1].tls->client_ca_file = "ca.pem";
-  config.listeners[1].tls->client_ca_pem = "mine";
+  config.listeners[1].tls->client_ca_pem = first + second;
   for (const Case& each : cases) {
     ServedClient served(client);
     if (each.peer) {
@@ -133,6 +149,23 @@ TEST_F(ListenerRulesTest, ServeWhoWasVerifiedAsTheyDemand) {
     }
     EXPECT_TRUE(Web().IsVerified(served)) << each.what << ", and nobody is asked any more";
   }
+}
+
+TEST_F(ListenerRulesTest, OfAListenerThatIsGoneServeNobodyWithTlsWhereAnotherRequiresCertificates) {
+  ServedClient plain(client);
+  client.tls = "TLSv1.3";
+  ServedClient served(client);
+  all = MakeListenerRules(config, {443});
+  EXPECT_EQ(FindListenerRules(all, "gone"), nullptr);
+  config.listeners[1].tls->client_ca_file = "ca.pem";
+  config.listeners[1].tls->client_ca_pem = TestMaterial({.hosts = {"first"}}).chain_pem;
+  config.listeners[1].tls->client_auth = ClientAuth::kRequired;
+  config.listeners.push_back(Listener("third", TlsConfig{}));
+  all = MakeListenerRules(config, {443});
+  EXPECT_TRUE(FindListenerRules(all, "third")->IsVerified(served));
+  ASSERT_NE(FindListenerRules(all, "gone"), nullptr);
+  EXPECT_FALSE(FindListenerRules(all, "gone")->IsVerified(served));
+  EXPECT_TRUE(FindListenerRules(all, "gone")->IsVerified(plain));
 }
 
 TEST_F(ListenerRulesTest, AddStrictTransportOnce) {
