@@ -44,8 +44,9 @@ class ShortText {
 // Computed once a connection. Must outlive the heads that RewriteRequest was given it for. All of
 // it is in place: a string of its own would keep a page of memory for each parked connection.
 struct ClientInfo {
-  // The other end of the connection: "192.0.2.1:5123", "[2001:db8::1]:5123", "unix".
-  ShortText<55> peer;
+  // The other end of the connection: "192.0.2.1:5123", "[2001:db8::1]:5123", "unix"; the longest is
+  // an IPv6 address of 39 letters.
+  ShortText<47> peer;
   // The same without port and brackets; "unix".
   ShortText<47> ip;
   // False for a unix socket: there is no address to tell anybody.

@@ -116,6 +116,7 @@ class Parking {
   Handle* handle_;
   // Side by side: among what is left of their sessions each would keep a page of its own. Goes back
   // when none is parked.
+  // A node of the list has 320 octets, which is a size of this pool; the next one has 384.
   std::pmr::unsynchronized_pool_resource memory_{
       std::pmr::pool_options{.max_blocks_per_chunk = 64, .largest_required_pool_block = 512}};
   std::pmr::list<Parked> parked_{&memory_};

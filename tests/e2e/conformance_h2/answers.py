@@ -36,9 +36,10 @@ def fields(*lines):
 
 
 def bodiless(name, source, head, answer, method="GET"):
-    """An answer without a body, which an origin sends with one: `evil` is never delivered, its connection not reused."""
+    """An answer without a body, which an origin sends with one: `evil` is never delivered, its connection not reused.
+    Together: what comes after the head has been passed on may meet the next request."""
     return Row(name, source, client=[get(1, method=method), answer, Alive()], origin=[[Request(), head + b"evil", Gone()]],
-               sees=(Seen(method, "/"), ASKED_AGAIN))
+               sees=(Seen(method, "/"), ASKED_AGAIN), together=True)
 
 
 table(

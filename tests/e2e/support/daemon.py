@@ -85,20 +85,20 @@ class Notify:
         self.messages = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
-        threading.Thread(target=self._receive, daemon=True).start()
+        self._thread = threading.Thread(target=self._receive, daemon=True)
+        self._thread.start()
 
     def _receive(self):
-        while True:
-            try:
-                octets = self._socket.recv(4096)
-            except OSError:
-                return
+        while octets := self._socket.recv(4096):
             self.messages.append(octets.decode(errors="replace"))
 
     def lines(self):
         return [line for message in list(self.messages) for line in message.splitlines()]
 
     def close(self):
+        # Not while the thread may be about to read: the number of the descriptor may be another socket's by then.
+        self._socket.shutdown(socket.SHUT_RD)
+        self._thread.join()
         self._socket.close()
 
 
