@@ -84,7 +84,8 @@ class Origin:
         self.peers = []
         self.faults = []
         self._closing = False
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._acceptor = threading.Thread(target=self._accept, daemon=True)
+        self._acceptor.start()
 
     def next(self, *scripts):
         """The next connections run `scripts`, one each."""
@@ -149,6 +150,8 @@ class Origin:
     def refuse(self):
         """Stops listening: further connects are refused. The port stays known."""
         self.listener.shutdown(socket.SHUT_RDWR)
+        # As long as it may be about to accept, the number of the descriptor must not become another's.
+        self._acceptor.join()
         self.listener.close()
 
     def close(self):
