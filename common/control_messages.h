@@ -21,9 +21,11 @@
 //     committed  {id}                            answers commit
 //     released   {listeners:[id]}                all sockets of these listeners are closed
 //     gate       {open:bool}                     whether it accepts at all: false while it has all connections it may have
-//     draining   {left, tunnels, oldest_seconds, cut}
+//     draining   {left, tunnels, oldest_seconds, cut, handing_over:bool, moved:{kind:n}, declined:{reason:n}}
 //                                                now and then during drain and at its end; then the worker exits with 0.
-//                                                cut: ended at a deadline inside an exchange or a tunnel, so far
+//                                                cut: ended at a deadline inside an exchange or a tunnel, so far.
+//                                                moved, declined: so far; kinds and reasons as in section 3. handing_over:
+//                                                what can move has not been offered once yet
 //     answer     {id, data} or {id, error}       answers query; data is any JSON
 //     pong       {id}
 //     resolved   {addresses:{name:[text]}}       what names of upstreams resolve to now (common/known_addresses.h)
@@ -43,6 +45,11 @@
 //     accept     {slots:[n]}                     accept on these slots of every listener; empty: on none
 //     drop_listeners {listeners:[id]}            accept until none has come for a linger time, close, say released
 //     drain      {drain_seconds, drain_tunnels_seconds, close_idle}   null: no limit; close_idle at a stop
+//     adopt_from {from:"7.0"}                    +fds [channel, lifeline]: adopt what a worker of an older generation (and
+//                                                slot) offers there (section 3). The lifeline is the reading end of a pipe
+//     hand_over  {to:"8.1"}                      +fds [channel, lifeline]: the other ends of such a pair. From the drain on,
+//                                                before or after it, live connections go there. Takes the place of one that
+//                                                came before
 //     query      {id, what, argument}            what: "connections", "kill_connection", "upstreams", "certificates"
 //     ping       {id}
 //     rotate_keys {}                             +fds [the ring of ticket keys, common/ticket_ring.h]: after init, and
@@ -112,6 +119,24 @@
 //       listeners:[{name, bind, accept, addresses:["127.0.0.1:43121"], sockets}],
 //       upstreams:[{name, endpoints:[{address, state:"up|unresolved", in_flight, idle, failure?}]}],
 //       counters:{name:number} }
+//
+// 3. Two workers, an old one and a new one: live connections move (proxy/handover.h)
+//
+//   new: ready    {record, room}                 first, by itself. record: the version of records that it knows; room: how
+//                                                many descriptors it can take at once
+//   old: offer    {batch, record, connections:[..]}
+//                                                +fds [octets memfd, if "octets":true; then those of each connection]. The
+//                                                old one reads no more of them
+//   new: answer   {batch, room, declined:[{index, reason}]}
+//                                                those that it has taken it holds, and does not read
+//   old: commit   {batch}                        they are the new one's; the old one has none of them any more
+//
+//   kinds     "idle" (between two requests), "tunnel", "upstream" (a pooled one)
+//   reasons   "record", "listener", "route", "upstream", "limits", "descriptors", "draining"
+//
+//   One batch is under way at a time. The end of the channel says that the other side has given up or died, and the
+//   lifeline which: an old worker that gives up writes an octet there before it reads again from what was not committed.
+//   The end of the lifeline without one is its death: then what it offered last is the new one's.
 //
 // clang-format on
 

@@ -47,6 +47,25 @@ TG_COUNTER(kUpstreamTlsHandshakesFailed, "upstream_tls_handshakes_failed", kTota
            "TLS handshakes with endpoints that failed or took too long")
 TG_COUNTER(kUpstreamReused, "upstream_reused", kTotal, "attempts on a pooled connection")
 TG_COUNTER(kRetries, "retries", kTotal, "attempts after the first")
+TG_COUNTER(kHandedOverIdle, "handed_over_idle", kTotal,
+           "idle downstream connections that moved to a newer generation")
+TG_COUNTER(kHandedOverTunnels, "handed_over_tunnels", kTotal,
+           "tunnels that moved to a newer generation")
+TG_COUNTER(kHandedOverUpstream, "handed_over_upstream", kTotal,
+           "pooled connections to endpoints that moved to a newer generation")
+TG_COUNTER(kDeclinedRecord, "hand_over_declined_record", kTotal,
+           "connections that the newer generation did not know how to take")
+TG_COUNTER(kDeclinedListener, "hand_over_declined_listener", kTotal,
+           "those that it has no such listener for")
+TG_COUNTER(kDeclinedRoute, "hand_over_declined_route", kTotal, "tunnels of a route that is gone")
+TG_COUNTER(kDeclinedUpstream, "hand_over_declined_upstream", kTotal,
+           "those whose endpoint is gone or has no room")
+TG_COUNTER(kDeclinedLimits, "hand_over_declined_limits", kTotal,
+           "those that would have been over limits.max_connections or max_connections_per_ip")
+TG_COUNTER(kDeclinedDescriptors, "hand_over_declined_descriptors", kTotal,
+           "those that it had no descriptors for")
+TG_COUNTER(kDeclinedDraining, "hand_over_declined_draining", kTotal,
+           "those that came when it was itself being replaced")
 
 // The supervisor.
 TG_COUNTER(kReloadsOk, "reloads_ok", kTotal, "reloads that put a configuration in force")
