@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <new>
@@ -56,8 +57,13 @@ void SocketStream::CloseBlock(Block* block, bool reset) {
   }
 }
 
-std::unique_ptr<SocketStream> SocketStream::Adopt(Loop& loop, BufferPool& pool, UniqueFd fd) {
-  return std::unique_ptr<SocketStream>(new SocketStream(pool, OpenBlock(loop, fd.Release())));
+std::unique_ptr<SocketStream> SocketStream::Adopt(Loop& loop, BufferPool& pool, UniqueFd fd,
+                                                  std::span<const char> unread) {
+  std::unique_ptr<SocketStream> stream(new SocketStream(pool, OpenBlock(loop, fd.Release())));
+  if (!unread.empty()) {
+    stream->PutBack(unread);
+  }
+  return stream;
 }
 
 SocketStream::SocketStream(BufferPool& pool, Block* block) : pool_(pool), block_(block) {
@@ -92,11 +98,28 @@ UniqueFd SocketStream::Detach() {
   if (!all_in_kernel) {
     return {};
   }
-  UniqueFd duplicate(::fcntl(fd_, F_DUPFD_CLOEXEC, 0));
+  UniqueFd duplicate = Duplicate();
   if (duplicate) {
     Close(false);
   }
   return duplicate;
+}
+
+UniqueFd SocketStream::Duplicate() const {
+  if (block_ == nullptr || read_state_ == ReadState::kFailed || write_error_) {
+    return {};
+  }
+  return UniqueFd(::fcntl(fd_, F_DUPFD_CLOEXEC, 0));
+}
+
+void SocketStream::PutBack(std::span<const char> octets) {
+  TG_CHECK(octets.size() <= kMostUnread && buffer_ == nullptr);
+  while (BytesOf(held_size_) < octets.size()) {
+    held_size_ = static_cast<BufferSize>(static_cast<int>(held_size_) + 1);
+  }
+  buffer_ = pool_.Take(held_size_);
+  std::copy(octets.begin(), octets.end(), buffer_);
+  end_ = octets.size();
 }
 
 void SocketStream::SetOwner(StreamOwner* owner) {

@@ -18,8 +18,11 @@ namespace tidegate {
 // something is in it.
 class SocketStream final : public Stream, public InSlab {
  public:
-  // Takes a connected, non-blocking descriptor.
-  static std::unique_ptr<SocketStream> Adopt(Loop& loop, BufferPool& pool, UniqueFd fd);
+  // Takes a connected, non-blocking descriptor. `unread`, at most kMostUnread octets, were read
+  // from it before and come first.
+  static std::unique_ptr<SocketStream> Adopt(Loop& loop, BufferPool& pool, UniqueFd fd,
+                                             std::span<const char> unread = {});
+  static constexpr std::size_t kMostUnread = BytesOf(BufferSize::kLarge);
 
   ~SocketStream() override;
   void SetOwner(StreamOwner* owner) override;
@@ -31,6 +34,7 @@ class SocketStream final : public Stream, public InSlab {
   void ShutdownWrite() override;
   void Close(bool reset) override;
   UniqueFd Detach() override;
+  UniqueFd Duplicate() const override;
 
  private:
   friend class SocketConnector;
@@ -50,6 +54,7 @@ class SocketStream final : public Stream, public InSlab {
   static void OnRead(uv_stream_t* handle, ssize_t size, const uv_buf_t* buffer);
   uv_stream_t* uv() { return reinterpret_cast<uv_stream_t*>(&block_->tcp); }
   void StartReading();
+  void PutBack(std::span<const char> octets);
   // Reading has stopped by itself.
   void OnReadingOver();
   void OnReset();

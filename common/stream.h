@@ -85,6 +85,10 @@ class [[gnu::visibility("hidden")]] Stream {
   // (octets, an end, a failure, a pending write, a protocol of the stream's own) or the process has
   // no descriptor left.
   virtual UniqueFd Detach() { return {}; }
+  // Another descriptor of the connection, whatever is under way on this one: for a caller that
+  // takes along what is read and not consumed, and what is not written. None for a protocol of the
+  // stream's own, after a failure, or if the process has no descriptor left.
+  virtual UniqueFd Duplicate() const { return {}; }
 
  protected:
   // What is asked for several times a request stands here, where asking is a load.

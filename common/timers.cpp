@@ -20,6 +20,14 @@ Deadline::~Deadline() {
   }
 }
 
+Duration Deadline::left() const {
+  if (!armed()) {
+    return kNever;
+  }
+  const TimePoint now = wheel_.now();
+  return Duration(expiry_ > now ? expiry_ - now : 1);
+}
+
 void Deadline::Arm(Duration timeout) {
   if (timeout == kNever) {
     Disarm();

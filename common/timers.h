@@ -65,6 +65,8 @@ class Deadline {
   void Arm(Duration timeout);
   void Disarm() { expiry_ = kUnarmed; }
   bool armed() const { return expiry_ != kUnarmed; }
+  // What is left until it fires: at least 1 ms; kNever if it is not armed.
+  Duration left() const;
 
  private:
   friend class TimerWheel;

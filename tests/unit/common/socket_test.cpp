@@ -126,6 +126,37 @@ TEST_F(SocketStreamTest, DetachRefusesWhatIsNotInTheKernel) {
   EXPECT_FALSE(stream->Detach());
 }
 
+TEST_F(SocketStreamTest, DuplicatesWhateverIsUnderWayAndGoesOnWithWhatWasRead) {
+  Send("octets");
+  TurnUntil([&] { return Readable() == "octets"; });
+  UniqueFd fd = stream->Duplicate();
+  ASSERT_TRUE(fd);
+  std::string unread = Readable();
+  stream->Close(false);
+  EXPECT_EQ(Readable(), "octets") << "stays where it is";
+  EXPECT_FALSE(stream->Duplicate());
+  stream = SocketStream::Adopt(loop, pool, std::move(fd), unread);
+  EXPECT_EQ(Readable(), "octets");
+  stream->SetOwner(&owner);
+  Send(" and more");
+  TurnUntil([&] { return Readable() == "octets and more"; });
+}
+
+TEST_F(SocketStreamTest, GoesOnWithAsMuchAsTheLargestBufferHolds) {
+  UniqueFd fd = stream->Duplicate();
+  stream->Close(false);
+  const std::string unread(SocketStream::kMostUnread, 'u');
+  stream = SocketStream::Adopt(loop, pool, std::move(fd), unread);
+  stream->SetOwner(&owner);
+  Send("more");
+  for (int i = 0; i < 50; ++i) {
+    loop.RunNoWait();
+  }
+  EXPECT_EQ(Readable(), unread);
+  stream->Consume(unread.size());
+  TurnUntil([&] { return Readable() == "more"; });
+}
+
 TEST_F(SocketStreamTest, AWriteThatDoesNotFitGoesOnAndTellsItsProgress) {
   std::string big(4 << 20, 'y');
   uv_buf_t buffer = uv_buf_init(big.data(), static_cast<unsigned>(big.size()));

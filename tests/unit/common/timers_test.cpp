@@ -42,6 +42,21 @@ TEST(TimerWheel, NeverAndDisarmFireNothing) {
   EXPECT_EQ(counter.fired, 0);
 }
 
+TEST(TimerWheel, TellsWhatIsLeft) {
+  TimerWheel wheel(50);
+  Counter counter;
+  Deadline deadline(wheel, Bind<&Counter::Fire>(&counter));
+  EXPECT_EQ(deadline.left(), kNever);
+  deadline.Arm(milliseconds(100));
+  EXPECT_EQ(deadline.left(), milliseconds(100));
+  wheel.Advance(110);
+  EXPECT_EQ(deadline.left(), milliseconds(40));
+  deadline.Arm(milliseconds(0));
+  EXPECT_EQ(deadline.left(), milliseconds(1));
+  wheel.Advance(200);
+  EXPECT_EQ(deadline.left(), kNever);
+}
+
 TEST(TimerWheel, MovesLaterAndEarlier) {
   TimerWheel wheel(0);
   Counter counter;
