@@ -247,6 +247,30 @@ void AccessFormatter::CaptureHeaders(RequestHead& head, AccessRecord& record) co
   }
 }
 
+AccessFormatter::HeaderTexts AccessFormatter::NamedHeaders(const AccessRecord& record) const {
+  HeaderTexts headers;
+  // Fewer if the log was turned on in the middle of the request.
+  const std::size_t count = std::min(headers_.size(), record.request_headers.size());
+  for (std::size_t i = 0; i < count; ++i) {
+    if (record.request_headers[i].data() != nullptr) {
+      headers.emplace_back(headers_[i].name, record.request_headers[i]);
+    }
+  }
+  return headers;
+}
+
+void AccessFormatter::RestoreHeaders(const HeaderTexts& headers, Arena& arena,
+                                     AccessRecord& record) const {
+  record.request_headers.assign(headers_.size(), std::string_view());
+  for (const auto& [name, value] : headers) {
+    for (std::size_t i = 0; i < headers_.size(); ++i) {
+      if (EqualsIgnoringCase(headers_[i].name, name)) {
+        record.request_headers[i] = value.empty() ? std::string_view("") : arena.Copy(value);
+      }
+    }
+  }
+}
+
 void AccessFormatter::Format(const AccessRecord& record, std::string& out) {
   std::string redacted;
   std::string_view target = record.target;

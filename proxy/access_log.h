@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/config.h"
@@ -73,6 +74,12 @@ class AccessFormatter {
   // Keeps the request's fields that are to be logged, as received: before RewriteRequest. Several
   // of a name are joined in the head's arena.
   void CaptureHeaders(RequestHead& head, AccessRecord& record) const;
+
+  // Those that a record has, by name; and a record of another process, whose configuration may log
+  // others, with those of them that this one logs. Texts go to `arena`.
+  using HeaderTexts = std::vector<std::pair<std::string, std::string>>;
+  HeaderTexts NamedHeaders(const AccessRecord& record) const;
+  void RestoreHeaders(const HeaderTexts& headers, Arena& arena, AccessRecord& record) const;
 
   // Appends one line with its newline.
   void Format(const AccessRecord& record, std::string& out);

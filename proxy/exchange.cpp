@@ -62,6 +62,9 @@ Task<void> Exchange::Run(std::shared_ptr<const Snapshot> snapshot, ServerStream&
     } while (failure_ && BeginRetry());
     lease_.GiveBack();
   }
+  if (state_ == State::kMoving) {
+    co_return;
+  }
   if (failure_) {
     co_await AnswerFailure();
   }
@@ -354,6 +357,7 @@ void Exchange::Begin(std::shared_ptr<const Snapshot> snapshot, ServerStream& dow
   allow_.clear();
   lease_request_ = {};
   body_octets_ = 0;
+  octets_in_before_ = octets_out_before_ = 0;
   body_read_ = false;
   body_at_hand_ = {};
   downstream.WatchGone(Bind<&Exchange::OnClientGone>(this));
@@ -365,8 +369,8 @@ void Exchange::Finish() {
     // It was not to be said any more: nobody has got it.
     log_.record().status = 0;
   }
-  log_.Finish(*snapshot_, {.octets_in = downstream_->octets_in(),
-                           .octets_out = downstream_->octets_out(),
+  log_.Finish(*snapshot_, {.octets_in = octets_in_before_ + downstream_->octets_in(),
+                           .octets_out = octets_out_before_ + downstream_->octets_out(),
                            .route = route_,
                            .lease = &lease_request_,
                            .failure = failure_ ? &*failure_ : nullptr});
@@ -433,7 +437,7 @@ bool Exchange::MayRetry(std::uint64_t attempts_made) {
 }
 
 void Exchange::FailWith(Error error) {
-  if (failure_) {
+  if (failure_ || state_ == State::kMoving) {
     return;
   }
   failure_ = std::move(error);
@@ -469,7 +473,7 @@ bool Exchange::AnswerHasNoBody() const {
 }
 
 void Exchange::ForceEnd(Error why) {
-  if (state_ == State::kIdle) {
+  if (state_ == State::kIdle || state_ == State::kMoving) {
     return;
   }
   // Reading and writing the client must end too: nothing may be answered any more.

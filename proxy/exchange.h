@@ -39,8 +39,35 @@ class Exchange {
   // ends soon after.
   void ForceEnd(Error why);
 
-  enum class State : std::uint8_t { kIdle, kRunning, kTunnel };
+  // kMoving: it has left its connections (LeaveTunnel) and waits for ContinueTunnel.
+  enum class State : std::uint8_t { kIdle, kRunning, kTunnel, kMoving };
   State state() const { return state_; }
+
+  // What a tunnel is made of besides this.
+  struct TunnelEnds {
+    UniqueFd client;
+    UniqueFd upstream;
+    // Read and not written, each at most SocketStream::kMostUnread octets.
+    std::string to_upstream;
+    std::string to_client;
+    // How long nothing may come either way.
+    Duration patience = kNever;
+  };
+  // Takes a tunnel out of its connections; none, and nothing has changed, if they cannot move. The
+  // task ends soon after, without a word to either side. Then nothing may be done with this but
+  // ContinueTunnel, or to destroy it.
+  std::optional<TunnelEnds> LeaveTunnel();
+  // Goes on with it. `downstream` has what was not written to the endpoint; `upstream` and
+  // `unwritten` are the other side. `client` is the same one. After it as after Run.
+  Task<void> ContinueTunnel(H1ServerConnection& downstream, const ServedClient& client,
+                            UniqueFd upstream, std::string_view unwritten, Duration patience);
+  // What another process needs to know of one that is moving, and there: makes this that exchange.
+  // Error: kNoRoute or kUpstreamUnavailable, if `snapshot` has no such route or it does not lead to
+  // that endpoint.
+  ExchangeAccount Describe() const;
+  Result<> Restore(std::shared_ptr<const Snapshot> snapshot, const ExchangeAccount& account);
+  // Of one that is moving: the endpoint's pool may have one connection more.
+  bool has_room_upstream() const;
 
   // After Run: an endpoint has worked for nothing, because of what the client sent. It costs the
   // client no time, as a deadline does, and no reset of its own.
@@ -61,6 +88,7 @@ class Exchange {
   Task<void> RelayBody();
   void JudgeUpgrade();
   Task<void> RunTunnel(TaskScope& scope);
+  Task<void> ServeTunnel(TaskScope& scope, Duration patience);
   Task<void> RelayTunnel(MessageStream& from, MessageStream& to, std::optional<Error>& lost);
   Task<void> AnswerLocally();
   // Writes response_ with `body`; a failure goes to FailWith.
@@ -149,6 +177,9 @@ class Exchange {
   BodyPace body_pace_;
   // Since when a piece of it has been waited for; 0: none is.
   TimePoint body_awaited_ = 0;
+  // Of a tunnel, in processes before this one.
+  std::uint64_t octets_in_before_ = 0;
+  std::uint64_t octets_out_before_ = 0;
   // The whole body, if it came in one piece: the downstream connection keeps it until EndRequest.
   std::span<const char> body_at_hand_;
 };

@@ -85,6 +85,60 @@ void ExchangeLog::FinishConnection(const Snapshot& snapshot, const ClientInfo& c
   services_.access_log->Append(services_.log_line);
 }
 
+void ExchangeLog::LeaveClient(Arena& arena) {
+  record_.client = nullptr;
+  record_.client_ip = arena.Copy(record_.client_ip);
+}
+
+ExchangeAccount ExchangeLog::Describe(const Snapshot& snapshot, const RouteConfig& route,
+                                      const LeaseRequest& lease) const {
+  Upstream& upstream = snapshot.UpstreamOf(route);
+  ExchangeAccount account{.timestamp = record_.timestamp,
+                          .id = std::string(record_.id),
+                          .client_ip = std::string(record_.client_ip),
+                          .method = std::string(record_.method),
+                          .host = std::string(record_.host),
+                          .target = std::string(record_.target),
+                          .protocol = std::string(record_.protocol),
+                          .route = route.name,
+                          .upstream = upstream.config().name,
+                          .endpoint = upstream.endpoint_name(*lease.endpoint),
+                          .upstream_status = record_.upstream_status,
+                          .attempts = record_.attempts,
+                          .reused = record_.reused,
+                          .headers = {},
+                          .age = Duration(services_.loop.now() - started_),
+                          .queued = lease.queued,
+                          .connecting = lease.connecting,
+                          .first_byte = record_.time_first_byte};
+  if (const AccessFormatter* formatter = snapshot.access_formatter()) {
+    account.headers = formatter->NamedHeaders(record_);
+  }
+  return account;
+}
+
+void ExchangeLog::Restore(const Snapshot& snapshot, const ExchangeAccount& account, Arena& arena) {
+  record_ = {};
+  record_.timestamp = account.timestamp;
+  record_.id = arena.Copy(account.id);
+  record_.client_ip = arena.Copy(account.client_ip);
+  record_.method = arena.Copy(account.method);
+  record_.host = arena.Copy(account.host);
+  record_.target = arena.Copy(account.target);
+  record_.protocol = arena.Copy(account.protocol);
+  record_.status = 101;
+  record_.upstream_status = account.upstream_status;
+  record_.attempts = account.attempts;
+  record_.reused = account.reused;
+  record_.time_first_byte = account.first_byte;
+  const TimePoint now = services_.loop.now();
+  const auto age = static_cast<TimePoint>(account.age.count());
+  started_ = now > age ? now - age : 0;
+  if (const AccessFormatter* formatter = snapshot.access_formatter()) {
+    formatter->RestoreHeaders(account.headers, arena, record_);
+  }
+}
+
 void ExchangeLog::Fill(const Snapshot& snapshot, const Outcome& outcome) {
   record_.bytes_in = outcome.octets_in;
   record_.bytes_out = outcome.octets_out;

@@ -1,7 +1,9 @@
 // What an exchange is after a 101 (RFC 9110 section 7.8): octets both ways until both sides have
 // ended.
 
+#include <algorithm>
 #include <utility>
+#include <variant>
 
 #include "proxy/exchange.h"
 
@@ -27,16 +29,21 @@ Task<void> Exchange::RunTunnel(TaskScope& scope) {
     FailWith(std::move(written).error());
     co_return;
   }
+  downstream_->BecomeTunnel();
+  co_await ServeTunnel(scope, timeouts_->tunnel_idle);
+}
+
+Task<void> Exchange::ServeTunnel(TaskScope& scope, Duration patience) {
   state_ = State::kTunnel;
   services_.counters.Add(CounterId::kTunnelsActive);
-  downstream_->BecomeTunnel();
   upstream_->BecomeTunnel();
-  tunnel_deadline_.Arm(timeouts_->tunnel_idle);
+  tunnel_deadline_.Arm(patience);
   std::optional<Error> lost;
   scope.Start(RelayTunnel(*downstream_, *upstream_, lost));
   co_await RelayTunnel(*upstream_, *downstream_, lost);
   co_await scope.Join();
   if (lost) {
+    // Unless it has moved: that was no failure.
     FailWith(std::move(*lost));
   }
   tunnel_deadline_.Disarm();
@@ -65,6 +72,92 @@ Task<void> Exchange::RelayTunnel(MessageStream& from, MessageStream& to,
       co_return;
     }
   }
+}
+
+std::optional<Exchange::TunnelEnds> Exchange::LeaveTunnel() {
+  if (state_ != State::kTunnel || failure_) {
+    return std::nullopt;
+  }
+  TunnelEnds ends{.client = downstream_->DuplicateTunnel(),
+                  .upstream = upstream_->DuplicateTunnel(),
+                  .patience = tunnel_deadline_.left()};
+  if (!ends.client || !ends.upstream) {
+    return std::nullopt;
+  }
+  state_ = State::kMoving;
+  const std::size_t left_of_client = downstream_->unwritten();
+  ends.to_upstream = downstream_->LeaveTunnel(upstream_->unwritten());
+  ends.to_client = upstream_->LeaveTunnel(left_of_client);
+  octets_in_before_ += downstream_->octets_in();
+  octets_out_before_ += downstream_->octets_out();
+  log_.LeaveClient(request_.arena);
+  client_ = nullptr;
+  return ends;
+}
+
+Task<void> Exchange::ContinueTunnel(H1ServerConnection& downstream, const ServedClient& client,
+                                    UniqueFd upstream, std::string_view unwritten,
+                                    Duration patience) {
+  downstream_ = &downstream;
+  client_ = &client;
+  log_.MeetClient(client);
+  rules_ = snapshot_->RulesOf(client.listener);
+  lease_ = snapshot_->UpstreamOf(*route_).Adopt(*lease_request_.endpoint, std::move(upstream),
+                                                unwritten);
+  upstream_ = &lease_.stream();
+  lease_.stream().BeginExchange(response_);
+  downstream.ContinueTunnel(request_);
+  downstream.WatchGone(Bind<&Exchange::OnClientGone>(this));
+  TaskScope scope;
+  co_await ServeTunnel(scope, patience);
+  upstream_ = nullptr;
+  lease_.GiveBack();
+  if (state_ == State::kMoving) {
+    co_return;
+  }
+  if (failure_) {
+    co_await AnswerFailure();
+  }
+  Finish();
+}
+
+ExchangeAccount Exchange::Describe() const {
+  ExchangeAccount account = log_.Describe(*snapshot_, *route_, lease_request_);
+  account.octets_in = octets_in_before_;
+  account.octets_out = octets_out_before_;
+  return account;
+}
+
+Result<> Exchange::Restore(std::shared_ptr<const Snapshot> snapshot,
+                           const ExchangeAccount& account) {
+  const std::vector<RouteConfig>& routes = snapshot->config().routes;
+  auto route = std::ranges::find(routes, account.route, &RouteConfig::name);
+  if (route == routes.end() || !std::holds_alternative<ForwardAction>(route->action)) {
+    return Fail(ErrorKind::kNoRoute, account.route);
+  }
+  const Upstream& upstream = snapshot->UpstreamOf(*route);
+  auto endpoint = upstream.FindEndpoint(account.endpoint);
+  if (upstream.config().name != account.upstream || upstream.tls() != nullptr || !endpoint) {
+    return Fail(ErrorKind::kUpstreamUnavailable, account.endpoint);
+  }
+  snapshot_ = std::move(snapshot);
+  route_ = &*route;
+  timeouts_ = &route->timeouts;
+  lease_request_ = {};
+  lease_request_.endpoint = endpoint;
+  lease_request_.queued = account.queued;
+  lease_request_.connecting = account.connecting;
+  failure_.reset();
+  state_ = State::kMoving;
+  octets_in_before_ = account.octets_in;
+  octets_out_before_ = account.octets_out;
+  request_.Clear();
+  log_.Restore(*snapshot_, account, request_.arena);
+  return {};
+}
+
+bool Exchange::has_room_upstream() const {
+  return snapshot_->UpstreamOf(*route_).HasRoomAt(*lease_request_.endpoint);
 }
 
 void Exchange::OnTunnelTimeout() {

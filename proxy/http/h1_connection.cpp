@@ -1,5 +1,6 @@
 #include "proxy/http/h1_connection.h"
 
+#include <algorithm>
 #include <array>
 #include <type_traits>
 #include <utility>
@@ -83,6 +84,24 @@ void H1Connection<Role>::BecomeTunnel() {
   chunk_ready_ = false;
   framing_ = Framing::kRaw;
   write_complete_ = false;
+}
+
+template <class Role>
+std::string H1Connection<Role>::LeaveTunnel(std::size_t unwritten) {
+  const std::span<const char> octets = stream_->readable();
+  // The chunk is with the other side, which has written the rest of it.
+  const bool is_given = held_ > 0 && !chunk_ready_;
+  const std::size_t written = is_given ? held_ - std::min(held_, unwritten) : 0;
+  std::string left(octets.begin() + static_cast<std::ptrdiff_t>(written), octets.end());
+  octets_in_ -= held_ - written;
+  octets_out_ -= stream_->unwritten();
+  // Not Abort, which may reset: the connection lives on.
+  failure_ = Error(ErrorKind::kCancelled, "it has moved");
+  phase_ = Phase::kFailed;
+  stream_->Close(false);
+  this->reader_.Wake();
+  this->writer_.Wake();
+  return left;
 }
 
 template <class Role>
@@ -393,6 +412,12 @@ void H1ServerConnection::BeginRequest(RequestHead& head, const DecoderLimits& li
   }
   decoder_.SetLimits(limits);
   decoder_.BeginRequest(head, std::exchange(empty_lines_, 0));
+}
+
+void H1ServerConnection::ContinueTunnel(RequestHead& request) {
+  request_ = &request;
+  head_sent_ = true;
+  BecomeTunnel();
 }
 
 std::unique_ptr<Stream> H1ServerConnection::TakeStream() {

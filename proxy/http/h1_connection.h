@@ -24,6 +24,10 @@ class H1Connection : public Role, protected StreamOwner {
   void Abort(Error error) noexcept override;
   std::size_t unwritten() const override { return stream_->unwritten(); }
   void BecomeTunnel() override;
+  UniqueFd DuplicateTunnel() const override {
+    return tunnel_ && !failure_ && !read_failure_ ? stream_->Duplicate() : UniqueFd();
+  }
+  std::string LeaveTunnel(std::size_t unwritten) override;
 
   std::uint64_t octets_in() const override { return octets_in_; }
   std::uint64_t octets_out() const override { return octets_out_; }
@@ -146,6 +150,9 @@ class H1ServerConnection final : public H1Connection<ServerStream> {
   // now.
   void BeginRequest(RequestHead& head, const DecoderLimits& limits);
   HeadAwaiter ReadHead() { return {*this}; }
+  // Instead of a new request: `request` has led to a tunnel, in another process perhaps, which goes
+  // on here.
+  void ContinueTunnel(RequestHead& request);
 
   RequestHead& request() override { return *request_; }
   bool head_sent() const override { return head_sent_; }

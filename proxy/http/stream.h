@@ -18,12 +18,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "common/result.h"
 #include "common/stream.h"
 #include "common/task.h"
 #include "common/timers.h"
+#include "common/unique_fd.h"
 #include "proxy/http/message.h"
 
 namespace tidegate {
@@ -92,6 +94,16 @@ class [[gnu::visibility("hidden")]] MessageStream {
   // Octets of this exchange, heads and framing included.
   virtual std::uint64_t octets_in() const = 0;
   virtual std::uint64_t octets_out() const = 0;
+  // Of a tunnel that another process is to go on with: another descriptor of the connection; none
+  // if it cannot move.
+  virtual UniqueFd DuplicateTunnel() const { return {}; }
+  // Then: closes it here and gives what was read of it and not written to the other side, which
+  // has `unwritten` octets left of its last write. Those and what is unwritten here come out of the
+  // counts. Reads and writes that wait complete with kCancelled.
+  virtual std::string LeaveTunnel(std::size_t unwritten) {
+    (void)unwritten;
+    return {};
+  }
   // ReadBody would complete at once; ReadBodyNow does then, outside a coroutine's wait.
   bool HasBodyNow() { return PollBody(); }
   Result<BodyChunk> ReadBodyNow() { return TakeBody(); }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/socket.h"
 #include "proxy/upstream/connect.h"
 
 namespace tidegate {
@@ -105,6 +106,42 @@ Task<Result<std::unique_ptr<PooledConnection>>> Pool::Open(Duration timeout, Can
     last_error = Error(ErrorKind::kUpstreamConnectTimeout, "no answer to connect");
   }
   co_return Fail(Error(*last_error));
+}
+
+std::unique_ptr<PooledConnection> Pool::Adopt(UniqueFd fd, std::string_view unread) {
+  return std::make_unique<PooledConnection>(
+      *this, SocketStream::Adopt(loop_, buffers_, std::move(fd), unread), settings_.limits,
+      loop_.timers());
+}
+
+// The one that would be used last.
+UniqueFd Pool::DetachIdle(Duration& patience) {
+  NotePoll();
+  while (!idle_.empty() && peer_ == nullptr) {
+    PooledConnection& oldest = *idle_.front();
+    patience = oldest.idle_deadline.left();
+    const bool is_quiet = oldest.http.IsQuiet();
+    UniqueFd fd = is_quiet ? oldest.http.stream().Detach() : UniqueFd();
+    if (is_quiet && !fd) {
+      break;
+    }
+    Forget(oldest);
+    if (fd) {
+      return fd;
+    }
+  }
+  return {};
+}
+
+bool Pool::AdoptIdle(UniqueFd fd, Duration patience) {
+  if (settings_.idle <= Duration::zero() || in_use_ + idle_.size() >= settings_.max_connections) {
+    return false;
+  }
+  Reserve();
+  GiveBack(Adopt(std::move(fd), {}));
+  // What its end would be without us, and no later than ours.
+  idle_.back()->idle_deadline.Arm(std::min(patience, settings_.idle));
+  return true;
 }
 
 void Pool::GiveBack(std::unique_ptr<PooledConnection> connection) {

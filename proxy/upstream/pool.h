@@ -69,6 +69,11 @@ class Pool {
   // Opens the one that was reserved. Tries the addresses one after
   // the other. Errors: kUpstreamUnresolved, those of ConnectTo, kCancelled.
   Task<Result<std::unique_ptr<PooledConnection>>> Open(Duration timeout, CancelSlot& cancel);
+  // Makes one of a descriptor that somebody else connected; it counts as the one that was reserved.
+  std::unique_ptr<PooledConnection> Adopt(UniqueFd fd, std::string_view unread);
+  // See Upstream. `patience`: out.
+  UniqueFd DetachIdle(Duration& patience);
+  bool AdoptIdle(UniqueFd fd, Duration patience);
   // Ends the use of a connection; null for one that could not be opened. It is kept if it can be
   // used again.
   void GiveBack(std::unique_ptr<PooledConnection> connection);

@@ -166,6 +166,35 @@ Task<Result<Lease>> Upstream::Acquire(LeaseRequest& request) {
   co_return Lease(*this, *picked, std::move(*opened), false);
 }
 
+std::optional<std::size_t> Upstream::FindEndpoint(std::string_view name) const {
+  for (std::size_t i = 0; i < pools_.size(); ++i) {
+    if (pools_[i]->endpoint().name() == name) {
+      return i;
+    }
+  }
+  return std::nullopt;
+}
+
+Lease Upstream::Adopt(std::size_t endpoint, UniqueFd fd, std::string_view unread) {
+  Pool& pool = *pools_[endpoint];
+  pool.Reserve();
+  return {*this, endpoint, pool.Adopt(std::move(fd), unread), true};
+}
+
+std::optional<Upstream::IdleUpstream> Upstream::DetachIdle() {
+  for (std::size_t i = 0; i < pools_.size(); ++i) {
+    Duration patience{};
+    if (UniqueFd fd = pools_[i]->DetachIdle(patience)) {
+      return IdleUpstream{.endpoint = i, .fd = std::move(fd), .patience = patience};
+    }
+  }
+  return std::nullopt;
+}
+
+bool Upstream::AdoptIdle(IdleUpstream idle) {
+  return tls_ == nullptr && pools_[idle.endpoint]->AdoptIdle(std::move(idle.fd), idle.patience);
+}
+
 void Upstream::GiveBack(std::size_t endpoint, std::unique_ptr<PooledConnection> connection) {
   pools_[endpoint]->GiveBack(std::move(connection));
   queue_.WakeOne();

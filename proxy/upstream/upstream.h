@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "common/config.h"
@@ -95,11 +96,30 @@ class Upstream {
   // max_connections is set here from the configuration and `workers`: each has its share.
   void Configure(const DecoderLimits& limits, Duration idle, unsigned workers);
   const std::string& endpoint_name(std::size_t index) { return pools_[index]->endpoint().name(); }
+  // Its index.
+  std::optional<std::size_t> FindEndpoint(std::string_view name) const;
+  bool HasRoomAt(std::size_t endpoint) const { return pools_[endpoint]->has_room(); }
 
   std::vector<EndpointStatus> Status() const;
 
   // A lease on an idle connection, at once; empty if it takes Acquire to get one.
   Lease TryAcquire(LeaseRequest& request);
+  // A lease on a connection that somebody else has opened and left in the middle of an exchange,
+  // also over the limit of the pool. `unread` as for SocketStream::Adopt.
+  Lease Adopt(std::size_t endpoint, UniqueFd fd, std::string_view unread);
+  // Idle connections without TLS go to another process: takes one out of the pools; none if there
+  // is none, or no descriptor is left.
+  struct IdleUpstream {
+    std::size_t endpoint = 0;
+    UniqueFd fd;
+    // How long it may still be idle.
+    Duration patience = kNever;
+  };
+  std::optional<IdleUpstream> DetachIdle();
+  // There, and on the way back. False, and it is closed: the pool has no room, or its connections
+  // are not of that kind.
+  bool AdoptIdle(IdleUpstream idle);
+
   // Waits for a place in the queue, a name, a connection: whatever it takes. Errors: kQueueFull,
   // kQueueTimeout, kUpstreamUnavailable and those of Pool::Open. `request` outlives the task.
   Task<Result<Lease>> Acquire(LeaseRequest& request);
