@@ -132,7 +132,7 @@
 //   old: commit   {batch}                        they are the new one's; the old one has none of them any more
 //
 //   kinds     "idle" (between two requests), "tunnel", "upstream" (a pooled one)
-//   reasons   "record", "listener", "route", "upstream", "limits", "descriptors", "draining"
+//   reasons   "record", "listener", "route", "upstream", "limits", "descriptors", "closed", "draining"
 //
 //   One batch is under way at a time. The end of the channel says that the other side has given up or died, and the
 //   lifeline which: an old worker that gives up writes an octet there before it reads again from what was not committed.

@@ -64,6 +64,7 @@ TG_COUNTER(kDeclinedLimits, "hand_over_declined_limits", kTotal,
            "those that would have been over limits.max_connections or max_connections_per_ip")
 TG_COUNTER(kDeclinedDescriptors, "hand_over_declined_descriptors", kTotal,
            "those that it had no descriptors for")
+TG_COUNTER(kDeclinedClosed, "hand_over_declined_closed", kTotal, "those whose client had left")
 TG_COUNTER(kDeclinedDraining, "hand_over_declined_draining", kTotal,
            "those that came when it was itself being replaced")
 

@@ -118,13 +118,14 @@ class ControlClient::Body final : public ControlChannel::Handler {
       return;
     }
     static const std::map<std::string, Method, std::less<>> kMethods = {
-        {"init", &Body::OnInit},         {"control_listener", &Body::OnControlListener},
-        {"sockets", &Body::OnSockets},   {"prepare", &Body::OnPrepare},
-        {"commit", &Body::OnCommit},     {"abandon", &Body::OnAbandon},
-        {"accept", &Body::OnAccept},     {"drop_listeners", &Body::OnDropListeners},
-        {"drain", &Body::OnDrain},       {"query", &Body::OnQuery},
-        {"ping", &Body::OnPing},         {"reopen_logs", &Body::OnReopenLogs},
-        {"loglevel", &Body::OnLogLevel}, {"rotate_keys", &Body::OnRotateKeys},
+        {"init", &Body::OnInit},          {"control_listener", &Body::OnControlListener},
+        {"sockets", &Body::OnSockets},    {"prepare", &Body::OnPrepare},
+        {"commit", &Body::OnCommit},      {"abandon", &Body::OnAbandon},
+        {"accept", &Body::OnAccept},      {"drop_listeners", &Body::OnDropListeners},
+        {"drain", &Body::OnDrain},        {"query", &Body::OnQuery},
+        {"ping", &Body::OnPing},          {"reopen_logs", &Body::OnReopenLogs},
+        {"loglevel", &Body::OnLogLevel},  {"rotate_keys", &Body::OnRotateKeys},
+        {"hand_over", &Body::OnHandOver}, {"adopt_from", &Body::OnAdoptFrom},
     };
     auto method = kMethods.find(message.type());
     if (method != kMethods.end()) {
@@ -284,6 +285,17 @@ class ControlClient::Body final : public ControlChannel::Handler {
     handler_.Drain(DrainLimits{.drain = LimitOf(message.body, "drain_seconds"),
                                .drain_tunnels = LimitOf(message.body, "drain_tunnels_seconds"),
                                .close_idle = FlagOf(message.body, "close_idle")});
+  }
+
+  void OnHandOver(ControlMessage& message) {
+    if (message.fds.size() == 2) {
+      handler_.HandOverTo(std::move(message.fds[0]), std::move(message.fds[1]));
+    }
+  }
+  void OnAdoptFrom(ControlMessage& message) {
+    if (message.fds.size() == 2) {
+      handler_.AdoptFrom(std::move(message.fds[0]), std::move(message.fds[1]));
+    }
   }
 
   void OnQuery(ControlMessage& message) {
@@ -477,6 +489,16 @@ void ControlClient::ReportDraining(const DrainProgress& progress) {
   report["tunnels"] = progress.tunnels;
   report["cut"] = progress.cut;
   report["oldest_seconds"] = static_cast<double>(progress.oldest.count()) / 1000.0;
+  report["handing_over"] = progress.handing_over;
+  for (std::size_t i = 0; i < kMoveKinds.size(); ++i) {
+    report["moved"][kMoveKinds[i].name] = progress.moved[i];
+  }
+  report["declined"] = json::object();
+  for (std::size_t i = 0; i < kDeclines.size(); ++i) {
+    if (progress.declined[i] > 0) {
+      report["declined"][kDeclines[i].name] = progress.declined[i];
+    }
+  }
   body_->Send(report);
 }
 

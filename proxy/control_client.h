@@ -18,6 +18,7 @@
 #include "common/ticket_ring.h"
 #include "common/unique_fd.h"
 #include "common/units.h"
+#include "proxy/handover.h"
 
 namespace tidegate {
 
@@ -89,6 +90,9 @@ struct DrainProgress {
   std::uint64_t cut = 0;
   // Age of the oldest that is left.
   Duration oldest{};
+  bool handing_over = false;
+  HandOver::Moved moved{};
+  HandOver::Declined declined{};
 };
 
 // What the worker does. All are called from the loop, none from within a call of ControlClient.
@@ -112,6 +116,10 @@ class WorkerHandler {
   // Stop accepting, finish, call ReportDraining about every 500 ms, exit with 0. A second call
   // moves the limits.
   virtual void Drain(DrainLimits limits) = 0;
+  // From Drain on, before or after it, live connections go to a newer worker at the other end.
+  virtual void HandOverTo(UniqueFd channel, UniqueFd lifeline) = 0;
+  // They come from an older one at the other end.
+  virtual void AdoptFrom(UniqueFd channel, UniqueFd lifeline) = 0;
   // The keys of session tickets from now on: before the first Prepare, and at any time after it.
   virtual void RotateKeys(TicketRing keys) = 0;
   // The access log is none if there is none.

@@ -37,6 +37,10 @@ class AcceptGate {
   // How many streams there may be beyond the first of each session: what is left of the
   // descriptors, and never all of those that are not our own.
   std::uint64_t most_more_streams() const;
+  // Descriptors that further connections may take.
+  std::uint64_t room() const { return held() < descriptors_ ? descriptors_ - held() : 0; }
+  // The share in `max_connections` is taken.
+  bool at_limit() const { return sessions_ >= share_; }
   // accept(2) found no descriptor or no memory: shuts for 100 ms. `error` is its errno.
   void Pause(int error);
 

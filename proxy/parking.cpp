@@ -57,7 +57,7 @@ void Parking::Park(IdleConnection connection) {
   }
 }
 
-void Parking::Resume(Parked& parked) {
+IdleConnection Parking::TakeOut(Parked& parked) {
   IdleConnection connection = std::move(parked.connection);
   // Closing our descriptor would not do: the connection may be another process's, too. Fails only
   // if it was never added.
@@ -66,7 +66,18 @@ void Parking::Resume(Parked& parked) {
   if (parked_.empty()) {
     memory_.release();
   }
-  resumer_.ResumeSession(std::move(connection));
+  return connection;
+}
+
+void Parking::Resume(Parked& parked) {
+  resumer_.ResumeSession(TakeOut(parked));
+}
+
+std::optional<IdleConnection> Parking::TakeMovable() {
+  auto found = std::ranges::find_if(parked_, [](const Parked& parked) {
+    return parked.connection.tls == nullptr && !parked.connection.stays;
+  });
+  return found == parked_.end() ? std::nullopt : std::optional(TakeOut(*found));
 }
 
 bool Parking::Resume(std::uint64_t id) {

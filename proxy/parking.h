@@ -11,6 +11,7 @@
 #include <list>
 #include <memory>
 #include <memory_resource>
+#include <optional>
 
 #include <uv.h>
 
@@ -46,6 +47,10 @@ struct IdleConnection {
   std::uint64_t octets_out = 0;
   // How long it may be quiet; kForEver for a timeout that is off.
   TimePoint quiet_until = kForEver;
+  // How many times it has moved to another process.
+  std::uint16_t hand_overs = 0;
+  // It was not wanted there: it ends with us.
+  bool stays = false;
 
   // `patience` may be kNever.
   static TimePoint After(TimePoint now, Duration patience) {
@@ -78,6 +83,8 @@ class Parking {
   // Until octets, the client's end or quiet_until come. If the kernel refuses to watch it, it is
   // resumed at once.
   void Park(IdleConnection connection);
+  // Takes one out that can move to another process: without TLS, and not one that stays.
+  std::optional<IdleConnection> TakeMovable();
   // Now; false if no parked connection has this id.
   bool Resume(std::uint64_t id);
   void ResumeAll();
@@ -110,6 +117,7 @@ class Parking {
   static void OnPoll(uv_poll_t* handle, int status, int events);
   void ResumeReady();
   void Resume(Parked& parked);
+  IdleConnection TakeOut(Parked& parked);
 
   Loop& loop_;
   SessionResumer& resumer_;

@@ -34,33 +34,42 @@ Session::Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo 
                   .opened = services.loop.now(),
                   .quiet_until = IdleConnection::After(
                       services.loop.now(), services.snapshot->config().timeouts.request_head)},
-              tls) {
+              tls, {}) {
   services_.counters.Add(CounterId::kConnectionsAccepted);
   services_.counters.Add(CounterId::kConnectionsActive);
 }
 
 Session::Session(Services& services, SessionList& list, IdleConnection connection)
-    : Session(services, list, std::move(connection), nullptr) {}
+    : Session(services, list, std::move(connection), nullptr, {}) {}
+
+Session::Session(Services& services, SessionList& list, MovingConnection connection)
+    : Session(services, list, std::move(connection.idle), nullptr, connection.unread) {
+  tunnel_ = std::move(connection.tunnel);
+}
 
 Session::Session(Services& services, SessionList& list, IdleConnection connection,
-                 const std::shared_ptr<const ServerTls>& tls)
+                 const std::shared_ptr<const ServerTls>& tls, std::string_view unread)
     : services_(services),
       list_(list),
       client_(connection.client),
-      connection_(MakeStream(connection, tls), services.snapshot->limits()),
+      connection_(MakeStream(connection, tls, unread), services.snapshot->limits()),
       deadline_(services.loop.timers(), Bind<&Session::OnDeadline>(this)),
       id_(connection.id),
       opened_(connection.opened),
       octets_in_(connection.octets_in),
       octets_out_(connection.octets_out),
       patience_(connection.Patience(services.loop.now())),
-      state_(tls != nullptr ? State::kHandshake : State::kIdle) {
+      state_(tls != nullptr ? State::kHandshake : State::kIdle),
+      stays_(connection.stays),
+      hand_overs_(connection.hand_overs) {
   list_.Add(*this);
 }
 
 std::unique_ptr<Stream> Session::MakeStream(IdleConnection& connection,
-                                            const std::shared_ptr<const ServerTls>& tls) {
-  auto socket = SocketStream::Adopt(services_.loop, services_.buffers, std::move(connection.fd));
+                                            const std::shared_ptr<const ServerTls>& tls,
+                                            std::string_view unread) {
+  auto socket =
+      SocketStream::Adopt(services_.loop, services_.buffers, std::move(connection.fd), unread);
   std::unique_ptr<TlsStream> stream;
   if (tls != nullptr) {
     stream = TlsStream::Accept(services_.loop, services_.buffers, services_.handshakes,
@@ -87,13 +96,17 @@ Session::~Session() {
 
 Task<void> Session::Run() {
   bool http2 = false;
-  if (state_ == State::kHandshake) {
-    http2 = co_await AwaitHandshake();
+  if (tunnel_ != nullptr) {
+    co_await ServeTunnel();
   } else {
-    http2 = !client_.Speaks(Protocol::kH1);
-  }
-  if (!http2) {
-    http2 = co_await ServeRequests();
+    if (state_ == State::kHandshake) {
+      http2 = co_await AwaitHandshake();
+    } else {
+      http2 = !client_.Speaks(Protocol::kH1);
+    }
+    if (!http2) {
+      http2 = co_await ServeRequests();
+    }
   }
   if (http2) {
     co_await ServeHttp2();
@@ -106,10 +119,19 @@ Task<void> Session::ServeHttp2() {
   tls_ = nullptr;
   h2_ = std::make_unique<H2Session>(services_, list_.exchanges_, connection_.TakeStream(), client_,
                                     patience_);
-  if (closing_) {
+  if (list_.closing()) {
     h2_->CloseAfterExchanges();
   }
   co_await h2_->Run();
+}
+
+Task<void> Session::ServeTunnel() {
+  state_ = State::kResponse;
+  const std::unique_ptr<MovingTunnel> tunnel = std::move(tunnel_);
+  exchange_ = std::move(tunnel->exchange);
+  co_await exchange_->ContinueTunnel(connection_, client_, std::move(tunnel->upstream),
+                                     tunnel->to_client, tunnel->patience);
+  EndExchange();
 }
 
 Task<bool> Session::AwaitHandshake() {
@@ -168,11 +190,18 @@ Task<bool> Session::ServeRequests() {
   connection_.DropEmptyLines();
   while (true) {
     state_ = State::kIdle;
+    if ((leaving_ || list_.MoverHasRoom()) && MoveIdle()) {
+      break;
+    }
     if (!connection_.has_octets()) {
       deadline_.Arm(std::min(patience_, kParkAfter));
       do {
         co_await connection_.WaitForOctets();
       } while (connection_.DropEmptyLines());
+    }
+    if (leaving_) {
+      // The loop begins with that.
+      continue;
     }
     if (!connection_.has_octets() || connection_.aborted()) {
       // Quiet: it was the deadline that ended the wait.
@@ -215,19 +244,27 @@ Task<bool> Session::ServeRequests() {
     } else {
       co_await exchange_->Reject(std::move(snapshot), connection_, client_, head.error());
     }
-    bool reusable = connection_.reusable();
-    octets_in_ += connection_.octets_in();
-    octets_out_ += connection_.octets_out();
-    connection_.EndRequest();
-    list_.exchanges_.Give(std::move(exchange_));
-    connection_.DropEmptyLines();
-    // The head of this answer may have gone before the stop began.
-    bool unwanted = list_.closes_idle_ && !connection_.has_octets();
-    if (!reusable || unwanted) {
+    if (!EndExchange()) {
       break;
     }
   }
   co_return false;
+}
+
+bool Session::EndExchange() {
+  octets_in_ += connection_.octets_in();
+  octets_out_ += connection_.octets_out();
+  if (exchange_->state() == Exchange::State::kMoving) {
+    MoveTunnel();
+    return false;
+  }
+  bool reusable = connection_.reusable();
+  connection_.EndRequest();
+  list_.exchanges_.Give(std::move(exchange_));
+  connection_.DropEmptyLines();
+  // The head of this answer may have gone before the stop began.
+  bool unwanted = list_.closes_idle_ && !connection_.has_octets();
+  return reusable && !unwanted;
 }
 
 // False: it stays a session and waits on for what is left of its patience. From a success on the
@@ -236,18 +273,79 @@ bool Session::Park() {
   if (patience_ != kNever) {
     patience_ -= kParkAfter;
   }
-  IdleConnection idle{.client = client_.info(),
-                      .id = id_,
-                      .opened = opened_,
-                      .octets_in = octets_in_,
-                      .octets_out = octets_out_,
-                      .quiet_until = IdleConnection::After(services_.loop.now(), patience_)};
+  IdleConnection idle = Description();
   if (closing_ || !Detach(idle)) {
     return false;
   }
   state_ = State::kParked;
   list_.Remove(*this);
   list_.parking_.Park(std::move(idle));
+  return true;
+}
+
+IdleConnection Session::Description() const {
+  Duration patience = patience_;
+  if (patience_ != kNever && deadline_.armed()) {
+    // It was armed for the first part of it.
+    patience = patience_ - std::min(patience_, kParkAfter) + deadline_.left();
+  }
+  return {.client = client_.info(),
+          .id = id_,
+          .opened = opened_,
+          .octets_in = octets_in_,
+          .octets_out = octets_out_,
+          .quiet_until = IdleConnection::After(services_.loop.now(), patience),
+          .hand_overs = hand_overs_,
+          .stays = stays_};
+}
+
+bool Session::MoveIdle() {
+  const bool was_asked = std::exchange(leaving_, false);
+  Stream& stream = connection_.stream();
+  UniqueFd fd = movable() && !closing_ && connection_.may_grow() ? stream.Duplicate() : UniqueFd();
+  if (!fd) {
+    if (was_asked) {
+      list_.mover_->OnRefused();
+    }
+    return false;
+  }
+  MovingConnection moving{.idle = Description(), .unread = {}, .tunnel = nullptr};
+  moving.idle.fd = std::move(fd);
+  moving.unread.assign(stream.readable().begin(), stream.readable().end());
+  stream.Close(false);
+  state_ = State::kParked;
+  list_.Remove(*this);
+  list_.mover_->Take(std::move(moving));
+  return true;
+}
+
+void Session::MoveTunnel() {
+  auto tunnel = std::make_unique<MovingTunnel>(std::move(exchange_), std::move(ends_->upstream),
+                                               std::move(ends_->to_client), ends_->patience);
+  MovingConnection moving{
+      .idle = Description(), .unread = std::move(ends_->to_upstream), .tunnel = std::move(tunnel)};
+  moving.idle.fd = std::move(ends_->client);
+  state_ = State::kParked;
+  list_.Remove(*this);
+  list_.mover_->Take(std::move(moving));
+}
+
+bool Session::Leave() {
+  if (!movable() || closing_ || leaving_ || ends_ != nullptr) {
+    return false;
+  }
+  if (state() == State::kTunnel) {
+    auto ends = exchange_->LeaveTunnel();
+    if (ends) {
+      ends_ = std::make_unique<Exchange::TunnelEnds>(std::move(*ends));
+    }
+    return ends.has_value();
+  }
+  if (state_ != State::kIdle || !connection_.quiet()) {
+    return false;
+  }
+  leaving_ = true;
+  connection_.EndWait();
   return true;
 }
 
@@ -364,7 +462,7 @@ std::uint64_t Session::ForceEnd(Error why, Ending what) {
 }
 
 void SessionList::Add(Session& session) {
-  session.closing_ = closing_;
+  session.closing_ = closing_ && !(moves_ && session.movable());
   session.next_ = first_;
   if (first_ != nullptr) {
     first_->previous_ = &session;
@@ -383,7 +481,20 @@ void SessionList::Remove(Session& session) {
 
 void SessionList::CloseAfterExchange() {
   closing_ = true;
+  moves_ = false;
   ForEach([](Session& session) { session.CloseAfterExchange(); });
+}
+
+void SessionList::CloseOrMove(SessionMover& mover) {
+  closing_ = moves_ = true;
+  mover_ = &mover;
+  ForEach([](Session& session) {
+    if (session.movable()) {
+      session.closing_ = false;
+    } else {
+      session.CloseAfterExchange();
+    }
+  });
 }
 
 void SessionList::CloseIdle() {

@@ -9,6 +9,7 @@
 #include "proxy/exchange_supply.h"
 #include "proxy/h2_session.h"
 #include "proxy/http/h1_connection.h"
+#include "proxy/moving.h"
 #include "proxy/net/tls_stream.h"
 #include "proxy/parking.h"
 #include "proxy/services.h"
@@ -28,13 +29,14 @@ class Session : public InSlab {
   // without TLS. Part of `list` while it lives.
   Session(Services& services, SessionList& list, UniqueFd fd, ClientInfo client,
           const std::shared_ptr<const ServerTls>& tls);
-  // Goes on with one that was parked.
+  // Goes on with one that was parked, or has moved.
   Session(Services& services, SessionList& list, IdleConnection connection);
+  Session(Services& services, SessionList& list, MovingConnection connection);
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
   ~Session();
 
-  // Serves the connection until it ends or is parked; then the session may go.
+  // Serves the connection until it ends, is parked or moves; then the session may go.
   Task<void> Run();
 
   // The answer to the next request, or to the running one if its head is not written yet, ends the
@@ -47,7 +49,11 @@ class Session : public InSlab {
   // soon after. Of the two deadlines of a drain each ends its own: says how many exchanges.
   std::uint64_t ForceEnd(Error why, Ending what = Ending::kAll);
 
-  // kParked: no part of the list any more.
+  // Asks a session that can move, and waits between two requests or is a tunnel, to leave: the
+  // list's mover hears from it soon. False: it cannot, or not now.
+  bool Leave();
+
+  // kParked: no part of the list any more, also if it was taken by a mover.
   enum class State : std::uint8_t {
     kHandshake,
     kIdle,
@@ -61,6 +67,8 @@ class Session : public InSlab {
   std::uint64_t id() const { return id_; }
   const ClientInfo& client() const { return client_; }
   TimePoint opened() const { return opened_; }
+  // How many times it has moved to another process.
+  std::uint16_t hand_overs() const { return hand_overs_; }
   std::uint64_t octets_in() const {
     return octets_in_ + (h2_ != nullptr ? h2_->octets_in() : connection_.octets_in());
   }
@@ -71,13 +79,20 @@ class Session : public InSlab {
  private:
   friend class SessionList;
   Session(Services& services, SessionList& list, IdleConnection connection,
-          const std::shared_ptr<const ServerTls>& tls);
+          const std::shared_ptr<const ServerTls>& tls, std::string_view unread);
   // `tls` is null but for a new connection with TLS.
   std::unique_ptr<Stream> MakeStream(IdleConnection& connection,
-                                     const std::shared_ptr<const ServerTls>& tls);
+                                     const std::shared_ptr<const ServerTls>& tls,
+                                     std::string_view unread);
+  // Another process can go on with it.
+  bool movable() const { return tls_ == nullptr && h2_ == nullptr && !stays_; }
   // Until the connection ends or is parked, or the client has shown that it speaks HTTP/2: true.
   Task<bool> ServeRequests();
   Task<void> ServeHttp2();
+  // One that has moved here.
+  Task<void> ServeTunnel();
+  // After an exchange: false if it is the last, or a tunnel that is moving.
+  bool EndExchange();
   // The first octets are there: are they the preface of HTTP/2?
   Task<bool> SeesPreface();
   // Until the handshake is over, one way or the other: its own deadline is the stream's. True if
@@ -86,6 +101,11 @@ class Session : public InSlab {
   void KeepCertificate();
   Task<void> Linger();
   bool Park();
+  // What there is of it between two requests, but its descriptor and TLS.
+  IdleConnection Description() const;
+  // Between two requests: to the mover, octets that were read along. False: it cannot be now.
+  bool MoveIdle();
+  void MoveTunnel();
   // Into `idle`; false if something is under way.
   bool Detach(IdleConnection& idle);
   void OnDeadline();
@@ -109,6 +129,14 @@ class Session : public InSlab {
   Duration patience_;
   State state_ = State::kIdle;
   bool closing_ = false;
+  // See IdleConnection.
+  bool stays_ = false;
+  std::uint16_t hand_overs_ = 0;
+  // Leave was called.
+  bool leaving_ = false;
+  // A tunnel that comes; and what is left of one that goes.
+  std::unique_ptr<MovingTunnel> tunnel_;
+  std::unique_ptr<Exchange::TunnelEnds> ends_;
   Session* next_ = nullptr;
   Session* previous_ = nullptr;
 };
@@ -125,7 +153,9 @@ class SessionList {
   ~SessionList() { TG_CHECK(first_ == nullptr); }
 
   // Connections.
-  std::size_t size() const { return session_count_ + parking_.size(); }
+  std::size_t size() const { return session_count_ + parking_.size() + moving_; }
+  // For a connection that comes from another process.
+  std::uint64_t NextId() { return next_id_++; }
   // Those that are not parked.
   std::size_t session_count() const { return session_count_; }
   Parking& parking() { return parking_; }
@@ -140,6 +170,14 @@ class SessionList {
   // parked.
   void CloseAfterExchange();
   bool closing() const { return closing_; }
+  // The same, but those that can move do not end: `mover`, which outlives this, takes them. Until
+  // CloseAfterExchange.
+  void CloseOrMove(SessionMover& mover);
+  // A session between two requests may leave now.
+  bool MoverHasRoom() const { return mover_ != nullptr && mover_->HasRoom(); }
+  // Connections that somebody holds and that are no sessions.
+  void AddMoving() { ++moving_; }
+  void RemoveMoving() { --moving_; }
   // At a stop: from now on a connection that becomes idle is closed, whoever it was announced to.
   // After a handshake it is given 2 s for its first request.
   void CloseIdle();
@@ -156,6 +194,10 @@ class SessionList {
   Session* first_ = nullptr;
   std::size_t session_count_ = 0;
   std::uint64_t next_id_ = 1;
+  std::size_t moving_ = 0;
+  // Null before CloseOrMove; it stays.
+  SessionMover* mover_ = nullptr;
+  bool moves_ = false;
   bool closing_ = false;
   bool closes_idle_ = false;
 };

@@ -28,26 +28,6 @@ constexpr Duration kGateOpenForLong = std::chrono::milliseconds(200);
 // that takes, because we may be the only one that knows.
 constexpr Duration kResolvedDelay = std::chrono::milliseconds(1);
 
-std::string_view NameOf(Session::State state) {
-  switch (state) {
-    case Session::State::kHandshake:
-      return "handshake";
-    case Session::State::kIdle:
-      return "idle";
-    case Session::State::kRequest:
-      return "request";
-    case Session::State::kResponse:
-      return "response";
-    case Session::State::kTunnel:
-      return "tunnel";
-    case Session::State::kClosing:
-      return "closing";
-    case Session::State::kParked:
-      break;
-  }
-  return "idle";
-}
-
 }  // namespace
 
 Worker::Worker(Loop& loop, UniqueFd channel)
@@ -58,13 +38,15 @@ Worker::Worker(Loop& loop, UniqueFd channel)
       gate_(loop, Bind<&Worker::OnGate>(this)),
       trim_(loop, counters_, Bind<&Worker::ReleaseFreeLists>(this)),
       gate_open_due_(loop.timers(), Bind<&Worker::OnGateOpenForLong>(this)),
+      hand_over_(services_, sessions_, *this),
       control_(loop, std::move(channel), *this),
       drop_tick_(loop.timers(), Bind<&Worker::CheckDropped>(this)),
       drain_tick_(loop.timers(), Bind<&Worker::OnDrainTick>(this)),
       drain_deadline_(loop.timers(), Bind<&Worker::OnDrainDeadline>(this)),
       tunnel_deadline_(loop.timers(), Bind<&Worker::OnTunnelDeadline>(this)),
       log_level_deadline_(loop.timers(), Bind<&Worker::OnLogLevelOver>(this)),
-      resolved_due_(loop.timers(), Bind<&Worker::OnResolvedDue>(this)) {
+      resolved_due_(loop.timers(), Bind<&Worker::OnResolvedDue>(this)),
+      moved_due_(loop.timers(), Bind<&Worker::CheckDrained>(this)) {
   services_.on_many_streams = Bind<&Worker::CountForTrim>(this);
   services_.on_more_streams = Bind<&Worker::CountForGate>(this);
   resolver_.memory().SetOnChange(Bind<&Worker::OnAddressChange>(this));
@@ -77,6 +59,7 @@ int Worker::Run() {
   loop_.Run();
   listeners_.clear();
   prepared_.reset();
+  adoptions_.clear();
   control_.Close();
   services_.access_log.reset();
   services_.snapshot.reset();
@@ -366,10 +349,11 @@ void Worker::Drain(DrainLimits limits) {
     // The descriptors go now: connections that wait in the queues belong to whoever else holds
     // them.
     listeners_.clear();
-    sessions_.CloseAfterExchange();
+    hand_over_.Begin();
     drain_tick_.Arm(kDrainTick);
   }
   if (limits.close_idle) {
+    hand_over_.Stop();
     sessions_.CloseIdle();
   }
   drain_deadline_.Arm(limits.drain);
@@ -412,12 +396,17 @@ void Worker::OnTunnelDeadline() {
 }
 
 void Worker::OnDrainTick() {
+  hand_over_.Poke();
   ReportDraining();
   drain_tick_.Arm(kDrainTick);
 }
 
 void Worker::ReportDraining() {
-  DrainProgress progress{.left = sessions_.size(), .cut = cut_};
+  DrainProgress progress{.left = sessions_.size(),
+                         .cut = cut_,
+                         .handing_over = hand_over_.handing_over(),
+                         .moved = hand_over_.moved(),
+                         .declined = hand_over_.declined()};
   TimePoint oldest = loop_.now();
   sessions_.ForEach([&](Session& session) {
     progress.tunnels += session.state() == Session::State::kTunnel ? 1 : 0;
@@ -461,79 +450,6 @@ void Worker::OnLogLevelOver() {
   if (services_.snapshot != nullptr) {
     SetErrorLogLevel(services_.snapshot->config().logging.level);
   }
-}
-
-Result<std::string> Worker::Query(std::string_view what, std::string_view argument) {
-  if (what == "connections") {
-    return ConnectionsJson();
-  }
-  if (what == "upstreams") {
-    return UpstreamsJson();
-  }
-  if (what == "certificates") {
-    return services_.snapshot == nullptr
-               ? std::string("[]")
-               : services_.snapshot->tls().CertificatesJson(std::time(nullptr));
-  }
-  if (what == "kill_connection") {
-    std::uint64_t id = 0;
-    std::from_chars(argument.data(), argument.data() + argument.size(), id);
-    bool killed = false;
-    sessions_.parking().Resume(id);
-    sessions_.ForEach([&](Session& session) {
-      if (session.id() == id) {
-        session.ForceEnd(Error(ErrorKind::kCancelled, "ended by the operator"));
-        killed = true;
-      }
-    });
-    return fmt::format("{{\"killed\":{}}}", killed);
-  }
-  return Fail(ErrorKind::kProtocol, fmt::format("unknown query \"{}\"", what));
-}
-
-std::string Worker::ConnectionsJson() {
-  std::string out = "[";
-  auto add = [&](std::uint64_t id, std::string_view state, const ClientInfo& client,
-                 TimePoint opened, std::uint64_t octets_in, std::uint64_t octets_out) {
-    if (out.size() > 1) {
-      out += ',';
-    }
-    double age = static_cast<double>(loop_.now() - opened) / 1000.0;
-    out += fmt::format("{{\"id\":{},\"state\":\"{}\",\"client\":", id, state);
-    AppendJsonString(client.peer, out);
-    out += ",\"listener\":";
-    AppendJsonString(client.listener, out);
-    out += fmt::format(",\"age_seconds\":{:.3f},\"bytes_in\":{},\"bytes_out\":{}}}", age, octets_in,
-                       octets_out);
-  };
-  sessions_.ForEach([&](Session& session) {
-    add(session.id(), NameOf(session.state()), session.client(), session.opened(),
-        session.octets_in(), session.octets_out());
-  });
-  sessions_.parking().ForEach([&](const IdleConnection& idle) {
-    add(idle.id, NameOf(Session::State::kIdle), idle.client, idle.opened, idle.octets_in,
-        idle.octets_out);
-  });
-  return out + "]";
-}
-
-std::string Worker::UpstreamsJson() {
-  std::string out = "[";
-  if (services_.snapshot != nullptr) {
-    for (const auto& [name, upstream] : services_.snapshot->upstreams()) {
-      for (const EndpointStatus& endpoint : upstream->Status()) {
-        out += out.size() > 1 ? ",{\"upstream\":" : "{\"upstream\":";
-        AppendJsonString(name, out);
-        out += ",\"endpoint\":";
-        AppendJsonString(endpoint.name, out);
-        out += fmt::format(",\"in_flight\":{},\"idle\":{},\"failure\":", endpoint.in_flight,
-                           endpoint.idle);
-        AppendJsonString(endpoint.failure, out);
-        out += '}';
-      }
-    }
-  }
-  return out + "]";
 }
 
 KnownAddresses Worker::LastAddresses() {

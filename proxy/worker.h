@@ -10,6 +10,7 @@
 //   4. It ends by itself only when it is drained; the last session ends the drain.
 
 #include <cstdint>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -18,7 +19,9 @@
 #include <string_view>
 #include <vector>
 
+#include "proxy/adoption.h"
 #include "proxy/control_client.h"
+#include "proxy/handover.h"
 #include "proxy/listener.h"
 #include "proxy/memory_trim.h"
 #include "proxy/net/resolver.h"
@@ -28,7 +31,11 @@
 
 namespace tidegate {
 
-class Worker final : public WorkerHandler, public SessionStarter, public SessionResumer {
+class Worker final : public WorkerHandler,
+                     public SessionStarter,
+                     public SessionResumer,
+                     public HandOver::Owner,
+                     public Adoption::Owner {
  public:
   Worker(Loop& loop, UniqueFd channel);
   ~Worker();
@@ -63,6 +70,8 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   void Accept(const std::vector<unsigned>& slots) override;
   void DropListeners(const std::vector<std::uint64_t>& listener_ids) override;
   void Drain(DrainLimits limits) override;
+  void HandOverTo(UniqueFd channel, UniqueFd lifeline) override;
+  void AdoptFrom(UniqueFd channel, UniqueFd lifeline) override;
   void RotateKeys(TicketRing keys) override;
   void ReopenLogs(UniqueFd error_log, UniqueFd access_log) override;
   void SetLogLevel(LogLevel level, Duration duration) override;
@@ -74,6 +83,14 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   void StartSession(UniqueFd fd, ClientInfo client,
                     const std::shared_ptr<const ServerTls>& tls) override;
   void ResumeSession(IdleConnection connection) override;
+  void TakeBack(MovingConnection connection) override;
+  void OnMoved(const ClientInfo& client) override;
+  void OnSwept() override { ReportDraining(); }
+  std::uint64_t DescriptorRoom() const override { return gate_.room(); }
+  std::optional<Decline> Admit(const ClientInfo& client) override;
+  void Adopt(MovingConnection connection) override;
+  void OnDropped(const ClientInfo& client) override;
+  void OnAdoptionOver(Adoption& adoption) override;
   Task<void> RunSession(std::unique_ptr<Session> session);
   void ReleaseFreeLists();
   void CountForTrim();
@@ -115,6 +132,8 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   // The supervisor hears of a shut gate at once, and of an open one when it has been for a moment.
   Deadline gate_open_due_;
   bool said_shut_ = false;
+  HandOver hand_over_;
+  std::list<std::unique_ptr<Adoption>> adoptions_;
   ControlClient control_;
   Deadline drop_tick_;
   Deadline drain_tick_;
@@ -122,6 +141,7 @@ class Worker final : public WorkerHandler, public SessionStarter, public Session
   Deadline tunnel_deadline_;
   Deadline log_level_deadline_;
   Deadline resolved_due_;
+  Deadline moved_due_;
 
   std::map<ListenerId, Listener> listeners_;
   std::optional<Prepared> prepared_;

@@ -33,6 +33,10 @@ struct FakeWorker final : WorkerHandler {
   void Accept(const std::vector<unsigned>& the_slots) override { slots = the_slots; }
   void DropListeners(const std::vector<std::uint64_t>& ids) override { dropped = ids; }
   void Drain(DrainLimits limits) override { drain = limits; }
+  void HandOverTo(UniqueFd channel, UniqueFd lifeline) override {
+    hands_over = channel && lifeline;
+  }
+  void AdoptFrom(UniqueFd channel, UniqueFd lifeline) override { adopts = channel && lifeline; }
   void RotateKeys(TicketRing the_keys) override { keys = std::move(the_keys); }
   void ReopenLogs(UniqueFd, UniqueFd) override { ++reopened; }
   void SetLogLevel(LogLevel the_level, Duration) override { level = the_level; }
@@ -58,6 +62,8 @@ struct FakeWorker final : WorkerHandler {
   std::optional<LogLevel> level;
   KnownAddresses last_addresses;
   bool orphaned = false;
+  bool hands_over = false;
+  bool adopts = false;
 };
 
 // The supervisor's end, spoken by hand.
@@ -190,6 +196,22 @@ TEST_F(ControlClientTest, PassesTheRestOn) {
   EXPECT_EQ(worker_.drain->drain, Duration(2500));
   EXPECT_EQ(worker_.drain->drain_tunnels, kNever);
   EXPECT_FALSE(worker_.drain->close_idle);
+}
+
+TEST_F(ControlClientTest, PassesTheEndsOfAHandOverOn) {
+  Initialise();
+  Say(Message("hand_over", {{"to", "8.0"}}), {STDERR_FILENO});
+  Say(Message("adopt_from", {{"from", "6.0"}}));
+  EXPECT_FALSE(worker_.hands_over || worker_.adopts) << "an end is missing";
+  Say(Message("hand_over", {{"to", "8.0"}}), {STDERR_FILENO, STDERR_FILENO});
+  Say(Message("adopt_from", {{"from", "6.0"}}), {STDERR_FILENO, STDERR_FILENO});
+  EXPECT_TRUE(worker_.hands_over && worker_.adopts);
+  client_->ReportDraining(
+      {.left = 3, .handing_over = true, .moved = {1, 2, 0}, .declined = {0, 0, 4, 0, 0, 0, 0, 0}});
+  ControlMessage report = Hear();
+  EXPECT_EQ(report.body["handing_over"], true);
+  EXPECT_EQ(report.body["moved"], json::parse(R"({"idle":1,"tunnels":2,"upstream":0})"));
+  EXPECT_EQ(report.body["declined"], json::parse(R"({"route":4})"));
 }
 
 TEST_F(ControlClientTest, IgnoresWhatItDoesNotKnow) {

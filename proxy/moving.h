@@ -1,0 +1,46 @@
+#pragma once
+
+// Connections that are in nobody's loop: they are on their way from one process to another, or
+// back.
+
+#include <memory>
+#include <string>
+
+#include "proxy/exchange.h"
+#include "proxy/parking.h"
+
+namespace tidegate {
+
+// A tunnel, beside its client's connection.
+struct MovingTunnel {
+  // Its state is kMoving.
+  std::unique_ptr<Exchange> exchange;
+  UniqueFd upstream;
+  // Read of the upstream and not written to the client.
+  std::string to_client;
+  Duration patience = kNever;
+};
+
+struct MovingConnection {
+  IdleConnection idle;
+  // Read of the client and not dealt with; at most SocketStream::kMostUnread octets.
+  std::string unread;
+  // Null: between two requests.
+  std::unique_ptr<MovingTunnel> tunnel;
+};
+
+// Where sessions go that leave their worker.
+class SessionMover {
+ public:
+  // A session that is between two requests may leave now, instead of waiting for the next.
+  virtual bool HasRoom() const = 0;
+  // Part of SessionList::size() still. Called by the session's own task.
+  virtual void Take(MovingConnection connection) = 0;
+  // A session that was asked to leave does not, after all.
+  virtual void OnRefused() = 0;
+
+ protected:
+  ~SessionMover() = default;
+};
+
+}  // namespace tidegate
