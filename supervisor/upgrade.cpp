@@ -13,6 +13,7 @@
 #include "supervisor/preflight.h"
 #include "supervisor/reload.h"
 #include "supervisor/state.h"
+#include "supervisor/upgrade_plan.h"
 
 namespace tidegate {
 namespace {
@@ -29,77 +30,9 @@ constexpr Duration kProbeEvery = std::chrono::seconds(1);
 constexpr Duration kRollBackDrain = std::chrono::seconds(2);
 constexpr Duration kProgressEvery = std::chrono::milliseconds(500);
 
-// What one upgrade is about, on both sides of execve.
-struct Plan {
-  ActiveConfigPtr config;
-  std::vector<std::string> changes;
-  Program supervisor_program;
-  Program worker_program;
-  std::string version;
-  // Unix time.
-  double began = 0;
-};
-
-// Either the plan, or what to answer.
-using Snapshot = std::expected<Plan, Outcome>;
-
-// --- 2. Snapshot: everything is read and opened once; nobody looks again
-
-Snapshot TakeSnapshot(Holdings& holdings, const Operation& operation, Narrator& narrator) {
-  Plan plan;
-  plan.began = UnixTime();
-  if (operation.kind == OperationKind::kRollback) {
-    if (!holdings.previous) {
-      return std::unexpected(Refusal(holdings, 1, narrator,
-                                     "there is nothing to roll back to: no reload or upgrade "
-                                     "has changed anything since the start"));
-    }
-    plan.config = holdings.previous->config;
-    plan.supervisor_program = holdings.previous->supervisor_program.Duplicate();
-    plan.worker_program = holdings.previous->worker_program.Duplicate();
-    plan.changes = DiffConfig(holdings.config->config, plan.config->config);
-    return plan;
-  }
-  auto loaded = LoadConfiguration(holdings.options);
-  if (!loaded) {
-    return std::unexpected(RefusalOf(holdings, narrator, loaded.error()));
-  }
-  std::string path = operation.binary.empty()
-                         ? OwnPath(holdings.options, holdings.supervisor_program)
-                         : operation.binary;
-  Result<Program> supervisor_program = OpenProgram(path);
-  Result<Program> worker_program = OpenProgram(WorkerPathFor(path));
-  if (!supervisor_program || !worker_program) {
-    const Error& error = supervisor_program ? worker_program.error() : supervisor_program.error();
-    return std::unexpected(Refusal(holdings, 1, narrator, error.ToString()));
-  }
-  plan.supervisor_program = std::move(*supervisor_program);
-  plan.worker_program = std::move(*worker_program);
-  plan.changes = DiffConfig(holdings.config->config, loaded->config);
-  bool same = loaded->effective == holdings.config->effective &&
-              IsSameProgram(plan.supervisor_program, holdings.supervisor_program) &&
-              IsSameProgram(plan.worker_program, holdings.worker_program);
-  if (same && !operation.force) {
-    Outcome nothing{.message = "nothing to do"};
-    nothing.data = {{"generation", holdings.current()->number()},
-                    {"version", holdings.version},
-                    {"changed", false},
-                    {"became_upgrade", operation.became_upgrade}};
-    return std::unexpected(nothing);
-  }
-  Result<std::optional<Identity>> identity = IdentityFor(loaded->config);
-  Result<ActiveConfigPtr> config = Activate(std::move(loaded->config));
-  if (!identity || !config) {
-    const Error& error = identity ? config.error() : identity.error();
-    return std::unexpected(Refusal(holdings, identity ? 1 : 78, narrator, error.ToString()));
-  }
-  plan.config = *config;
-  return plan;
-}
-
 // --- 3. Preflight: both new programs say that they can, before anything depends on them
 
-Task<std::optional<Outcome>> Preflight(Holdings& holdings, Plan& plan, Narrator& narrator) {
+Task<std::optional<Outcome>> Preflight(Holdings& holdings, UpgradePlan& plan, Narrator& narrator) {
   Duration limit = std::min(kPreflightLimit, plan.config->config.upgrade.ready_timeout);
   Result<SavedState> state = SaveState(holdings, json::object(), {});
   if (!state) {
@@ -134,20 +67,11 @@ Task<std::optional<Outcome>> Preflight(Holdings& holdings, Plan& plan, Narrator&
 
 // --- 4. Supervisor first: the same process runs the new program from here
 
-Outcome EnterNewImage(Holdings& holdings, const Operation& operation, const Plan& plan,
+Outcome EnterNewImage(Holdings& holdings, const Operation& operation, const UpgradePlan& plan,
                       Narrator& narrator) {
   std::vector<int> fds;
-  json upgrade = {{"operation", SaveOperation(operation, holdings.server, fds)},
-                  {"config", plan.config->effective},
-                  {"changes", plan.changes},
-                  {"supervisor_path", plan.supervisor_program.path},
-                  {"supervisor_fd", plan.supervisor_program.fd.get()},
-                  {"worker_path", plan.worker_program.path},
-                  {"worker_fd", plan.worker_program.fd.get()},
-                  {"version", plan.version},
-                  {"began", plan.began}};
-  fds.push_back(plan.supervisor_program.fd.get());
-  fds.push_back(plan.worker_program.fd.get());
+  json upgrade = SavePlan(plan, fds);
+  upgrade["operation"] = SaveOperation(operation, holdings.server, fds);
   Result<SavedState> state = SaveState(holdings, upgrade, fds);
   if (!state) {
     return Refusal(holdings, 1, narrator, state.error().ToString());
@@ -173,22 +97,6 @@ Task<void> Flush(Holdings& holdings) {
   while (!flushed() && holdings.loop.now() < until) {
     co_await Sleep(holdings.loop.timers(), std::chrono::milliseconds(5));
   }
-}
-
-Plan PlanFrom(const json& upgrade) {
-  Plan plan;
-  if (Result<ActiveConfigPtr> active = ActivateText(TextOf(upgrade, "config"))) {
-    plan.config = *active;
-  }
-  plan.changes = upgrade.value("changes", std::vector<std::string>());
-  plan.supervisor_program =
-      Program{.path = TextOf(upgrade, "supervisor_path"),
-              .fd = UniqueFd(static_cast<int>(NumberOf(upgrade, "supervisor_fd")))};
-  plan.worker_program = Program{.path = TextOf(upgrade, "worker_path"),
-                                .fd = UniqueFd(static_cast<int>(NumberOf(upgrade, "worker_fd")))};
-  plan.version = TextOf(upgrade, "version");
-  plan.began = SecondsOf(upgrade, "began");
-  return plan;
 }
 
 // The way back of steps 5 to 8: the old image tells what came of it. Returns the outcome only if
@@ -237,7 +145,7 @@ Task<std::string> WatchProbation(Holdings& holdings, Generation& next, Duration 
 }
 
 // Who wanted to know no more than that the new generation serves. What comes later is in the log.
-void AnswerDetached(Holdings& holdings, const Operation& operation, const Plan& plan,
+void AnswerDetached(Holdings& holdings, const Operation& operation, const UpgradePlan& plan,
                     const Generation& next, const Generation& old) {
   Outcome outcome;
   outcome.message = fmt::format("generation {} serves and is watched; generation {} drains then",
@@ -369,7 +277,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
                                  const json& state) {
   Narrator narrator(holdings.loop, holdings.server, operation.clients);
   std::optional<Heartbeat> heartbeat(holdings.loop);
-  Plan plan = PlanFrom(state.at("upgrade"));
+  UpgradePlan plan = PlanFrom(state.at("upgrade"));
   if (holdings.current() == nullptr) {
     // Nothing to replace, and nothing to go back to that would be better.
     EndGuard();
