@@ -212,8 +212,12 @@ void Generation::OnPrepared(WorkerProcess& worker, std::uint64_t id) {
   // Unless a reload has been faster: then another prepare is under way to this worker.
   if (!caught_up.empty() && caught_up.mapped() == config_ && state_ == GenerationState::kServing) {
     slots_[worker.slot()].ready_due.reset();
+    bool is_new = worker.state() == WorkerState::kPrepared;
     CommitOne(worker);
     ShareSlots();
+    if (is_new && surroundings_.on_replaced) {
+      surroundings_.on_replaced(number_, worker.slot());
+    }
   }
   Changed();
 }
@@ -400,6 +404,8 @@ void Generation::OnWorkerGone(WorkerProcess& worker, const std::string& how, boo
   if (was_drained) {
     // What it had when it was heard of last ended with it.
     cut_ += worker.drain_report().cut + worker.drain_report().left;
+    handed_over_ += worker.drain_report().handed_over;
+    told_hand_over_ = told_hand_over_ || worker.drain_report().tells_hand_over;
   }
   if (!clean) {
     LogEvent(was_drained ? LogLevel::kWarn : LogLevel::kError, what);

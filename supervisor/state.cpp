@@ -160,7 +160,8 @@ Result<> Restore(Holdings& holdings, const json& state) {
         Tail{.generation = saved.at("generation").get<std::uint64_t>(),
              .clients = RestoreOperation(saved.at("clients"), holdings.server, state).clients,
              .outcome = RestoreOutcome(saved.at("outcome")),
-             .began = saved.at("began").get<double>()}));
+             .began = saved.at("began").get<double>(),
+             .hands_over = FlagOf(saved, "hands_over")}));
   }
   Result<> generations = RestoreGenerations(holdings, state);
   if (generations) {
@@ -222,7 +223,8 @@ Result<SavedState> SaveState(const Holdings& holdings, const json& upgrade,
     state["tails"].push_back({{"generation", tail->generation},
                               {"clients", SaveOperation(clients, holdings.server, saved.fds)},
                               {"outcome", SaveOutcome(tail->outcome)},
-                              {"began", tail->began}});
+                              {"began", tail->began},
+                              {"hands_over", tail->hands_over}});
   }
   if (holdings.previous) {
     state["previous"] = {

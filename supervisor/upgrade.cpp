@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -29,6 +30,8 @@ constexpr Duration kProbeEvery = std::chrono::seconds(1);
 // What the workers of a generation that is rolled back get for what they have begun.
 constexpr Duration kRollBackDrain = std::chrono::seconds(2);
 constexpr Duration kProgressEvery = std::chrono::milliseconds(500);
+// What moves at once is told as a phase of its own, what moves later with the end.
+constexpr Duration kHandOverLimit = std::chrono::seconds(5);
 
 // --- 3. Preflight: both new programs say that they can, before anything depends on them
 
@@ -189,6 +192,40 @@ Task<void> RollBack(Holdings& holdings, Generation& old, Generation& next) {
     }
   }
   holdings.listeners.Close(unused);
+}
+
+// --- 9. Hand over
+
+// Everyone who drains has a new heir in `next`, also who drains since an earlier upgrade.
+void HandOver(Holdings& holdings, Generation& old, Generation& next) {
+  for (const auto& generation : holdings.generations) {
+    if (generation.get() == &old || generation->state() == GenerationState::kDraining) {
+      generation->HandOver(next);
+    }
+  }
+}
+
+// Until all that can move has been offered, or the time is over. Nothing is told of workers that do
+// not know how.
+Task<void> TellHandOver(Holdings& holdings, Generation& old, Narrator& narrator) {
+  TimePoint until = holdings.loop.now() + static_cast<TimePoint>(kHandOverLimit.count());
+  bool begun = false;
+  while (true) {
+    if (old.tells_hand_over() && !std::exchange(begun, true)) {
+      narrator.Begin("hand over", 9);
+    }
+    TimePoint now = holdings.loop.now();
+    if (!old.hands_over() || now >= until) {
+      break;
+    }
+    if (begun) {
+      narrator.Running(HandOverText(old.handed_over()));
+    }
+    co_await old.WaitChange(std::min(kProgressEvery, Duration(until - now)));
+  }
+  if (begun) {
+    narrator.Ok(HandOverText(old.handed_over()));
+  }
 }
 
 // The oldest that drain are cut short, once the one that needs their room is ready.
@@ -392,7 +429,8 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   }
   narrator.Ok(fmt::format("generation {} is stable", next.number()));
 
-  // 9. Hand over, drain the rest. There is no way back from here, but `rollback`: forwards again.
+  // 9. Hand over, drain the rest (FinishUpgrade tells how it goes). There is no way back from here,
+  // but `rollback`: forwards again.
   holdings.previous = Previous{.supervisor_program = std::move(holdings.supervisor_program),
                                .worker_program = std::move(holdings.worker_program),
                                .version = old_version,
@@ -405,6 +443,10 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   (void)FaultAt("supervisor", "drain");
   co_await old.DropListeners(dropped);
   holdings.listeners.Close(dropped);
+  bool hands_over = limits.hand_over && !holdings.stopping;
+  if (hands_over) {
+    HandOver(holdings, old, next);
+  }
   // A roll-back within the drain could need them: the limit may be the request's own.
   old.Drain(operation.drain.value_or(limits.drain), limits.drain_tunnels);
   auto tail = std::make_shared<Tail>();
@@ -416,6 +458,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
                         {"became_upgrade", operation.became_upgrade},
                         {"changed", true}};
   tail->outcome.more["changes"] = plan.changes;
+  tail->hands_over = hands_over;
   std::ranges::copy_if(operation.clients, std::back_inserter(tail->clients),
                        [](const Operation::Client& client) { return !client.detach; });
   holdings.tails.push_back(tail);
@@ -428,7 +471,14 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
   std::uint64_t total = 0;
   std::uint64_t cut = 0;
   std::uint64_t killed_workers = 0;
+  HandOverCounts handed_over;
   if (old != nullptr) {
+    // 9. Hand over: the workers are at it, and others may begin another operation meanwhile.
+    if (tail->hands_over) {
+      co_await TellHandOver(holdings, *old, narrator);
+      tail->hands_over = false;
+    }
+
     // 10. Deadline: workers close what is left at their limits; who does not exit then is killed,
     // counted and reported (Generation::Drain).
     narrator.Begin("drain", 9);
@@ -447,7 +497,8 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
     }
     // Some of them may have come after the count, with a worker that was started again.
     cut = old->cut();
-    total = std::max(old->drain_total(), cut);
+    handed_over = old->handed_over();
+    total = std::max(old->drain_total(), cut + handed_over.moved_connections());
     killed_workers = old->killed_workers();
     if (killed_workers > 0) {
       narrator.Warn(
@@ -455,7 +506,8 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
                       CountOf(killed_workers, "worker"), old->number()));
     }
     std::string text =
-        fmt::format("generation {}: {} drained", old->number(), CountOf(total - cut, "connection"));
+        fmt::format("generation {}: {} drained", old->number(),
+                    CountOf(total - cut - handed_over.moved_connections(), "connection"));
     if (cut > 0) {
       narrator.Warn(fmt::format("generation {}: {} cut: {}", old->number(),
                                 CountOf(cut, "connection"),
@@ -470,8 +522,10 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
   holdings.RemoveGeneration(tail->generation);
   narrator.Ok(fmt::format("generation {} is gone", tail->generation));
   Outcome outcome = tail->outcome;
-  outcome.data["drained"] = total - cut;
+  outcome.data["drained"] = total - cut - handed_over.moved_connections();
   outcome.data["forced"] = cut;
+  outcome.data["handed_over"] = MovedJson(handed_over);
+  outcome.data["declined"] = DeclinedJson(handed_over);
   outcome.data["killed_workers"] = killed_workers;
   outcome.data["seconds"] = UnixTime() - tail->began;
   FinishAll(holdings.server, tail->clients, outcome);

@@ -28,7 +28,7 @@ struct UpgradeEnd {
 // ReadState(...)["upgrade"] is in it.
 Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
                                  const nlohmann::json& state);
-// Steps 10 and 11: the end of the old generation. Answers the tail's clients and removes it from
+// How 9 goes, 10 and 11: the end of the old generation. Answers the tail's clients and removes it from
 // the holdings.
 Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail);
 
