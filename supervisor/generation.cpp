@@ -402,10 +402,7 @@ void Generation::OnWorkerGone(WorkerProcess& worker, const std::string& how, boo
   std::erase_if(unreleased_, [&](const auto& entry) { return entry.first == number; });
   uncommitted_.erase(number);
   if (was_drained) {
-    // What it had when it was heard of last ended with it.
-    cut_ += worker.drain_report().cut + worker.drain_report().left;
-    handed_over_ += worker.drain_report().handed_over;
-    told_hand_over_ = told_hand_over_ || worker.drain_report().tells_hand_over;
+    CountGone(worker.drain_report());
   }
   if (!clean) {
     LogEvent(was_drained ? LogLevel::kWarn : LogLevel::kError, what);

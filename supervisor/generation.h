@@ -179,6 +179,8 @@ class Generation final : public WorkerProcess::Owner {
   void ShareSlots();
   void FailRound(std::string reason, std::string diagnostics, std::string output);
   void OnDrainDeadline();
+  // The last report of a worker that is gone.
+  void CountGone(const DrainReport& report);
   void Connect(Slot& slot, Generation& to, unsigned heir);
   void Changed();
   Task<bool> WaitUntil(std::function<bool()> done, Duration timeout);

@@ -69,6 +69,13 @@ void Generation::OnDrainDeadline() {
   }
 }
 
+void Generation::CountGone(const DrainReport& report) {
+  // What it had when it was heard of last ended with it.
+  cut_ += report.cut + report.left;
+  handed_over_ += report.handed_over;
+  told_hand_over_ = told_hand_over_ || report.tells_hand_over;
+}
+
 void Generation::Kill(std::string_view because) {
   accepting_ = false;
   for (Slot& slot : slots_) {

@@ -135,6 +135,9 @@ void Generation::Restore(const json& state) {
     if (slots[number].contains("heir")) {
       slot.heir = static_cast<unsigned>(NumberOf(slots[number], "heir"));
     }
+    if (slots[number].contains("gone")) {
+      CountGone(RestoreDrainReport(slots[number]["gone"]));
+    }
     if (!slots[number].contains("worker")) {
       if (state_ == GenerationState::kServing) {
         ScheduleRestart(number);

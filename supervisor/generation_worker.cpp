@@ -69,13 +69,13 @@ json SaveReport(const DrainReport& report) {
   return saved;
 }
 
-DrainReport RestoreReport(const json& saved) {
+}  // namespace
+
+DrainReport RestoreDrainReport(const json& saved) {
   DrainReport report = DrainReportOf(saved);
   report.handed_over = HandOverCountsIn(saved);
   return report;
 }
-
-}  // namespace
 
 std::string_view NameOf(WorkerState state) {
   return kStateNames[static_cast<std::size_t>(state)];
@@ -486,7 +486,7 @@ void WorkerProcess::RestoreSent(const json& state) {
     sent_slots_ = state["slots"].get<std::vector<unsigned>>();
   }
   if (state.contains("drain")) {
-    drain_report_ = RestoreReport(state["drain"]);
+    drain_report_ = RestoreDrainReport(state["drain"]);
   }
   born_ = state.value("born_ms", born_);
   gate_open_ = state.value("gate_open", true);

@@ -67,6 +67,9 @@ struct DrainReport {
   HandOverCounts handed_over;
 };
 
+// Of WorkerProcess::Save's "drain".
+DrainReport RestoreDrainReport(const nlohmann::json& saved);
+
 // One prepare, as it is sent to every worker of a generation.
 struct PrepareRound {
   std::uint64_t id = 0;

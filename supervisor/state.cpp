@@ -80,7 +80,8 @@ void RestoreKeys(Holdings& holdings, const json& state) {
 
 Result<> RestoreGenerations(Holdings& holdings, const json& state) {
   for (json saved : state.at("generations")) {
-    // A channel that has been closed since is not there; its worker is.
+    // A channel that has been closed since is not there; its worker is, and goes: what it said last
+    // counts.
     for (json& slot : saved.at("slots")) {
       if (slot.contains("worker")) {
         int output = slot["worker"].at("output").get<int>();
@@ -88,6 +89,9 @@ Result<> RestoreGenerations(Holdings& holdings, const json& state) {
           slot["worker"]["output"] = -1;
         }
         if (!IsStillThere(state, slot["worker"].at("channel").get<int>())) {
+          if (slot["worker"].contains("drain")) {
+            slot["gone"] = slot["worker"]["drain"];
+          }
           slot.erase("worker");
         }
       }

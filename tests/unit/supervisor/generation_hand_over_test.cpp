@@ -251,6 +251,26 @@ TEST_F(GenerationHandOverTest, AWorkerOfBeforeTellsNothing) {
   EXPECT_EQ(old_->handed_over().moved_connections(), kMostCounted);
 }
 
+TEST_F(GenerationHandOverTest, AnotherImageCountsAWorkerThatWasGoing) {
+  Worker worker = Add(*old_, 0);
+  Worker other = Add(*old_, 1);
+  old_->Drain(std::chrono::seconds(30), std::chrono::seconds(30));
+  Report(worker, {{"left", 1}, {"cut", 2}, {"handing_over", false}, {"moved", {{"idle", 4}}}});
+  Report(other, {{"left", 0}, {"handing_over", false}, {"moved", {{"idle", 1}}}});
+  std::vector<int> fds;
+  json state = old_->Save(fds);
+  // As state.cpp does where the channel has ended.
+  for (json& slot : state["slots"]) {
+    slot["gone"] = slot["worker"]["drain"];
+    slot.erase("worker");
+  }
+  old_ = Make(7);
+  old_->Restore(json::parse(state.dump()));
+  EXPECT_EQ(old_->cut(), 3U);
+  EXPECT_EQ(old_->handed_over().moved_connections(), 5U);
+  EXPECT_TRUE(old_->tells_hand_over());
+}
+
 TEST_F(GenerationHandOverTest, AnotherImageKnowsTheHeirsAndWhatHasMoved) {
   Worker gone = Add(*old_, 0);
   Worker worker = Add(*old_, 1);
