@@ -264,6 +264,8 @@ struct UpgradeConfig {
   Duration drain = std::chrono::seconds(30);
   Duration drain_tunnels = std::chrono::minutes(5);
   std::uint64_t max_generations = 3;
+  // Live connections go to the new generation instead of ending with the old one.
+  bool hand_over = true;
   bool operator==(const UpgradeConfig&) const = default;
 };
 

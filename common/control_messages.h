@@ -68,11 +68,12 @@
 //
 //     progress {phase, step, state, text, seconds, ...}
 //       phase    of an upgrade: "request", "snapshot", "preflight", "supervisor", "bind", "prepare", "commit",
-//                "probation", "drain", "deadline", "retire"; of a reload: "snapshot", "bind", "prepare",
+//                "probation", "hand over", "drain", "deadline", "retire"; of a reload: "snapshot", "bind", "prepare",
 //                "commit"; of a stop: "delay", "drain". `step` is DESIGN section 4's number (0 for others).
 //       state    "running" | "ok" | "failed" | "warning"; running may come many times, ok or failed once
 //       text     for people, without the phase
 //       seconds  how long the phase has taken so far
+//       "hand over" comes only if upgrade.hand_over is on and the old workers know how
 //       "drain" also: generation, left, of, tunnels, oldest_seconds, limit_seconds
 //     result {exit_code, message, data, ...}
 //       exit_code         as INTERFACE section 1; 0 done, 1 failed, 6 conflict, 7 timed out, 8 rolled back,
@@ -92,12 +93,15 @@
 //   command    args                            data
 //   reload     {force}                         {generation, became_upgrade, changed}
 //   upgrade    {binary, drain, force, detach}  {generation, version, previous_version, became_upgrade, changed,
-//                                               drained, forced, killed_workers, seconds}
+//                                               drained, forced, killed_workers, seconds,
+//                                               handed_over:{idle, tunnels, upstream}, declined:{reason:n}}
+//                                               drained: ended by themselves; neither forced nor handed over
 //   rollback   {drain, detach}                 as upgrade
 //   stop       {now}                           {}
 //   status     {}                              below
 //   conns      {generation, state}             {schema_version:1, connections:[{id:"8.0.17", generation, slot, pid,
-//                                               state, client, listener, age_seconds, bytes_in, bytes_out}],
+//                                               state, client, listener, age_seconds, bytes_in, bytes_out,
+//                                               hand_overs (how often it has moved; absent: never)}],
 //                                               silent_workers:[{generation, slot, pid}]: asked, no answer}
 //   conns      {kill:"8.0.17"}                 {killed:bool}
 //   cert       {action:"list"}                 {schema_version:1, watched:bool, certificates:[{file, hosts:[text], kind,
@@ -115,7 +119,9 @@
 //       generations:[{number, state:"starting|ready|serving|probation|draining", version, since:"..Z",
 //                     workers:[{slot, pid, state:"starting|prepared|serving|draining|exited", restarts,
 //                               started:"..Z", uptime_seconds, requests, connections, tunnels,
-//                               draining:{left,tunnels,oldest_seconds}?}]}],
+//                               draining:{left, tunnels, oldest_seconds, moved:{idle, tunnels, upstream}?,
+//                                         declined:{reason:n}?}?}],
+//                     draining:{the sums, also of workers that are gone}?}],
 //       listeners:[{name, bind, accept, addresses:["127.0.0.1:43121"], sockets}],
 //       upstreams:[{name, endpoints:[{address, state:"up|unresolved", in_flight, idle, failure?}]}],
 //       counters:{name:number} }

@@ -393,6 +393,13 @@ inline constexpr std::array kUpgradeSettings = {
             kWaitOrNone, "The same for tunnels."},
     Setting{"max_generations", &kCount, kField<&UpgradeConfig::max_generations>, "3",
             Between(2, 16), "How many generations may exist; over it the oldest is cut short."},
+    Setting{"hand_over", &kFlag, kField<&UpgradeConfig::hand_over>, "true", kAny,
+            "Move idle connections and tunnels to the new generation; false lets them end with the "
+            "old one."}
+        .When([](const void* owner) {
+          // Not written at its default: an older image, which we may go back to, does not know it.
+          return !static_cast<const UpgradeConfig*>(owner)->hand_over;
+        }),
 };
 inline constexpr Section kUpgrade{"upgrade", kUpgradeSettings};
 

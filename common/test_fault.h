@@ -7,11 +7,11 @@
 //   TIDEGATE_TEST_FAULTS=1               and a file `tidegate.fault` with `point:action` beside its
 //   binary
 //
-// point   supervisor: preflight, exec, adopt, bind, spawn, prepare, commit, probation, drain,
-//         retire, takeover (one orphan has agreed), watch (a directory)
-//         worker: check, start, prepare, commit, serving, drain; of a hand-over (proxy/handover.h) the old
-//         one offer, offered, hand_over, handed_over, the new one taking, answer, answered, taken, and
-//         record (fail: it does not know this version)
+// point   supervisor: preflight, exec, adopt, bind, spawn, prepare, commit, probation, pair (an old
+//         and a new worker), drain, retire, takeover (one orphan has agreed), watch (a directory)
+//         worker: check, start, prepare, commit, serving, drain; of a hand-over (proxy/handover.h)
+//         the old one offer, offered, hand_over, handed_over, the new one taking, answer, answered,
+//         taken, and record (fail: it does not know this version)
 //         Those that both have mean the worker; `supervisor.prepare` means the other.
 // action  die (SIGKILL), hang (for ever), garbage (say what is no message), fail (refuse)
 

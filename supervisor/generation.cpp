@@ -212,8 +212,12 @@ void Generation::OnPrepared(WorkerProcess& worker, std::uint64_t id) {
   // Unless a reload has been faster: then another prepare is under way to this worker.
   if (!caught_up.empty() && caught_up.mapped() == config_ && state_ == GenerationState::kServing) {
     slots_[worker.slot()].ready_due.reset();
+    bool is_new = worker.state() == WorkerState::kPrepared;
     CommitOne(worker);
     ShareSlots();
+    if (is_new && surroundings_.on_replaced) {
+      surroundings_.on_replaced(number_, worker.slot());
+    }
   }
   Changed();
 }
@@ -398,8 +402,7 @@ void Generation::OnWorkerGone(WorkerProcess& worker, const std::string& how, boo
   std::erase_if(unreleased_, [&](const auto& entry) { return entry.first == number; });
   uncommitted_.erase(number);
   if (was_drained) {
-    // What it had when it was heard of last ended with it.
-    cut_ += worker.drain_report().cut + worker.drain_report().left;
+    CountGone(worker.drain_report());
   }
   if (!clean) {
     LogEvent(was_drained ? LogLevel::kWarn : LogLevel::kError, what);
@@ -477,89 +480,6 @@ void Generation::ReadyDue() {
   }
 }
 
-// --- the end
-
-void Generation::Drain(Duration drain, Duration drain_tunnels, bool close_idle) {
-  accepting_ = false;
-  drain_limit_ = drain;
-  drain_tunnels_limit_ = drain_tunnels;
-  drain_began_ = surroundings_.loop.now();
-  if (alive_count() == 0) {
-    Become(GenerationState::kExited);
-    Changed();
-    return;
-  }
-  if (state_ == GenerationState::kServing || state_ == GenerationState::kProbation) {
-    Become(GenerationState::kDraining);
-    drain_total_ = 0;
-    for (Slot& slot : slots_) {
-      if (slot.worker) {
-        drain_total_ +=
-            surroundings_.counters.Get(slot.worker->row(), CounterId::kConnectionsActive);
-      }
-    }
-  }
-  for (Slot& slot : slots_) {
-    if (slot.worker && slot.worker->state() == WorkerState::kServing) {
-      slot.worker->Become(WorkerState::kDraining);
-    } else if (slot.worker && slot.worker->state() < WorkerState::kServing) {
-      slot.worker->Kill();
-    }
-    if (slot.worker) {
-      slot.worker->SendDrain(drain, drain_tunnels, close_idle);
-    }
-  }
-  if (drain != kNever) {
-    drain_deadline_.Arm(drain + kDrainGrace);
-  }
-}
-
-// Tunnels have a longer limit: who still has some, and says so, may go on.
-void Generation::OnDrainDeadline() {
-  Duration passed(static_cast<std::int64_t>(surroundings_.loop.now() - drain_began_));
-  bool tunnels_over =
-      drain_tunnels_limit_ != kNever && passed >= drain_tunnels_limit_ + kDrainGrace;
-  bool some_left = false;
-  for (Slot& slot : slots_) {
-    if (!slot.worker) {
-      continue;
-    }
-    const DrainReport& report = slot.worker->drain_report();
-    if (!tunnels_over && report.known && report.tunnels > 0) {
-      some_left = true;
-      continue;
-    }
-    LogEvent(LogLevel::kWarn,
-             fmt::format("{} has outlived its drain and is killed", NameOfWorker(*slot.worker)));
-    surroundings_.counters.Add(CounterId::kDrainForced);
-    ++killed_workers_;
-    slot.worker->Kill();
-  }
-  if (some_left) {
-    drain_deadline_.Arm(std::chrono::milliseconds(500));
-  }
-}
-
-void Generation::Kill(std::string_view because) {
-  accepting_ = false;
-  for (Slot& slot : slots_) {
-    slot.restart_due.reset();
-    if (slot.worker) {
-      LogEvent(LogLevel::kInfo,
-               fmt::format("{} is killed: {}", NameOfWorker(*slot.worker), because));
-      slot.worker->Kill();
-    }
-  }
-  if (state_ != GenerationState::kDraining && state_ != GenerationState::kExited &&
-      alive_count() > 0 && state_ != GenerationState::kStarting &&
-      state_ != GenerationState::kReady) {
-    Become(GenerationState::kDraining);
-  }
-  if (alive_count() == 0 && state_ != GenerationState::kExited) {
-    Become(GenerationState::kExited);
-  }
-}
-
 // --- waiting
 
 Task<bool> Generation::WaitUntil(std::function<bool()> done, Duration timeout) {
@@ -576,21 +496,11 @@ Task<bool> Generation::WaitUntil(std::function<bool()> done, Duration timeout) {
   co_return true;
 }
 
-Task<bool> Generation::WaitExited(Duration timeout) {
-  auto none_left = [this] { return alive_count() == 0; };
-  auto gone = co_await WaitUntil(none_left, timeout);
-  co_return gone;
-}
-
 Task<void> Generation::WaitChange(Duration timeout) {
   changed_.Reset();
   bool first = true;
   auto changed = [&first] { return !std::exchange(first, false); };
   co_await WaitUntil(changed, timeout);
-}
-
-void Generation::OnDraining(WorkerProcess&) {
-  Changed();
 }
 
 }  // namespace tidegate

@@ -89,6 +89,12 @@ class Generation final : public WorkerProcess::Owner {
   // and counted.
   // `close_idle`: at a stop, where no successor takes an idle connection's next request.
   void Drain(Duration drain, Duration drain_tunnels, bool close_idle = false);
+  // Live connections go to `to`, which serves: every worker is connected with one of its workers.
+  // Before Drain, or again when `to` is the next one. What cannot be connected drains.
+  void HandOver(Generation& to);
+  // Worker `slot` of `to` serves in the place of a lost one: what was connected with that one is
+  // connected with it. Does nothing if the connections do not go to `to`.
+  void HandOverAgain(Generation& to, unsigned slot);
   // Every worker is gone, or `timeout` is over (false).
   Task<bool> WaitExited(Duration timeout);
   void Kill(std::string_view because);
@@ -110,6 +116,12 @@ class Generation final : public WorkerProcess::Owner {
   DrainReport drain_report() const;
   // Connections when the drain began.
   std::uint64_t drain_total() const { return drain_total_; }
+  // By all its workers, also those that are gone.
+  HandOverCounts handed_over() const;
+  // Some worker has said what it hands over.
+  bool tells_hand_over() const;
+  // Some worker has not offered yet what could move, or not been heard of.
+  bool hands_over() const;
   // Connections that did not end by themselves, and workers that had to be killed for it.
   std::uint64_t cut() const;
   std::uint64_t killed_workers() const { return killed_workers_; }
@@ -142,6 +154,8 @@ class Generation final : public WorkerProcess::Owner {
     std::unique_ptr<Deadline> restart_due;
     // A restarted worker must be ready by then.
     std::unique_ptr<Deadline> ready_due;
+    // The slot of the successor that its connections go to.
+    std::optional<unsigned> heir;
   };
 
   void OnHello(WorkerProcess& worker) override;
@@ -165,6 +179,9 @@ class Generation final : public WorkerProcess::Owner {
   void ShareSlots();
   void FailRound(std::string reason, std::string diagnostics, std::string output);
   void OnDrainDeadline();
+  // The last report of a worker that is gone.
+  void CountGone(const DrainReport& report);
+  void Connect(Slot& slot, Generation& to, unsigned heir);
   void Changed();
   Task<bool> WaitUntil(std::function<bool()> done, Duration timeout);
   bool RoundDone() const;
@@ -201,6 +218,10 @@ class Generation final : public WorkerProcess::Owner {
   std::uint64_t drain_total_ = 0;
   // Of workers that are gone.
   std::uint64_t cut_ = 0;
+  HandOverCounts handed_over_;
+  bool told_hand_over_ = false;
+  // The generation that connections go to.
+  std::optional<std::uint64_t> successor_;
   std::uint64_t killed_workers_ = 0;
   Duration drain_limit_{};
   Duration drain_tunnels_limit_{};

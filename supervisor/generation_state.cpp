@@ -12,6 +12,21 @@ namespace tidegate {
 
 using nlohmann::json;
 
+namespace {
+
+json DrainingJson(const DrainReport& report) {
+  json draining = {{"left", report.left},
+                   {"tunnels", report.tunnels},
+                   {"oldest_seconds", report.oldest_seconds}};
+  if (report.tells_hand_over) {
+    draining["moved"] = MovedJson(report.handed_over);
+    draining["declined"] = DeclinedJson(report.handed_over);
+  }
+  return draining;
+}
+
+}  // namespace
+
 json Generation::Status() const {
   json workers = json::array();
   for (const Slot& slot : slots_) {
@@ -30,17 +45,24 @@ json Generation::Status() const {
                   {"connections", counters.Get(worker.row(), CounterId::kConnectionsActive)},
                   {"tunnels", counters.Get(worker.row(), CounterId::kTunnelsActive)}};
     if (worker.drain_report().known) {
-      entry["draining"] = {{"left", worker.drain_report().left},
-                           {"tunnels", worker.drain_report().tunnels},
-                           {"oldest_seconds", worker.drain_report().oldest_seconds}};
+      entry["draining"] = DrainingJson(worker.drain_report());
     }
     workers.push_back(entry);
   }
-  return {{"number", number_},
-          {"state", NameOf(state_)},
-          {"version", version_},
-          {"since", FormatTime(since_)},
-          {"workers", workers}};
+  json status = {{"number", number_},
+                 {"state", NameOf(state_)},
+                 {"version", version_},
+                 {"since", FormatTime(since_)},
+                 {"workers", workers}};
+  if (state_ == GenerationState::kDraining) {
+    DrainReport sum = drain_report();
+    sum.tells_hand_over = tells_hand_over();
+    sum.handed_over = handed_over();
+    if (sum.known || sum.tells_hand_over) {
+      status["draining"] = DrainingJson(sum);
+    }
+  }
+  return status;
 }
 
 std::string Generation::NamesOfUnprepared() const {
@@ -68,12 +90,21 @@ json Generation::Save(std::vector<int>& fds) const {
                 {"slots", json::array()},
                 {"accepting", accepting_},
                 {"cut", cut_},
+                {"moved", MovedJson(handed_over_)},
+                {"declined", DeclinedJson(handed_over_)},
+                {"told_hand_over", told_hand_over_},
                 {"killed_workers", killed_workers_},
                 {"drain_total", drain_total_},
                 {"drain_ms", drain_limit_.count()}};
   fds.push_back(worker_program_.fd.get());
+  if (successor_) {
+    state["successor"] = *successor_;
+  }
   for (const Slot& slot : slots_) {
     json entry = {{"restarts", slot.restarts}};
+    if (slot.heir) {
+      entry["heir"] = *slot.heir;
+    }
     if (slot.worker) {
       entry["worker"] = slot.worker->Save(fds);
     }
@@ -88,6 +119,11 @@ void Generation::Restore(const json& state) {
   next_round_id_ = std::max(next_round_id_, NumberOf(state, "next_round_id"));
   accepting_ = state.at("accepting").get<bool>();
   cut_ = NumberOf(state, "cut");
+  handed_over_ = HandOverCountsIn(state);
+  told_hand_over_ = FlagOf(state, "told_hand_over");
+  if (state.contains("successor")) {
+    successor_ = NumberOf(state, "successor");
+  }
   killed_workers_ = NumberOf(state, "killed_workers");
   drain_total_ = state.at("drain_total").get<std::uint64_t>();
   drain_limit_ = Duration(state.at("drain_ms").get<std::int64_t>());
@@ -96,6 +132,12 @@ void Generation::Restore(const json& state) {
   for (unsigned number = 0; number < slots_.size(); ++number) {
     Slot& slot = slots_[number];
     slot.restarts = slots[number].at("restarts").get<std::uint64_t>();
+    if (slots[number].contains("heir")) {
+      slot.heir = static_cast<unsigned>(NumberOf(slots[number], "heir"));
+    }
+    if (slots[number].contains("gone")) {
+      CountGone(RestoreDrainReport(slots[number]["gone"]));
+    }
     if (!slots[number].contains("worker")) {
       if (state_ == GenerationState::kServing) {
         ScheduleRestart(number);
@@ -162,6 +204,9 @@ DrainReport Generation::drain_report() const {
       sum.cut += report.cut;
       sum.oldest_seconds = std::max(sum.oldest_seconds, report.oldest_seconds);
       sum.known = sum.known || report.known;
+      sum.tells_hand_over = sum.tells_hand_over || report.tells_hand_over;
+      sum.handing_over = sum.handing_over || report.handing_over;
+      sum.handed_over += report.handed_over;
     }
   }
   return sum;

@@ -40,7 +40,42 @@ json LimitOf(Duration limit) {
   return limit == kNever ? json(nullptr) : json(static_cast<double>(limit.count()) / 1000.0);
 }
 
+// Its word is bounded: sums of it must not wrap.
+std::uint64_t BoundedOf(const json& object, const char* name) {
+  return std::min(NumberOf(object, name), kMostCounted);
+}
+
+DrainReport DrainReportOf(const json& body) {
+  return DrainReport{.left = BoundedOf(body, "left"),
+                     .tunnels = BoundedOf(body, "tunnels"),
+                     .oldest_seconds = SecondsOf(body, "oldest_seconds"),
+                     .cut = BoundedOf(body, "cut"),
+                     .known = true,
+                     .tells_hand_over = body.contains("handing_over"),
+                     .handing_over = FlagOf(body, "handing_over"),
+                     .handed_over = HandOverCountsOf(body)};
+}
+
+json SaveReport(const DrainReport& report) {
+  json saved = {{"left", report.left},
+                {"tunnels", report.tunnels},
+                {"oldest_seconds", report.oldest_seconds},
+                {"cut", report.cut},
+                {"moved", MovedJson(report.handed_over)},
+                {"declined", DeclinedJson(report.handed_over)}};
+  if (report.tells_hand_over) {
+    saved["handing_over"] = report.handing_over;
+  }
+  return saved;
+}
+
 }  // namespace
+
+DrainReport RestoreDrainReport(const json& saved) {
+  DrainReport report = DrainReportOf(saved);
+  report.handed_over = HandOverCountsIn(saved);
+  return report;
+}
 
 std::string_view NameOf(WorkerState state) {
   return kStateNames[static_cast<std::size_t>(state)];
@@ -239,6 +274,24 @@ void WorkerProcess::SendDrain(Duration drain, Duration drain_tunnels, bool close
   }
 }
 
+void WorkerProcess::SendEnds(std::string_view type, const char* peer_field, std::string_view peer,
+                             int channel, int lifeline) {
+  if (channel_) {
+    json message = MakeControlMessage(type);
+    message[peer_field] = peer;
+    int fds[] = {channel, lifeline};
+    channel_->Send(message, fds);
+  }
+}
+
+void WorkerProcess::SendAdoptFrom(std::string_view from, int channel, int lifeline) {
+  SendEnds("adopt_from", "from", from, channel, lifeline);
+}
+
+void WorkerProcess::SendHandOver(std::string_view to, int channel, int lifeline) {
+  SendEnds("hand_over", "to", to, channel, lifeline);
+}
+
 void WorkerProcess::SendReopenLogs() {
   if (channel_ && hello_seen_) {
     int access = surroundings_.logs.access_fd();
@@ -303,11 +356,7 @@ void WorkerProcess::OnControlMessage(ControlChannel&, ControlMessage message) {
   } else if (type == "released") {
     owner_.OnReleased(*this, NumbersOf(body, "listeners"));
   } else if (type == "draining") {
-    drain_report_ = DrainReport{.left = NumberOf(body, "left"),
-                                .tunnels = NumberOf(body, "tunnels"),
-                                .oldest_seconds = SecondsOf(body, "oldest_seconds"),
-                                .cut = NumberOf(body, "cut"),
-                                .known = true};
+    drain_report_ = DrainReportOf(body);
     owner_.OnDraining(*this);
   } else if (type == "gate") {
     gate_open_ = FlagOf(body, "open");
@@ -371,6 +420,7 @@ void WorkerProcess::Gone(const std::string& how, bool clean) {
     return;
   }
   channel_.reset();
+  CountWhatMovedUnsaid();
   surroundings_.counters.Fold(row_);
   for (auto& [id, answer] : std::exchange(questions_, {})) {
     answer(nullptr);
@@ -378,6 +428,22 @@ void WorkerProcess::Gone(const std::string& how, bool clean) {
   WorkerState before = state_;
   Become(WorkerState::kExited);
   owner_.OnWorkerGone(*this, how, clean && before == WorkerState::kDraining);
+}
+
+// Connections of clients that have moved since its last report live on: its counters, which outlive
+// it, know of them. No more than were left then can have.
+void WorkerProcess::CountWhatMovedUnsaid() {
+  DrainReport& report = drain_report_;
+  for (std::size_t i = 0; report.tells_hand_over && i < kMovedKinds.size(); ++i) {
+    if (kMovedKinds[i].counter == CounterId::kHandedOverUpstream) {
+      continue;
+    }
+    std::uint64_t counted = surroundings_.counters.Get(row_, kMovedKinds[i].counter);
+    std::uint64_t& said = report.handed_over.moved[i];
+    std::uint64_t unsaid = std::min(counted - std::min(counted, said), report.left);
+    said += unsaid;
+    report.left -= unsaid;
+  }
 }
 
 json WorkerProcess::Save(std::vector<int>& fds) const {
@@ -401,6 +467,9 @@ json WorkerProcess::Save(std::vector<int>& fds) const {
   if (sent_slots_) {
     state["slots"] = *sent_slots_;
   }
+  if (drain_report_.known) {
+    state["drain"] = SaveReport(drain_report_);
+  }
   for (const char* name : {"channel", "output"}) {
     if (state[name].get<int>() >= 0) {
       fds.push_back(state[name].get<int>());
@@ -415,6 +484,9 @@ void WorkerProcess::RestoreSent(const json& state) {
   }
   if (state.contains("slots")) {
     sent_slots_ = state["slots"].get<std::vector<unsigned>>();
+  }
+  if (state.contains("drain")) {
+    drain_report_ = RestoreDrainReport(state["drain"]);
   }
   born_ = state.value("born_ms", born_);
   gate_open_ = state.value("gate_open", true);

@@ -18,6 +18,7 @@
 #include "common/log_level.h"
 #include "supervisor/address_book.h"
 #include "supervisor/counters_owner.h"
+#include "supervisor/hand_over_counts.h"
 #include "supervisor/key_ring.h"
 #include "supervisor/listeners.h"
 #include "supervisor/log_files.h"
@@ -36,6 +37,9 @@ struct WorkerSurroundings {
   KeyRing& keys;
   // The control socket, for a worker that outlives us.
   int control_listener = -1;
+  // Called when a worker serves that was started in the place of a lost one, by its generation and
+  // slot. It may be empty.
+  std::function<void(std::uint64_t generation, unsigned slot)> on_replaced;
 };
 
 //   from       may become
@@ -55,7 +59,16 @@ struct DrainReport {
   std::uint64_t cut = 0;
   // A report has come.
   bool known = false;
+  // It says what it hands over: a worker of before the hand-over does not.
+  bool tells_hand_over = false;
+  // Some of what can move has not been offered yet.
+  bool handing_over = false;
+  // So far.
+  HandOverCounts handed_over;
 };
+
+// Of WorkerProcess::Save's "drain".
+DrainReport RestoreDrainReport(const nlohmann::json& saved);
 
 // One prepare, as it is sent to every worker of a generation.
 struct PrepareRound {
@@ -117,6 +130,10 @@ class WorkerProcess final : public ControlChannel::Handler {
   void SendDropListeners(const std::vector<std::uint64_t>& listeners);
   // `close_idle`: connections without an exchange are closed at once.
   void SendDrain(Duration drain, Duration drain_tunnels, bool close_idle);
+  // `channel` and `lifeline` (control_messages.h, section 3) stay the caller's, who must close
+  // them: each end is the worker's alone. `from` and `to` say who is at the other end, as "7.0".
+  void SendAdoptFrom(std::string_view from, int channel, int lifeline);
+  void SendHandOver(std::string_view to, int channel, int lifeline);
   void SendReopenLogs();
   // The level that was set by hand, or again the configuration's.
   void SendLogLevel();
@@ -152,6 +169,9 @@ class WorkerProcess final : public ControlChannel::Handler {
   void OnExit(int status);
   void OnExitDue();
   void Gone(const std::string& how, bool clean);
+  void CountWhatMovedUnsaid();
+  void SendEnds(std::string_view type, const char* peer_field, std::string_view peer, int channel,
+                int lifeline);
   void SendSockets(const PrepareRound& round);
 
   WorkerSurroundings& surroundings_;

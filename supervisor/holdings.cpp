@@ -28,7 +28,20 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
                    .listeners = listeners,
                    .logs = logs,
                    .addresses = addresses,
-                   .keys = keys} {}
+                   .keys = keys,
+                   .on_replaced = [this](std::uint64_t number, unsigned slot) {
+                     OnReplaced(number, slot);
+                   }} {}
+
+// Older generations may have given their connections to the one that was lost.
+void Holdings::OnReplaced(std::uint64_t number, unsigned slot) {
+  Generation* to = FindGeneration(number);
+  for (const auto& generation : generations) {
+    if (to != nullptr && generation.get() != to) {
+      generation->HandOverAgain(*to, slot);
+    }
+  }
+}
 
 Generation* Holdings::current() {
   for (auto generation = generations.rbegin(); generation != generations.rend(); ++generation) {

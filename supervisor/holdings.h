@@ -45,6 +45,8 @@ struct Tail {
   Outcome outcome;
   // Unix time.
   double began = 0;
+  // It was told to hand its connections over; how that went is to be told yet.
+  bool hands_over = false;
 };
 
 struct Holdings {
@@ -93,6 +95,8 @@ struct Holdings {
   NameSet UpstreamNames() const;
   // "Still serving 1.0.0 (generation 7)."; empty if nothing serves.
   std::string StillServing();
+  // A worker serves in the place of a lost one.
+  void OnReplaced(std::uint64_t number, unsigned slot);
   // Every worker of every generation gets the ticket keys of now.
   void SendKeys();
 };

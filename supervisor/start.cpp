@@ -227,10 +227,15 @@ Task<int> StartServing(Holdings& holdings) {
   }
   for (Generation* old : adopted) {
     co_await old->DropListeners(dropped);
+    bool hands_over = config.upgrade.hand_over && !holdings.stopping;
+    if (hands_over) {
+      old->HandOver(generation);
+    }
     old->Drain(config.upgrade.drain, config.upgrade.drain_tunnels);
     auto tail = std::make_shared<Tail>();
     tail->generation = old->number();
     tail->began = UnixTime();
+    tail->hands_over = hands_over;
     holdings.tails.push_back(tail);
   }
   holdings.listeners.Close(dropped);

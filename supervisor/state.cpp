@@ -80,7 +80,8 @@ void RestoreKeys(Holdings& holdings, const json& state) {
 
 Result<> RestoreGenerations(Holdings& holdings, const json& state) {
   for (json saved : state.at("generations")) {
-    // A channel that has been closed since is not there; its worker is.
+    // A channel that has been closed since is not there; its worker is, and goes: what it said last
+    // counts.
     for (json& slot : saved.at("slots")) {
       if (slot.contains("worker")) {
         int output = slot["worker"].at("output").get<int>();
@@ -88,6 +89,9 @@ Result<> RestoreGenerations(Holdings& holdings, const json& state) {
           slot["worker"]["output"] = -1;
         }
         if (!IsStillThere(state, slot["worker"].at("channel").get<int>())) {
+          if (slot["worker"].contains("drain")) {
+            slot["gone"] = slot["worker"]["drain"];
+          }
           slot.erase("worker");
         }
       }
@@ -160,7 +164,8 @@ Result<> Restore(Holdings& holdings, const json& state) {
         Tail{.generation = saved.at("generation").get<std::uint64_t>(),
              .clients = RestoreOperation(saved.at("clients"), holdings.server, state).clients,
              .outcome = RestoreOutcome(saved.at("outcome")),
-             .began = saved.at("began").get<double>()}));
+             .began = saved.at("began").get<double>(),
+             .hands_over = FlagOf(saved, "hands_over")}));
   }
   Result<> generations = RestoreGenerations(holdings, state);
   if (generations) {
@@ -222,7 +227,8 @@ Result<SavedState> SaveState(const Holdings& holdings, const json& upgrade,
     state["tails"].push_back({{"generation", tail->generation},
                               {"clients", SaveOperation(clients, holdings.server, saved.fds)},
                               {"outcome", SaveOutcome(tail->outcome)},
-                              {"began", tail->began}});
+                              {"began", tail->began},
+                              {"hands_over", tail->hands_over}});
   }
   if (holdings.previous) {
     state["previous"] = {

@@ -9,6 +9,7 @@
 #include "common/control_messages.h"
 #include "common/text.h"
 #include "supervisor/certificates_view.h"
+#include "supervisor/hand_over_counts.h"
 
 namespace tidegate {
 namespace {
@@ -84,11 +85,13 @@ std::string HeadText(const Json& status, const Output& output, bool detailed) {
   return text;
 }
 
-// "12, 3 tunnels", and how long the oldest has been there.
+// "12 left, 3 tunnels", how long the oldest has been there, and what has gone to others.
 std::string LeftText(const Json& draining) {
-  return fmt::format("{} left, {}, oldest {}", NumberOf(draining, "left"),
+  std::string moved = ShortHandOverText(HandOverCountsIn(draining));
+  return fmt::format("{} left, {}, oldest {}{}{}", NumberOf(draining, "left"),
                      CountOf(NumberOf(draining, "tunnels"), "tunnel"),
-                     FormatSeconds(SecondsOf(draining, "oldest_seconds")));
+                     FormatSeconds(SecondsOf(draining, "oldest_seconds")),
+                     moved.empty() ? "" : "; ", moved);
 }
 
 std::string WorkersText(const Json& status, const Output& output) {
@@ -249,14 +252,15 @@ bool KeepOnly(Json& status, const std::string& name) {
 }
 
 std::string ConnectionsText(const Json& data, const Output& output) {
-  Table table(
-      {"ID", "STATE", "AGE", "GENERATION", "SLOT", "PID", "LISTENER", "CLIENT", "IN", "OUT"});
+  Table table({"ID", "STATE", "AGE", "GENERATION", "SLOT", "PID", "LISTENER", "CLIENT", "IN", "OUT",
+               "MOVED"});
   const Json& connections = ArrayOf(data, "connections");
   for (const Json& one : connections) {
     table.Add({WordOf(one, "id"), StateCell(one), SecondsText(one, "age_seconds"),
                CountText(one, "generation"), CountText(one, "slot"), CountText(one, "pid"),
                WordOf(one, "listener"), WordOf(one, "client"),
-               FormatOctets(NumberOf(one, "bytes_in")), FormatOctets(NumberOf(one, "bytes_out"))});
+               FormatOctets(NumberOf(one, "bytes_in")), FormatOctets(NumberOf(one, "bytes_out")),
+               NumberOf(one, "hand_overs") == 0 ? std::string() : CountText(one, "hand_overs")});
   }
   std::string text = table.empty() ? std::string() : table.Format(output) + "\n";
   text += CountOf(connections.size(), "connection") + "\n";

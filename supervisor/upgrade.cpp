@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -13,6 +14,7 @@
 #include "supervisor/preflight.h"
 #include "supervisor/reload.h"
 #include "supervisor/state.h"
+#include "supervisor/upgrade_plan.h"
 
 namespace tidegate {
 namespace {
@@ -28,78 +30,12 @@ constexpr Duration kProbeEvery = std::chrono::seconds(1);
 // What the workers of a generation that is rolled back get for what they have begun.
 constexpr Duration kRollBackDrain = std::chrono::seconds(2);
 constexpr Duration kProgressEvery = std::chrono::milliseconds(500);
-
-// What one upgrade is about, on both sides of execve.
-struct Plan {
-  ActiveConfigPtr config;
-  std::vector<std::string> changes;
-  Program supervisor_program;
-  Program worker_program;
-  std::string version;
-  // Unix time.
-  double began = 0;
-};
-
-// Either the plan, or what to answer.
-using Snapshot = std::expected<Plan, Outcome>;
-
-// --- 2. Snapshot: everything is read and opened once; nobody looks again
-
-Snapshot TakeSnapshot(Holdings& holdings, const Operation& operation, Narrator& narrator) {
-  Plan plan;
-  plan.began = UnixTime();
-  if (operation.kind == OperationKind::kRollback) {
-    if (!holdings.previous) {
-      return std::unexpected(Refusal(holdings, 1, narrator,
-                                     "there is nothing to roll back to: no reload or upgrade "
-                                     "has changed anything since the start"));
-    }
-    plan.config = holdings.previous->config;
-    plan.supervisor_program = holdings.previous->supervisor_program.Duplicate();
-    plan.worker_program = holdings.previous->worker_program.Duplicate();
-    plan.changes = DiffConfig(holdings.config->config, plan.config->config);
-    return plan;
-  }
-  auto loaded = LoadConfiguration(holdings.options);
-  if (!loaded) {
-    return std::unexpected(RefusalOf(holdings, narrator, loaded.error()));
-  }
-  std::string path = operation.binary.empty()
-                         ? OwnPath(holdings.options, holdings.supervisor_program)
-                         : operation.binary;
-  Result<Program> supervisor_program = OpenProgram(path);
-  Result<Program> worker_program = OpenProgram(WorkerPathFor(path));
-  if (!supervisor_program || !worker_program) {
-    const Error& error = supervisor_program ? worker_program.error() : supervisor_program.error();
-    return std::unexpected(Refusal(holdings, 1, narrator, error.ToString()));
-  }
-  plan.supervisor_program = std::move(*supervisor_program);
-  plan.worker_program = std::move(*worker_program);
-  plan.changes = DiffConfig(holdings.config->config, loaded->config);
-  bool same = loaded->effective == holdings.config->effective &&
-              IsSameProgram(plan.supervisor_program, holdings.supervisor_program) &&
-              IsSameProgram(plan.worker_program, holdings.worker_program);
-  if (same && !operation.force) {
-    Outcome nothing{.message = "nothing to do"};
-    nothing.data = {{"generation", holdings.current()->number()},
-                    {"version", holdings.version},
-                    {"changed", false},
-                    {"became_upgrade", operation.became_upgrade}};
-    return std::unexpected(nothing);
-  }
-  Result<std::optional<Identity>> identity = IdentityFor(loaded->config);
-  Result<ActiveConfigPtr> config = Activate(std::move(loaded->config));
-  if (!identity || !config) {
-    const Error& error = identity ? config.error() : identity.error();
-    return std::unexpected(Refusal(holdings, identity ? 1 : 78, narrator, error.ToString()));
-  }
-  plan.config = *config;
-  return plan;
-}
+// What moves at once is told as a phase of its own, what moves later with the end.
+constexpr Duration kHandOverLimit = std::chrono::seconds(5);
 
 // --- 3. Preflight: both new programs say that they can, before anything depends on them
 
-Task<std::optional<Outcome>> Preflight(Holdings& holdings, Plan& plan, Narrator& narrator) {
+Task<std::optional<Outcome>> Preflight(Holdings& holdings, UpgradePlan& plan, Narrator& narrator) {
   Duration limit = std::min(kPreflightLimit, plan.config->config.upgrade.ready_timeout);
   Result<SavedState> state = SaveState(holdings, json::object(), {});
   if (!state) {
@@ -134,20 +70,11 @@ Task<std::optional<Outcome>> Preflight(Holdings& holdings, Plan& plan, Narrator&
 
 // --- 4. Supervisor first: the same process runs the new program from here
 
-Outcome EnterNewImage(Holdings& holdings, const Operation& operation, const Plan& plan,
+Outcome EnterNewImage(Holdings& holdings, const Operation& operation, const UpgradePlan& plan,
                       Narrator& narrator) {
   std::vector<int> fds;
-  json upgrade = {{"operation", SaveOperation(operation, holdings.server, fds)},
-                  {"config", plan.config->effective},
-                  {"changes", plan.changes},
-                  {"supervisor_path", plan.supervisor_program.path},
-                  {"supervisor_fd", plan.supervisor_program.fd.get()},
-                  {"worker_path", plan.worker_program.path},
-                  {"worker_fd", plan.worker_program.fd.get()},
-                  {"version", plan.version},
-                  {"began", plan.began}};
-  fds.push_back(plan.supervisor_program.fd.get());
-  fds.push_back(plan.worker_program.fd.get());
+  json upgrade = SavePlan(plan, fds);
+  upgrade["operation"] = SaveOperation(operation, holdings.server, fds);
   Result<SavedState> state = SaveState(holdings, upgrade, fds);
   if (!state) {
     return Refusal(holdings, 1, narrator, state.error().ToString());
@@ -173,22 +100,6 @@ Task<void> Flush(Holdings& holdings) {
   while (!flushed() && holdings.loop.now() < until) {
     co_await Sleep(holdings.loop.timers(), std::chrono::milliseconds(5));
   }
-}
-
-Plan PlanFrom(const json& upgrade) {
-  Plan plan;
-  if (Result<ActiveConfigPtr> active = ActivateText(TextOf(upgrade, "config"))) {
-    plan.config = *active;
-  }
-  plan.changes = upgrade.value("changes", std::vector<std::string>());
-  plan.supervisor_program =
-      Program{.path = TextOf(upgrade, "supervisor_path"),
-              .fd = UniqueFd(static_cast<int>(NumberOf(upgrade, "supervisor_fd")))};
-  plan.worker_program = Program{.path = TextOf(upgrade, "worker_path"),
-                                .fd = UniqueFd(static_cast<int>(NumberOf(upgrade, "worker_fd")))};
-  plan.version = TextOf(upgrade, "version");
-  plan.began = SecondsOf(upgrade, "began");
-  return plan;
 }
 
 // The way back of steps 5 to 8: the old image tells what came of it. Returns the outcome only if
@@ -237,7 +148,7 @@ Task<std::string> WatchProbation(Holdings& holdings, Generation& next, Duration 
 }
 
 // Who wanted to know no more than that the new generation serves. What comes later is in the log.
-void AnswerDetached(Holdings& holdings, const Operation& operation, const Plan& plan,
+void AnswerDetached(Holdings& holdings, const Operation& operation, const UpgradePlan& plan,
                     const Generation& next, const Generation& old) {
   Outcome outcome;
   outcome.message = fmt::format("generation {} serves and is watched; generation {} drains then",
@@ -281,6 +192,40 @@ Task<void> RollBack(Holdings& holdings, Generation& old, Generation& next) {
     }
   }
   holdings.listeners.Close(unused);
+}
+
+// --- 9. Hand over
+
+// Everyone who drains has a new heir in `next`, also who drains since an earlier upgrade.
+void HandOver(Holdings& holdings, Generation& old, Generation& next) {
+  for (const auto& generation : holdings.generations) {
+    if (generation.get() == &old || generation->state() == GenerationState::kDraining) {
+      generation->HandOver(next);
+    }
+  }
+}
+
+// Until all that can move has been offered, or the time is over. Nothing is told of workers that do
+// not know how.
+Task<void> TellHandOver(Holdings& holdings, Generation& old, Narrator& narrator) {
+  TimePoint until = holdings.loop.now() + static_cast<TimePoint>(kHandOverLimit.count());
+  bool begun = false;
+  while (true) {
+    if (old.tells_hand_over() && !std::exchange(begun, true)) {
+      narrator.Begin("hand over", 9);
+    }
+    TimePoint now = holdings.loop.now();
+    if (!old.hands_over() || now >= until) {
+      break;
+    }
+    if (begun) {
+      narrator.Running(HandOverText(old.handed_over()));
+    }
+    co_await old.WaitChange(std::min(kProgressEvery, Duration(until - now)));
+  }
+  if (begun) {
+    narrator.Ok(HandOverText(old.handed_over()));
+  }
 }
 
 // The oldest that drain are cut short, once the one that needs their room is ready.
@@ -369,7 +314,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
                                  const json& state) {
   Narrator narrator(holdings.loop, holdings.server, operation.clients);
   std::optional<Heartbeat> heartbeat(holdings.loop);
-  Plan plan = PlanFrom(state.at("upgrade"));
+  UpgradePlan plan = PlanFrom(state.at("upgrade"));
   if (holdings.current() == nullptr) {
     // Nothing to replace, and nothing to go back to that would be better.
     EndGuard();
@@ -484,7 +429,8 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   }
   narrator.Ok(fmt::format("generation {} is stable", next.number()));
 
-  // 9. Hand over, drain the rest. There is no way back from here, but `rollback`: forwards again.
+  // 9. Hand over, drain the rest (FinishUpgrade tells how it goes). There is no way back from here,
+  // but `rollback`: forwards again.
   holdings.previous = Previous{.supervisor_program = std::move(holdings.supervisor_program),
                                .worker_program = std::move(holdings.worker_program),
                                .version = old_version,
@@ -497,6 +443,10 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   (void)FaultAt("supervisor", "drain");
   co_await old.DropListeners(dropped);
   holdings.listeners.Close(dropped);
+  bool hands_over = limits.hand_over && !holdings.stopping;
+  if (hands_over) {
+    HandOver(holdings, old, next);
+  }
   // A roll-back within the drain could need them: the limit may be the request's own.
   old.Drain(operation.drain.value_or(limits.drain), limits.drain_tunnels);
   auto tail = std::make_shared<Tail>();
@@ -508,6 +458,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
                         {"became_upgrade", operation.became_upgrade},
                         {"changed", true}};
   tail->outcome.more["changes"] = plan.changes;
+  tail->hands_over = hands_over;
   std::ranges::copy_if(operation.clients, std::back_inserter(tail->clients),
                        [](const Operation::Client& client) { return !client.detach; });
   holdings.tails.push_back(tail);
@@ -520,7 +471,14 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
   std::uint64_t total = 0;
   std::uint64_t cut = 0;
   std::uint64_t killed_workers = 0;
+  HandOverCounts handed_over;
   if (old != nullptr) {
+    // 9. Hand over: the workers are at it, and others may begin another operation meanwhile.
+    if (tail->hands_over) {
+      co_await TellHandOver(holdings, *old, narrator);
+      tail->hands_over = false;
+    }
+
     // 10. Deadline: workers close what is left at their limits; who does not exit then is killed,
     // counted and reported (Generation::Drain).
     narrator.Begin("drain", 9);
@@ -539,7 +497,8 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
     }
     // Some of them may have come after the count, with a worker that was started again.
     cut = old->cut();
-    total = std::max(old->drain_total(), cut);
+    handed_over = old->handed_over();
+    total = std::max(old->drain_total(), cut + handed_over.moved_connections());
     killed_workers = old->killed_workers();
     if (killed_workers > 0) {
       narrator.Warn(
@@ -547,7 +506,8 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
                       CountOf(killed_workers, "worker"), old->number()));
     }
     std::string text =
-        fmt::format("generation {}: {} drained", old->number(), CountOf(total - cut, "connection"));
+        fmt::format("generation {}: {} drained", old->number(),
+                    CountOf(total - cut - handed_over.moved_connections(), "connection"));
     if (cut > 0) {
       narrator.Warn(fmt::format("generation {}: {} cut: {}", old->number(),
                                 CountOf(cut, "connection"),
@@ -562,8 +522,10 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
   holdings.RemoveGeneration(tail->generation);
   narrator.Ok(fmt::format("generation {} is gone", tail->generation));
   Outcome outcome = tail->outcome;
-  outcome.data["drained"] = total - cut;
+  outcome.data["drained"] = total - cut - handed_over.moved_connections();
   outcome.data["forced"] = cut;
+  outcome.data["handed_over"] = MovedJson(handed_over);
+  outcome.data["declined"] = DeclinedJson(handed_over);
   outcome.data["killed_workers"] = killed_workers;
   outcome.data["seconds"] = UnixTime() - tail->began;
   FinishAll(holdings.server, tail->clients, outcome);

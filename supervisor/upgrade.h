@@ -28,8 +28,8 @@ struct UpgradeEnd {
 // ReadState(...)["upgrade"] is in it.
 Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
                                  const nlohmann::json& state);
-// Steps 10 and 11: the end of the old generation. Answers the tail's clients and removes it from
-// the holdings.
+// How step 9 goes, and steps 10 and 11: the end of the old generation. Answers the tail's clients
+// and removes it from the holdings.
 Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail);
 
 // In the old image again: what it answers. Closes what was opened for the upgrade. `because` is not

@@ -129,6 +129,7 @@ TEST(ConfigEffective, WorkersAndUserNeedAnUpgrade) {
   Config config = ConfigFrom(kSmallest);
   EXPECT_FALSE(NeedsUpgrade(config, config));
   EXPECT_FALSE(NeedsUpgrade(config, ConfigFrom(R"({ "listen": ":1", "upstream": "a:1" })")));
+  EXPECT_FALSE(NeedsUpgrade(config, ConfigFrom(With(R"("upgrade": {"hand_over": false})"))));
   EXPECT_TRUE(NeedsUpgrade(config, ConfigFrom(With(R"("workers": 2)"))));
   EXPECT_TRUE(NeedsUpgrade(config, ConfigFrom(With(R"("user": "nobody")"))));
 }

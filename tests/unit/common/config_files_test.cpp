@@ -172,7 +172,7 @@ TEST_F(ConfigFilesTest, MayBeOcspResponsesAndAuthoritiesToo) {
 TEST_F(ConfigFilesTest, GoWithNoKeyThatNobodyHasUsed) {
   auto loaded = Load(R"([{"cert": "site.pem", "key": {"file": "site.key"}}])");
   ASSERT_TRUE(loaded.has_value());
-  for (const char* key : {"watch", "hsts", "client_", "ocsp", "redirect_to_https"}) {
+  for (const char* key : {"watch", "hsts", "client_", "ocsp", "redirect_to_https", "hand_over"}) {
     EXPECT_EQ(loaded->effective.find(key), std::string::npos) << key;
   }
 }

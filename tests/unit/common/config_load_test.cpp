@@ -121,6 +121,7 @@ TEST(ConfigLoad, DefaultsAreThoseOfTheInterface) {
   EXPECT_EQ(FormatDuration(config.timeouts.tunnel_idle), "1h");
   EXPECT_EQ(FormatDuration(config.upgrade.drain_tunnels), "5m");
   EXPECT_EQ(config.upgrade.max_generations, 3U);
+  EXPECT_TRUE(config.upgrade.hand_over);
   EXPECT_EQ(config.shutdown.delay.count(), 0);
   EXPECT_EQ(config.logging, LoggingConfig{});
   ASSERT_EQ(config.upstreams.size(), 1U);

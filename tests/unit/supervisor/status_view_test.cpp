@@ -54,6 +54,22 @@ TEST(StatusView, ShowsGenerationsWorkersListenersAndCounters) {
       "1 reload (0 failed), 0 upgrades (0 failed, 0 rolled back), 0 worker restarts\n");
 }
 
+TEST(StatusView, SaysOfADrainWhatHasMoved) {
+  Json status = Status();
+  Json& draining = status["generations"][0]["workers"][0]["draining"];
+  draining["moved"] = {{"idle", 363U}, {"tunnels", 18U}, {"upstream", 5U}};
+  draining["declined"] = {{"route", 2U}, {"limits", 1U}, {"of no known kind", 9U}};
+  std::string text = StatusText(status, Output(-1, ColorMode::kNever), false);
+  EXPECT_NE(
+      text.find("13 left, 1 tunnel, oldest 4.10s; 381 moved, 3 declined (route 2, limits 1)\n"),
+      std::string::npos)
+      << text;
+  draining["moved"] = Json::object();
+  draining["declined"] = Json::object();
+  EXPECT_EQ(StatusText(status, Output(-1, ColorMode::kNever), false),
+            StatusText(Status(), Output(-1, ColorMode::kNever), false));
+}
+
 TEST(StatusView, WithDetailShowsEveryCounterAndWhereThingsAre) {
   std::string text = StatusText(Status(), Output(-1, ColorMode::kNever), true);
   EXPECT_NE(text.find("requests_total   1234\n"), std::string::npos);
@@ -94,6 +110,14 @@ TEST(StatusView, ListsConnectionsAndCountsThem) {
             "ID      STATE   AGE    GENERATION  SLOT  PID  LISTENER  CLIENT       IN  OUT\n"
             "8.0.17  tunnel  1m05s  8           0     200  web       127.0.0.1:5  10  2.0 KiB\n"
             "\n1 connection\n");
+  data["connections"][0]["hand_overs"] = 0U;
+  EXPECT_EQ(ConnectionsText(data, Output(-1, ColorMode::kNever)).find("MOVED"), std::string::npos);
+  data["connections"][0]["hand_overs"] = 3U;
+  EXPECT_EQ(
+      ConnectionsText(data, Output(-1, ColorMode::kNever)),
+      "ID      STATE   AGE    GENERATION  SLOT  PID  LISTENER  CLIENT       IN  OUT      MOVED\n"
+      "8.0.17  tunnel  1m05s  8           0     200  web       127.0.0.1:5  10  2.0 KiB  3\n"
+      "\n1 connection\n");
   EXPECT_EQ(ConnectionsText(Json::object(), Output(-1, ColorMode::kNever)), "0 connections\n");
 }
 
