@@ -2,7 +2,8 @@
 
 // The keep-alive connections of bench_torture. The busy ones, half of them, ask again and again, at
 // a rate that leaves the machine room; the idle ones ask all at the same instant, when they are
-// woken.
+// woken: half of them often, the others, the sleepy ones, rarely, so that they have nothing to say
+// while a drain goes on.
 //
 // A request counts as lost once it was written and its answer is not there whole when the
 // connection ends; it is not sent again. A connection that the proxy closes while nothing is asked
@@ -25,6 +26,8 @@
 
 namespace bench {
 
+enum class Kind { kBusy, kIdle, kSleepy };
+
 class KeepAlive {
  public:
   // `a_second`: requests of all busy connections together.
@@ -37,7 +40,7 @@ class KeepAlive {
                                          std::max<std::size_t>(a_second, 1))) {
     for (std::size_t i = 0; i < count; ++i) {
       connections_[i].owner = this;
-      connections_[i].is_busy = i % 2 == 0;
+      connections_[i].kind = i % 2 == 0 ? Kind::kBusy : i % 4 == 1 ? Kind::kIdle : Kind::kSleepy;
       connections_[i].size = 64 + i;
       connections_[i].wanted = true;
       Open(connections_[i]);
@@ -54,7 +57,7 @@ class KeepAlive {
     Clock::time_point now = Clock::now();
     Random random(1);
     for (Connection& connection : connections_) {
-      if (connection.is_busy) {
+      if (connection.kind == Kind::kBusy) {
         connection.due = now + std::chrono::nanoseconds(
                                    random.Next() % static_cast<std::uint64_t>(period_.count()));
         timers_.Set(connection, connection.due);
@@ -62,12 +65,12 @@ class KeepAlive {
     }
   }
 
-  void Wake() {
+  // `kind` is not kBusy.
+  void Wake(Kind kind) {
     ++phase_.wake_ups;
     phase_.woken = Clock::now();
-    phase_.waking = 0;
     for (Connection& connection : connections_) {
-      if (!connection.is_busy && !connection.wanted && connection.state != State::kWaiting) {
+      if (connection.kind == kind && !connection.wanted && connection.state != State::kWaiting) {
         connection.is_woken = true;
         ++phase_.waking;
         Want(connection, phase_.woken);
@@ -85,7 +88,7 @@ class KeepAlive {
     timers_.Run(now, [this](Connection& connection) {
       if (connection.state == State::kClosed) {
         Open(connection);
-      } else if (connection.is_busy && counting_ && !stopping_) {
+      } else if (connection.kind == Kind::kBusy && counting_ && !stopping_) {
         Want(connection, Clock::now());
       }
     });
@@ -126,7 +129,7 @@ class KeepAlive {
     KeepAlive* owner = nullptr;
     int fd = -1;
     State state = State::kClosed;
-    bool is_busy = false;
+    Kind kind = Kind::kBusy;
     bool is_ready = false;
     bool wanted = false;    // a request goes out as soon as it can
     bool is_woken = false;  // it, or the one that waits, belongs to a wake-up
@@ -214,7 +217,7 @@ class KeepAlive {
       Watch(poll_, EPOLL_CTL_MOD, connection.fd, EPOLLIN, static_cast<Watched*>(&connection));
       if (connection.wanted) {
         Ask(connection);
-      } else if (connection.is_busy && counting_) {
+      } else if (connection.kind == Kind::kBusy && counting_) {
         // Its time may have been taken by that of a new attempt to connect.
         timers_.Set(connection, connection.due);
       }
@@ -321,7 +324,7 @@ class KeepAlive {
       connection.is_ready = true;
       ++ready_;
     }
-    if (connection.is_busy && counting_) {
+    if (connection.kind == Kind::kBusy && counting_) {
       latency_.Add(connection.moment, phase_, Clock::now() - connection.begun);
     }
     connection.state = State::kIdle;
@@ -342,9 +345,9 @@ class KeepAlive {
     }
     if (connection.is_woken) {
       connection.is_woken = false;
-      phase_.waking -= phase_.waking > 0 ? 1 : 0;
+      --phase_.waking;
     }
-    if (!connection.is_busy || !counting_ || stopping_) {
+    if (connection.kind != Kind::kBusy || !counting_ || stopping_) {
       return;
     }
     connection.due += period_;

@@ -1,8 +1,9 @@
 #pragma once
 
-// How long requests took, kept apart by what happened meanwhile: an upgrade or not, a wake-up of
-// the idle connections or not. A wake-up is a burst that the load makes itself; with it in the
-// figures they would say little about the upgrade, without it they would say nothing about both.
+// How long requests took, kept apart by what happened meanwhile: an upgrade, the drain behind it,
+// or neither; and a wake-up of the idle connections or not. A wake-up is a burst that the load
+// makes itself; with it in the figures they would say little about the upgrade, without it they
+// would say nothing about both.
 
 #include <algorithm>
 #include <chrono>
@@ -14,11 +15,15 @@ namespace bench {
 
 using Clock = std::chrono::steady_clock;
 
+// In the order of what they do to a request that spans two of them.
+enum class Window { kQuiet, kBetween, kUpgrade };
+constexpr const char* kWindowNames[] = {"quiet", "between", "upgrade"};
+
 // What is going on now; one for the whole program.
 struct Phase {
-  bool upgrades = false;
+  Window window = Window::kQuiet;
   std::size_t upgrades_begun = 0;
-  std::size_t waking = 0;  // requests of the last wake-up that wait for their answers
+  std::size_t waking = 0;  // requests of wake-ups that wait for their answers
   std::size_t wake_ups = 0;
   Clock::time_point woken;
 
@@ -28,35 +33,34 @@ struct Phase {
 
 // Taken when a request goes out.
 struct Moment {
-  bool in_upgrade = false;
+  Window window = Window::kQuiet;
   bool in_burst = false;
   std::size_t upgrades_begun = 0;
   std::size_t wake_ups = 0;
 
   static Moment Of(const Phase& phase) {
-    return {phase.upgrades, phase.InBurst(), phase.upgrades_begun, phase.wake_ups};
+    return {phase.window, phase.InBurst(), phase.upgrades_begun, phase.wake_ups};
   }
 };
 
 class Latency {
  public:
   void Add(const Moment& begun, const Phase& now, Clock::duration took) {
-    bool in_upgrade =
-        begun.in_upgrade || now.upgrades || begun.upgrades_begun != now.upgrades_begun;
+    Window window = begun.upgrades_begun != now.upgrades_begun ? Window::kUpgrade
+                                                               : std::max(begun.window, now.window);
     bool in_burst = begun.in_burst || now.InBurst() || begun.wake_ups != now.wake_ups;
     auto micros = std::chrono::duration_cast<std::chrono::microseconds>(took).count();
-    samples_[in_upgrade ? 1 : 0][in_burst ? 1 : 0].push_back(
+    samples_[static_cast<std::size_t>(window)][in_burst ? 1 : 0].push_back(
         static_cast<std::uint32_t>(std::min<long long>(micros, UINT32_MAX)));
   }
 
   // As members of a JSON object.
   void Print() {
-    const char* names[] = {"quiet", "upgrade"};
-    for (std::size_t at = 0; at < 2; ++at) {
+    for (std::size_t at = 0; at < 3; ++at) {
       auto& [calm, burst] = samples_[at];
-      PrintOne(names[at], "calm", calm);
+      PrintOne(kWindowNames[at], "calm", calm);
       calm.insert(calm.end(), burst.begin(), burst.end());
-      PrintOne(names[at], "all", calm);
+      PrintOne(kWindowNames[at], "all", calm);
     }
   }
 
@@ -74,7 +78,7 @@ class Latency {
         micros.empty() ? 0U : micros.back());
   }
 
-  std::vector<std::uint32_t> samples_[2][2];
+  std::vector<std::uint32_t> samples_[3][2];
 };
 
 }  // namespace bench

@@ -3,9 +3,10 @@
 //
 //   bench_torture PORT CONNECTIONS REQUESTS_A_SECOND TUNNELS MESSAGES_A_SECOND
 //       opens all, asks each connection once, says "ready", and obeys the lines that come then:
-//         upgrade   latency counts as that of an upgrade from here, until
-//         quiet     one is over; it begins so
-//         wake      all idle connections send a request at once
+//         quiet, upgrade, between
+//                   latency counts as that of a window of this kind from here; it begins quiet
+//         wake      the idle connections that are woken often send a request at once
+//         wake late those that are woken rarely
 //         stop      (or the end of the input) no more is sent; what is under way is waited for
 //       The last line is one JSON object.
 //   bench_torture check
@@ -115,12 +116,16 @@ class Torture {
 
   void Obey(std::string_view command) {
     if (command == "wake") {
-      keep_alive_.Wake();
+      keep_alive_.Wake(Kind::kIdle);
+    } else if (command == "wake late") {
+      keep_alive_.Wake(Kind::kSleepy);
     } else if (command == "upgrade") {
-      phase_.upgrades = true;
+      phase_.window = Window::kUpgrade;
       ++phase_.upgrades_begun;
+    } else if (command == "between") {
+      phase_.window = Window::kBetween;
     } else if (command == "quiet") {
-      phase_.upgrades = false;
+      phase_.window = Window::kQuiet;
     } else if (command == "stop") {
       stopped_ = true;
     } else {

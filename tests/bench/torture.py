@@ -17,7 +17,9 @@ PATIENCE = 30
 PROBATION = 0.5
 # How long an upgrade counts as one at least; it does so until a while behind its hand-over, too.
 WINDOW, BEHIND = 1.0, 0.3
-# Aligned wake-ups of the idle connections, an upgrade, and as many between upgrades.
+# Before the first upgrade, and again when the last has drained.
+QUIET = 8
+# Aligned wake-ups a second: as often during upgrades as without, or the latencies could not be compared.
 WAKE_UPS = 4
 
 
@@ -249,33 +251,48 @@ def sleep_until(moment):
     time.sleep(max(0.0, moment - time.monotonic()))
 
 
-def wake_times(upgrade, draw):
-    """When the idle connections are woken in an upgrade that was committed: right behind the commit, about when old workers
-    begin to close, and at random."""
-    committed = upgrade.committed_at
-    return sorted([committed + draw.uniform(0, 0.03), committed + upgrade.drains_after + draw.uniform(-0.02, 0.03)]
-                  + [committed + draw.uniform(0, WINDOW) for _ in range(WAKE_UPS - 2)])
-
-
-def wake_at(client, times):
-    for moment in times:
+def play(client, words):
+    """Says each at its time; `words`: (time, word)."""
+    for moment, word in sorted(words):
         sleep_until(moment)
-        client.tell("wake")
+        client.tell(word)
 
 
-def quiet(client, begin, end, draw):
-    wake_at(client, sorted(draw.uniform(begin, end) for _ in range(WAKE_UPS)))
-    sleep_until(end)
+def at_random(draw, begin, end):
+    return [(draw.uniform(begin, end), "wake") for _ in range(round(WAKE_UPS * (end - begin)))]
 
 
-def upgrade_once(client, upgrader, draw):
+def wake_in_upgrade(upgrade, draw):
+    """Right behind the commit, about when old workers begin to close, and at random."""
+    committed = upgrade.committed_at
+    aimed = [draw.uniform(0, 0.03), upgrade.drains_after + draw.uniform(-0.02, 0.03)]
+    return [(committed + one, "wake") for one in aimed] + at_random(draw, committed, committed + WINDOW)[len(aimed):]
+
+
+def wake_at_deadline(upgrade, drain, draw):
+    """Those that said nothing while the old workers drained say it when these give up waiting."""
+    return upgrade.committed_at + upgrade.drains_after + drain + draw.uniform(-0.02, 0.03), "wake late"
+
+
+def quiet(client, draw):
+    client.tell("quiet")
+    begin = time.monotonic()
+    play(client, at_random(draw, begin, begin + QUIET) + [(draw.uniform(begin, begin + QUIET), "wake late"),
+                                                          (begin + QUIET, "between")])
+
+
+def upgrade_once(client, upgrader, options, draw):
     client.tell("upgrade")
     upgrade = upgrader.begin()
     upgrade.wait_for_commit()
-    wake_at(client, wake_times(upgrade, draw))
+    play(client, wake_in_upgrade(upgrade, draw))
     sleep_until(max(upgrade.wait_for_hand_over() + BEHIND, upgrade.begun + WINDOW))
-    client.tell("quiet")
-    return upgrade
+    client.tell("between")
+    late = wake_at_deadline(upgrade, options.drain, draw)
+    # Nothing of this upgrade is left when the next begins.
+    begin, end = time.monotonic(), late[0] + 1
+    play(client, at_random(draw, begin, end) + [late])
+    sleep_until(end)
 
 
 def many_connections(row, options, programs, directory):
@@ -285,14 +302,11 @@ def many_connections(row, options, programs, directory):
         noise = Noise(stage)
         client = stage.client("torture", programs / "bench_torture", stage.running.port, options.connections, options.rate,
                               options.tunnels, options.messages)
-        now = time.monotonic()
-        quiet(client, now, now + 2, draw)
+        quiet(client, draw)
         for _ in range(options.upgrades):
-            upgrade = upgrade_once(client, stage.upgrader, draw)
-            quiet(client, time.monotonic(), max(upgrade.begun + options.cycle, time.monotonic() + 1), draw)
-        # What the last one left to drain has its deadline, too.
-        now = time.monotonic()
-        quiet(client, now, now + options.drain + 1, draw)
+            upgrade_once(client, stage.upgrader, options, draw)
+        if options.upgrades:
+            quiet(client, draw)
         counts = client.result("stop", 2 * PATIENCE)
         stage.upgrader.finish_all()
         took = [upgrade.committed_at - upgrade.begun for upgrade in stage.upgrader.all]
