@@ -1,13 +1,13 @@
-// Both ends of a tunnel that is never silent: pseudo-random octets both ways at the same time, in
-// WebSocket frames, compared octet by octet where they come in, and hashed where they go out and
-// where they come in.
+// Both ends of a tunnel that is hardly ever silent: pseudo-random octets both ways at the same
+// time, in WebSocket frames, compared octet by octet where they come in, and hashed where they go
+// out and where they come in.
 //
 //   bench_bulk origin
 //       prints the port that it listens on, one line
 //   bench_bulk client PORT LEAST_MIB MIB_A_SECOND
 //       through the proxy at PORT; says "ready" when the tunnel is open. A line of standard input
 //       (or its end) lets it stop, once LEAST_MIB have come each way; the last line is one JSON
-//       object. Both ends send MIB_A_SECOND, in bursts of a quarter of it: the tunnel has to live
+//       object. Both ends send MIB_A_SECOND, in bursts, twenty a second: the tunnel has to live
 //       through many upgrades without eating the machine, and yet fill every buffer on the way.
 //
 // The end: the client sends a text frame behind its last octet, the origin answers it behind its
@@ -31,7 +31,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kFrameBytes = 64U * 1024U;
 constexpr std::size_t kMiB = 1024U * 1024U;
-constexpr auto kBurstEvery = std::chrono::milliseconds(250);
+constexpr auto kBurstEvery = std::chrono::milliseconds(50);
 constexpr auto kPatience = std::chrono::seconds(10);
 constexpr std::string_view kEnd = "end";
 
@@ -60,7 +60,7 @@ class End {
   End(int fd, bool is_client, std::size_t mib_a_second)
       : fd_(fd),
         is_client_(is_client),
-        burst_bytes_(std::max<std::size_t>(mib_a_second * kMiB / 4, kFrameBytes)),
+        burst_bytes_(std::max<std::size_t>(mib_a_second * kMiB / 20, kFrameBytes)),
         outgoing_(is_client ? 1 : 2),
         incoming_(is_client ? 2 : 1),
         input_(256U * 1024U, '\0') {}
@@ -256,7 +256,7 @@ const char* Converse(End& end, int poll, Stop stop) {
       Watch(poll, EPOLL_CTL_MOD, end.fd(), watches_writing ? EPOLLIN | EPOLLOUT : EPOLLIN, nullptr);
     }
     epoll_event event{};
-    if (::epoll_wait(poll, &event, 1, 20) == 1 && (event.events & ~std::uint32_t{EPOLLOUT}) != 0) {
+    if (::epoll_wait(poll, &event, 1, 5) == 1 && (event.events & ~std::uint32_t{EPOLLOUT}) != 0) {
       if (const char* fault = end.Read(); fault != nullptr) {
         return fault;
       }

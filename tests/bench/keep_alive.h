@@ -10,7 +10,8 @@
 // is a forced reconnect, also when the client finds out only just before it would have written:
 // that is in the proxy's favour.
 //
-// Each connection asks for a size of its own, so that an answer that belongs to another is wrong.
+// Each connection asks for a size of its own, so that an answer that belongs to another is wrong;
+// so is one that nobody asked for.
 
 #include <cstdint>
 #include <cstdio>
@@ -196,10 +197,7 @@ class KeepAlive {
         OnConnecting(connection);
         break;
       case State::kIdle:
-        if (!IsStillOpen(connection)) {
-          ++counts_.closed_idle;
-          Reopen(connection);
-        }
+        IsStillOpen(connection);
         break;
       case State::kWaiting:
         Read(connection);
@@ -224,10 +222,16 @@ class KeepAlive {
     }
   }
 
-  // Nothing is to come on an idle connection: octets are as bad as its end.
-  static bool IsStillOpen(const Connection& connection) {
+  // Of an idle one; false: another one is on its way. An answer that nobody asked for is wrong.
+  bool IsStillOpen(Connection& connection) {
     char octet = 0;
-    return ::recv(connection.fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    ssize_t size = ::recv(connection.fd, &octet, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (size < 0 && errno == EAGAIN) {
+      return true;
+    }
+    ++(size > 0 ? counts_.wrong : counts_.closed_idle);
+    Reopen(connection);
+    return false;
   }
 
   // `since`: from when on the answer is waited for.
@@ -245,12 +249,13 @@ class KeepAlive {
       EndOfRequest(connection);
       return;
     }
+    if (!IsStillOpen(connection)) {
+      return;  // nothing was written: it is asked on the next connection
+    }
     char text[128];
     int size = std::snprintf(text, sizeof(text), "GET /%zu HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
                              connection.size);
-    if (!IsStillOpen(connection) ||
-        ::send(connection.fd, text, static_cast<std::size_t>(size), MSG_NOSIGNAL) != size) {
-      // Nothing was written: it is asked on the next connection.
+    if (::send(connection.fd, text, static_cast<std::size_t>(size), MSG_NOSIGNAL) != size) {
       ++counts_.closed_idle;
       Reopen(connection);
       return;

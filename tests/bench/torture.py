@@ -1,5 +1,5 @@
 """One proxy that replaces itself again and again under load: bench_torture (connections and tunnels) and bench_bulk (one tunnel
-that is never silent) beside it."""
+that is hardly ever silent) beside it."""
 
 import json
 import random
@@ -315,7 +315,7 @@ def many_connections(row, options, programs, directory):
 
 
 def bulk(row, options, programs, directory):
-    """A tunnel that is never silent: whether it lived through all upgrades and how many there were meanwhile."""
+    """A tunnel that is hardly ever silent: whether it lived through all upgrades and how many there were meanwhile."""
     with Stage(row, [programs / "bench_bulk", "origin"], directory) as stage:
         client = stage.client("bulk", programs / "bench_bulk", "client", stage.running.port, options.bulk_mib,
                               options.bulk_rate)
