@@ -147,7 +147,8 @@ class Tidegate:
         process.wait_for_port(port)
         return Running(process, port, True, {"reload": [*control, "reload", "--force"],
                                              "upgrade": [*control, "upgrade", "--force", "--detach"],
-                                             "watched upgrade": [*control, "--json", "upgrade", "--force"]},
+                                             "watched upgrade": [*control, "--json", "upgrade", "--force"],
+                                             "status": [*control, "--json", "status"]},
                        plain_port=plain_port)
 
 

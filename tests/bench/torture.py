@@ -91,19 +91,25 @@ class WatchedUpgrade:
 
 
 class SignalledReload:
-    """Of a peer, which says nothing: committed is when as many new workers are there as it had."""
+    """Of a peer, which says nothing: committed is when as many new workers are there as it had. The signal is repeated when
+    nothing comes of it: HAProxy's master can miss one that comes while it starts anew."""
     moved = None
+    REPEATED_AFTER = 3
 
     def __init__(self, running, workers, drains_after):
         self.running, self.workers, self.drains_after = running, workers, drains_after
         self.before = set(running.serving())
-        self.begun = time.monotonic()
+        self.begun = self.signalled = time.monotonic()
         running.replace("upgrade")
 
     def wait_for_commit(self):
         while len(set(self.running.serving()) - self.before) < self.workers:
-            if time.monotonic() > self.begun + PATIENCE:
-                raise Fault(f"no {self.workers} new workers {PATIENCE} s after the signal")
+            now = time.monotonic()
+            if now > self.begun + PATIENCE:
+                raise Fault(f"{PATIENCE} s after the signal there are no {self.workers} new workers")
+            if now > self.signalled + self.REPEATED_AFTER:
+                self.signalled = now
+                self.running.replace("upgrade")
             time.sleep(0.002)
         self.committed_at = time.monotonic()
         return self.committed_at
@@ -277,8 +283,8 @@ def wake_at_deadline(upgrade, drain, draw):
 def quiet(client, draw):
     client.tell("quiet")
     begin = time.monotonic()
-    play(client, at_random(draw, begin, begin + QUIET) + [(draw.uniform(begin, begin + QUIET), "wake late"),
-                                                          (begin + QUIET, "between")])
+    play(client, at_random(draw, begin, begin + QUIET) + [(draw.uniform(begin, begin + QUIET), "wake late")])
+    sleep_until(begin + QUIET)
 
 
 def upgrade_once(client, upgrader, options, draw):
@@ -293,6 +299,15 @@ def upgrade_once(client, upgrader, options, draw):
     begin, end = time.monotonic(), late[0] + 1
     play(client, at_random(draw, begin, end) + [late])
     sleep_until(end)
+
+
+def handed_over(running):
+    """What a Tidegate itself counted of its hand-overs, by the names of its counters."""
+    if "status" not in running.commands:
+        return {}
+    done = subprocess.run(running.commands["status"], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    counters = json.loads(done.stdout.splitlines()[-1]).get("counters", {})
+    return {name: value for name, value in counters.items() if "hand" in name and "handshake" not in name and value}
 
 
 def many_connections(row, options, programs, directory):
@@ -311,7 +326,8 @@ def many_connections(row, options, programs, directory):
         stage.upgrader.finish_all()
         took = [upgrade.committed_at - upgrade.begun for upgrade in stage.upgrader.all]
         moved = [upgrade.moved for upgrade in stage.upgrader.all if upgrade.moved]
-        return counts | noise.percent() | {"upgrades": len(took), "to_commit_seconds": took, "moved": moved}
+        return counts | noise.percent() | {"upgrades": len(took), "to_commit_seconds": took, "moved": moved,
+                                           "handed_over": handed_over(stage.running)}
 
 
 def bulk(row, options, programs, directory):
