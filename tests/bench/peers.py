@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+import typing
 
 from processes import Process, descendants, free_port, resident_kib
 
@@ -26,6 +27,9 @@ class Setup:
     endpoints: int = 1
     descriptors: int = 20000
     access_log: bool = False  # of Tidegate only: no case compares it
+    drain: typing.Optional[int] = None  # seconds that old workers have to end; each has its own default
+    probation_ms: int = 100   # of Tidegate only, as are those below
+    hand_over: typing.Optional[bool] = None  # its default
 
 
 @dataclasses.dataclass
@@ -36,6 +40,11 @@ class Place:
     cores: object
     origin_ports: list
     certificates: list = ()
+
+
+# The ways to put the configuration in force again. A watched upgrade tells its phases on standard output, and ends when what
+# it replaced has ended; peers know only the one way.
+REPLACED = ("reload", "upgrade", "watched upgrade")
 
 
 class Running:
@@ -70,12 +79,13 @@ class Running:
             os.sched_setaffinity(pid, {cores[index % len(cores)]})
 
     def replace(self, how):
-        """Puts the configuration in force again; `how` is "reload" or "upgrade"."""
+        """Puts the configuration in force again; `how` is one of REPLACED."""
         command = self.commands[how]
         if isinstance(command, signal.Signals):
             os.kill(self.pid, command)
             return None
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        said = subprocess.PIPE if how == "watched upgrade" else subprocess.DEVNULL
+        return subprocess.Popen(command, stdout=said, stderr=subprocess.PIPE, text=True)
 
     def stop(self):
         self.process.stop()
@@ -87,7 +97,9 @@ class Tidegate:
     def __init__(self, name, binaries):
         self.name, self.binary = name, binaries / "tidegate"
         schema = subprocess.run([self.binary, "schema"], capture_output=True, text=True, check=True).stdout
-        self.listener_keys = keys_below(json.loads(schema).get("properties", {}).get("listeners", {}))
+        properties = json.loads(schema).get("properties", {})
+        self.listener_keys = keys_below(properties.get("listeners", {}))
+        self.upgrade_keys = keys_below(properties.get("upgrade", {}))
 
     def version(self):
         return first_words([self.binary, "--version"])
@@ -98,6 +110,8 @@ class Tidegate:
             return "HTTP/2: not there yet"
         if setup.tls and "tls" not in self.listener_keys:
             return "TLS: not there yet"
+        if setup.hand_over is not None and "hand_over" not in self.upgrade_keys:
+            return "upgrade.hand_over: this build does not know it"
         return None
 
     def start(self, setup, place):
@@ -113,8 +127,12 @@ class Tidegate:
             "timeouts": {"request_head": "10m", "keepalive": "10m", "upstream_idle": "10m"},
             "upstreams": {"origin": {"endpoints": [f"127.0.0.1:{one}" for one in ports]}},
             "routes": [*routes, {"name": "all", "upstream": "origin"}],
-            "upgrade": {"probation": "100ms"}, "logging": {"level": "error"},
+            "upgrade": {"probation": f"{setup.probation_ms}ms"}, "logging": {"level": "error"},
         }
+        if setup.drain:
+            config["upgrade"] |= {"drain": f"{setup.drain}s", "drain_tunnels": f"{setup.drain}s", "max_generations": 16}
+        if setup.hand_over is not None:
+            config["upgrade"]["hand_over"] = setup.hand_over
         if setup.access_log:
             config["logging"]["access"] = {"path": str(place.directory / f"{name}.access.log")}
         if setup.tls:
@@ -128,13 +146,15 @@ class Tidegate:
         process = Process(name, [*control, "-c", f"{name}.json", "run"], place.directory, place.cores.proxy)
         process.wait_for_port(port)
         return Running(process, port, True, {"reload": [*control, "reload", "--force"],
-                                             "upgrade": [*control, "upgrade", "--force", "--detach"]},
+                                             "upgrade": [*control, "upgrade", "--force", "--detach"],
+                                             "watched upgrade": [*control, "--json", "upgrade", "--force"],
+                                             "status": [*control, "--json", "status"]},
                        plain_port=plain_port)
 
 
 NGINX = """
 daemon off; worker_processes {workers}; pid {name}.pid; error_log {name}.err;
-worker_rlimit_nofile {descriptors};
+worker_rlimit_nofile {descriptors}; {drain}
 events {{ worker_connections {connections}; }}
 http {{
   access_log off; server_tokens off; tcp_nodelay on;
@@ -194,19 +214,20 @@ class Nginx:
             name=self.name, workers=setup.workers, descriptors=setup.descriptors, connections=setup.descriptors - 100,
             servers=" ".join(f"server 127.0.0.1:{one};" for one in place.origin_ports[:setup.endpoints]), port=port,
             reuseport="reuseport" if setup.workers > 1 else "", certificate=certificate, upgrade=upgrade, more=more,
+            drain=f"worker_shutdown_timeout {setup.drain}s;" if setup.drain else "",
             host="localhost", plain=f"listen 127.0.0.1:{plain_port};" if setup.plain else "",
             tls=(" ssl" if setup.tls else "") + (" http2" if setup.http2 else "")))
         command = [self.program, "-p", place.directory, "-c", "nginx.conf"]
         process = Process(self.name, command, place.directory, place.cores.proxy)
         process.wait_for_port(port)
-        return Running(process, port, True, {"reload": signal.SIGHUP, "upgrade": signal.SIGHUP}, plain_port=plain_port)
+        return Running(process, port, True, dict.fromkeys(REPLACED, signal.SIGHUP), plain_port=plain_port)
 
 
 HAPROXY = """
 global
   nbthread {workers}
   maxconn {connections}
-  hard-stop-after 10s
+  hard-stop-after {drain}s
 defaults
   mode http
   maxconn {connections}
@@ -259,7 +280,8 @@ class Haproxy:
             tls = f" ssl crt {both} ssl-min-ver TLSv1.2 alpn {'h2,' if setup.http2 else ''}http/1.1"
         (place.directory / f"{name}.cfg").write_text(HAPROXY.format(
             # A spliced transfer has a pipe besides its sockets.
-            workers=setup.workers, connections=(setup.descriptors - 200) // (4 if self.splice else 2), port=port, tls=tls,
+            drain=setup.drain or 10, workers=setup.workers,
+            connections=(setup.descriptors - 200) // (4 if self.splice else 2), port=port, tls=tls,
             scheme="https" if setup.tls else "http", plain=f"bind 127.0.0.1:{plain_port}" if setup.plain else "",
             splice="option splice-request\n  option splice-response" if self.splice else "",
             servers="\n".join(f"  server o{one} 127.0.0.1:{one} pool-max-conn 512"
@@ -267,7 +289,7 @@ class Haproxy:
         # Master and worker, as a service runs: a reload needs the master.
         process = Process(name, [self.program, "-W", "-db", "-f", f"{name}.cfg"], place.directory, place.cores.proxy)
         process.wait_for_port(port)
-        return Running(process, port, True, {"reload": signal.SIGUSR2, "upgrade": signal.SIGUSR2}, plain_port=plain_port)
+        return Running(process, port, True, dict.fromkeys(REPLACED, signal.SIGUSR2), plain_port=plain_port)
 
 
 CADDY = """

@@ -87,6 +87,37 @@ inline int Connect(std::uint16_t port) {
   return fd;
 }
 
+// The same without waiting: EPOLLOUT says that it is over, StateOfConnect() how. -1 when it failed
+// at once.
+inline int StartConnect(std::uint16_t port) {
+  int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    Die("make a socket");
+  }
+  sockaddr_in address = Loopback(port);
+  if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 &&
+      errno != EINPROGRESS) {
+    ::close(fd);
+    return -1;
+  }
+  SetNoDelay(fd);
+  return fd;
+}
+
+enum class Connecting { kGoesOn, kDone, kFailed };
+
+inline Connecting StateOfConnect(int fd) {
+  int error = 0;
+  socklen_t size = sizeof(error);
+  if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0 || error != 0) {
+    return Connecting::kFailed;
+  }
+  sockaddr_in peer{};
+  size = sizeof(peer);
+  return ::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) == 0 ? Connecting::kDone
+                                                                           : Connecting::kGoesOn;
+}
+
 inline void Watch(int poll, int operation, int fd, std::uint32_t events, void* owner) {
   epoll_event event{};
   event.events = events;
