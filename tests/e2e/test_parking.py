@@ -142,7 +142,7 @@ def test_a_stop_closes_the_parked(launch, origin):
 
 
 def test_a_drain_deadline_closes_the_parked(launch, origin):
-    tidegate = launch(basic(origin.address, timeouts=LONG))
+    tidegate = launch(basic(origin.address, timeouts=LONG, upgrade={"hand_over": False}))
     client = kept(tidegate, 1)[0]
     wait_parked(tidegate, 1)
     said = tidegate.ok("upgrade", "--force", "--drain", "500ms").text
@@ -153,7 +153,7 @@ def test_a_drain_deadline_closes_the_parked(launch, origin):
 
 
 def test_a_request_on_a_parked_connection_is_answered_in_a_drain(launch, origin):
-    tidegate = launch(basic(origin.address, workers=2, timeouts=LONG, upgrade={"drain": "1m"}))
+    tidegate = launch(basic(origin.address, workers=2, timeouts=LONG, upgrade={"hand_over": False, "drain": "1m"}))
     clients = kept(tidegate, 20)
     wait_parked(tidegate, 20)
     tidegate.ok("upgrade", "--force", "--detach")

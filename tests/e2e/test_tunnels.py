@@ -155,7 +155,7 @@ def test_a_tunnel_survives_a_reload(tidegate, origin):
 
 def test_a_tunnel_lives_on_in_the_old_generation_until_its_deadline(launch, origin):
     origin.next(switching(echo))
-    tidegate = launch(basic(origin.address, upgrade={"drain": "200ms", "drain_tunnels": "2s"}))
+    tidegate = launch(basic(origin.address, upgrade={"hand_over": False, "drain": "200ms", "drain_tunnels": "2s"}))
     with tidegate.connect() as client:
         open_tunnel(client)
         threading.Thread(target=lambda: tidegate.cli("upgrade", "--force"), daemon=True).start()

@@ -122,10 +122,10 @@ def test_counters_survive_an_upgrade(tidegate, next_binary):
         until(lambda: tidegate.counters()["requests_total"] == 6, "six requests counted")
 
 
-def test_a_request_in_progress_is_finished_by_the_old_generation(proxy, origin, next_binary):
+def test_a_request_in_progress_is_finished_by_the_old_generation(launch, origin, next_binary):
     go = threading.Event()
     origin.handler = lambda peer, got: (peer.wait(go) if got.target == "/slow" else None, peer.answer())
-    tidegate = proxy()
+    tidegate = launch(basic(origin.address, upgrade={"hand_over": False}))
     with tidegate.connect() as client:
         client.send(request("GET", "/slow"))
         origin.wait_requests(1)
@@ -144,10 +144,10 @@ def test_a_request_in_progress_is_finished_by_the_old_generation(proxy, origin, 
     assert lines == {"/slow": 1, "/fast": 2}
 
 
-def test_pipelined_requests_that_were_read_are_answered_before_the_close(proxy, origin, next_binary):
+def test_pipelined_requests_that_were_read_are_answered_before_the_close(launch, origin, next_binary):
     go = threading.Event()
     origin.handler = lambda peer, got: (peer.wait(go) if got.target == "/0" else None, peer.answer(200, got.target))
-    tidegate = proxy()
+    tidegate = launch(basic(origin.address, upgrade={"hand_over": False}))
     with tidegate.connect() as client:
         client.send(b"".join(request("GET", f"/{number}") for number in range(4)))
         origin.wait_requests(1)
@@ -220,7 +220,7 @@ def test_at_most_max_generations_exist(launch, origin):
 
 def test_what_a_drain_cut_is_not_called_drained(launch, origin):
     origin.handler = lambda peer, got: peer.expect_gone() if got.target == "/stuck" else peer.answer()
-    tidegate = launch(basic(origin.address))
+    tidegate = launch(basic(origin.address, upgrade={"hand_over": False}))
     with tidegate.connect() as stuck, tidegate.connect() as idle:
         assert idle.get("/").status == 200
         stuck.send(request("GET", "/stuck"))
