@@ -101,8 +101,7 @@ void Adoption::OnOffer(ControlMessage& message) {
   answer["batch"] = batch_;
   answer["declined"] = json::array();
   auto decline = [&](std::size_t index, Decline why) {
-    answer["declined"].push_back(
-        {{"index", index}, {"reason", kDeclines[static_cast<std::size_t>(why)].name}});
+    answer["declined"].push_back({{"index", index}, {"reason", RowOf(why).word}});
   };
   for (std::size_t i = 0; i < connections.size(); ++i) {
     const auto why = offered ? TakeOne((*offered)[i]) : Decline::kRecord;

@@ -491,12 +491,12 @@ void ControlClient::ReportDraining(const DrainProgress& progress) {
   report["oldest_seconds"] = static_cast<double>(progress.oldest.count()) / 1000.0;
   report["handing_over"] = progress.handing_over;
   for (std::size_t i = 0; i < kMoveKinds.size(); ++i) {
-    report["moved"][kMoveKinds[i].name] = progress.moved[i];
+    report["moved"][kMoveKinds[i].word] = progress.moved[i];
   }
   report["declined"] = json::object();
   for (std::size_t i = 0; i < kDeclines.size(); ++i) {
     if (progress.declined[i] > 0) {
-      report["declined"][kDeclines[i].name] = progress.declined[i];
+      report["declined"][kDeclines[i].word] = progress.declined[i];
     }
   }
   body_->Send(report);

@@ -231,9 +231,9 @@ void HandOver::Commit(std::vector<Moving> accepted) {
   channel_->Send(commit);
   FaultAt("worker", "handed_over");
   for (const Moving& moving : accepted) {
-    const auto kind = static_cast<std::size_t>(KindOf(moving));
-    ++moved_[kind];
-    services_.counters.Add(kMoveKinds[kind].counter);
+    const MoveKind kind = KindOf(moving);
+    ++moved_[static_cast<std::size_t>(kind)];
+    services_.counters.Add(RowOf(kind).counter);
     if (const auto* connection = std::get_if<MovingConnection>(&moving)) {
       sessions_.RemoveMoving();
       owner_.OnMoved(connection->idle.client);
@@ -243,7 +243,7 @@ void HandOver::Commit(std::vector<Moving> accepted) {
 
 void HandOver::Keep(Moving moving, Decline why) {
   ++declined_[static_cast<std::size_t>(why)];
-  services_.counters.Add(kDeclines[static_cast<std::size_t>(why)].counter);
+  services_.counters.Add(RowOf(why).counter);
   if (auto* connection = std::get_if<MovingConnection>(&moving)) {
     connection->idle.stays = true;
     Return(std::move(moving));

@@ -8,7 +8,6 @@
 // Version 1. A reader that is told of another version takes none; what a record has besides what is
 // read here is ignored.
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -18,7 +17,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "common/counters.h"
+#include "common/hand_over_kinds.h"
 #include "common/result.h"
 #include "proxy/exchange_log.h"
 #include "proxy/moving.h"
@@ -29,40 +28,6 @@ inline constexpr std::uint64_t kHandOverRecord = 1;
 // Of one batch.
 inline constexpr std::size_t kMostInABatch = 64;
 
-enum class MoveKind : std::uint8_t { kIdle, kTunnel, kUpstream };
-
-// Why the new worker does not take a connection.
-enum class Decline : std::uint8_t {
-  kRecord,
-  kListener,
-  kRoute,
-  kUpstream,
-  kLimits,
-  kDescriptors,
-  kClosed,
-  kDraining
-};
-
-// One row a kind, one a reason; in the order of their numbers.
-struct MoveKindRow {
-  std::string_view name;
-  CounterId counter;
-};
-inline constexpr std::array kMoveKinds = {MoveKindRow{"idle", CounterId::kHandedOverIdle},
-                                          MoveKindRow{"tunnels", CounterId::kHandedOverTunnels},
-                                          MoveKindRow{"upstream", CounterId::kHandedOverUpstream}};
-struct DeclineRow {
-  std::string_view name;
-  CounterId counter;
-};
-inline constexpr std::array kDeclines = {DeclineRow{"record", CounterId::kDeclinedRecord},
-                                         DeclineRow{"listener", CounterId::kDeclinedListener},
-                                         DeclineRow{"route", CounterId::kDeclinedRoute},
-                                         DeclineRow{"upstream", CounterId::kDeclinedUpstream},
-                                         DeclineRow{"limits", CounterId::kDeclinedLimits},
-                                         DeclineRow{"descriptors", CounterId::kDeclinedDescriptors},
-                                         DeclineRow{"closed", CounterId::kDeclinedClosed},
-                                         DeclineRow{"draining", CounterId::kDeclinedDraining}};
 // kRecord for a name that we do not know: a newer worker may have more reasons.
 Decline DeclineOf(std::string_view name);
 

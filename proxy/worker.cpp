@@ -350,6 +350,9 @@ void Worker::Drain(DrainLimits limits) {
     // them.
     listeners_.clear();
     hand_over_.Begin();
+    if (hand_over_.handing_over()) {
+      ReportDraining();
+    }
     drain_tick_.Arm(kDrainTick);
   }
   if (limits.close_idle) {

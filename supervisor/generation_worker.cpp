@@ -434,11 +434,11 @@ void WorkerProcess::Gone(const std::string& how, bool clean) {
 // it, know of them. No more than were left then can have.
 void WorkerProcess::CountWhatMovedUnsaid() {
   DrainReport& report = drain_report_;
-  for (std::size_t i = 0; report.tells_hand_over && i < kMovedKinds.size(); ++i) {
-    if (kMovedKinds[i].counter == CounterId::kHandedOverUpstream) {
+  for (std::size_t i = 0; report.tells_hand_over && i < kMoveKinds.size(); ++i) {
+    if (kMoveKinds[i].counter == CounterId::kHandedOverUpstream) {
       continue;
     }
-    std::uint64_t counted = surroundings_.counters.Get(row_, kMovedKinds[i].counter);
+    std::uint64_t counted = surroundings_.counters.Get(row_, kMoveKinds[i].counter);
     std::uint64_t& said = report.handed_over.moved[i];
     std::uint64_t unsaid = std::min(counted - std::min(counted, said), report.left);
     said += unsaid;

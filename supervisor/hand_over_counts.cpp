@@ -14,7 +14,7 @@ namespace {
 using nlohmann::json;
 
 // By the names that `name_of` says: those of workers, or those of answers.
-HandOverCounts Read(const json& object, std::string_view MovedKind::* name_of) {
+HandOverCounts Read(const json& object, std::string_view MoveKindRow::* name_of) {
   HandOverCounts counts;
   auto read = [&](const char* field, std::string_view name) {
     auto found = object.is_object() ? object.find(field) : object.end();
@@ -22,11 +22,11 @@ HandOverCounts Read(const json& object, std::string_view MovedKind::* name_of) {
                ? std::min(NumberOf(*found, std::string(name).c_str()), kMostCounted)
                : 0;
   };
-  for (std::size_t i = 0; i < kMovedKinds.size(); ++i) {
-    counts.moved[i] = read("moved", kMovedKinds[i].*name_of);
+  for (std::size_t i = 0; i < kMoveKinds.size(); ++i) {
+    counts.moved[i] = read("moved", kMoveKinds[i].*name_of);
   }
-  for (std::size_t i = 0; i < kDeclinedReasons.size(); ++i) {
-    counts.declined[i] = read("declined", kDeclinedReasons[i].word);
+  for (std::size_t i = 0; i < kDeclines.size(); ++i) {
+    counts.declined[i] = read("declined", kDeclines[i].word);
   }
   return counts;
 }
@@ -34,9 +34,9 @@ HandOverCounts Read(const json& object, std::string_view MovedKind::* name_of) {
 // "3 declined (route 2, limits 1)"; empty if none was.
 std::string DeclinedText(const HandOverCounts& counts) {
   std::string reasons;
-  for (std::size_t i = 0; i < kDeclinedReasons.size(); ++i) {
+  for (std::size_t i = 0; i < kDeclines.size(); ++i) {
     if (counts.declined[i] > 0) {
-      reasons += fmt::format("{}{} {}", reasons.empty() ? "" : ", ", kDeclinedReasons[i].word,
+      reasons += fmt::format("{}{} {}", reasons.empty() ? "" : ", ", kDeclines[i].word,
                              counts.declined[i]);
     }
   }
@@ -57,29 +57,29 @@ std::uint64_t HandOverCounts::declined_count() const {
 }
 
 HandOverCounts HandOverCountsOf(const json& report) {
-  return Read(report, &MovedKind::word);
+  return Read(report, &MoveKindRow::word);
 }
 
 json MovedJson(const HandOverCounts& counts) {
   json object = json::object();
-  for (std::size_t i = 0; i < kMovedKinds.size(); ++i) {
-    object[kMovedKinds[i].name] = counts.moved[i];
+  for (std::size_t i = 0; i < kMoveKinds.size(); ++i) {
+    object[kMoveKinds[i].name] = counts.moved[i];
   }
   return object;
 }
 
 json DeclinedJson(const HandOverCounts& counts) {
   json object = json::object();
-  for (std::size_t i = 0; i < kDeclinedReasons.size(); ++i) {
+  for (std::size_t i = 0; i < kDeclines.size(); ++i) {
     if (counts.declined[i] > 0) {
-      object[kDeclinedReasons[i].word] = counts.declined[i];
+      object[kDeclines[i].word] = counts.declined[i];
     }
   }
   return object;
 }
 
 HandOverCounts HandOverCountsIn(const json& object) {
-  return Read(object, &MovedKind::name);
+  return Read(object, &MoveKindRow::name);
 }
 
 std::string HandOverText(const HandOverCounts& counts) {

@@ -12,44 +12,17 @@
 
 #include <nlohmann/json.hpp>
 
-#include "common/counters.h"
+#include "common/hand_over_kinds.h"
 
 namespace tidegate {
-
-// One row each, in the order in which they are told.
-struct MovedKind {
-  // What workers call it, and what answers to clients do.
-  std::string_view word;
-  std::string_view name;
-  CounterId counter;
-};
-inline constexpr std::array kMovedKinds = {
-    MovedKind{"idle", "idle", CounterId::kHandedOverIdle},
-    MovedKind{"tunnel", "tunnels", CounterId::kHandedOverTunnels},
-    MovedKind{"upstream", "upstream", CounterId::kHandedOverUpstream},
-};
-
-struct DeclinedReason {
-  std::string_view word;
-  CounterId counter;
-};
-inline constexpr std::array kDeclinedReasons = {
-    DeclinedReason{"record", CounterId::kDeclinedRecord},
-    DeclinedReason{"listener", CounterId::kDeclinedListener},
-    DeclinedReason{"route", CounterId::kDeclinedRoute},
-    DeclinedReason{"upstream", CounterId::kDeclinedUpstream},
-    DeclinedReason{"limits", CounterId::kDeclinedLimits},
-    DeclinedReason{"descriptors", CounterId::kDeclinedDescriptors},
-    DeclinedReason{"draining", CounterId::kDeclinedDraining},
-};
 
 // More than anybody has: a worker that says more is taken at that, so that sums cannot wrap.
 inline constexpr std::uint64_t kMostCounted = 1'000'000'000'000;
 
 struct HandOverCounts {
-  // In the order of kMovedKinds and kDeclinedReasons.
-  std::array<std::uint64_t, kMovedKinds.size()> moved{};
-  std::array<std::uint64_t, kDeclinedReasons.size()> declined{};
+  // In the order of kMoveKinds and kDeclines.
+  std::array<std::uint64_t, kMoveKinds.size()> moved{};
+  std::array<std::uint64_t, kDeclines.size()> declined{};
 
   HandOverCounts& operator+=(const HandOverCounts& other);
   // Connections of clients that have moved: idle ones and tunnels.
