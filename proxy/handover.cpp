@@ -20,8 +20,13 @@ using nlohmann::json;
 // how long we wait for another one when it is gone.
 constexpr Duration kAnswerLimit = std::chrono::seconds(2);
 constexpr Duration kSuccessorLimit = std::chrono::seconds(2);
-// Of a batch: clients that have moved need them at once, those that have not still do.
-constexpr std::size_t kPooledInABatch = kMostInABatch / 4;
+// Less than there could be: each waits until all of its batch have been taken.
+constexpr std::size_t kInABatch = kMostInABatch / 2;
+// Of these: clients that have moved need them at once, those that have not still do.
+constexpr std::size_t kPooledInABatch = kInABatch / 4;
+// A batch takes about a millisecond here, and one there. The exchanges of both workers, and whoever
+// else shares their cores, get as much time again.
+constexpr Duration kPause = std::chrono::milliseconds(2);
 // A tunnel is several tasks, which end one after the other.
 constexpr unsigned kMostWaits = 16;
 
@@ -32,6 +37,7 @@ HandOver::HandOver(Services& services, SessionList& sessions, Owner& owner)
       sessions_(sessions),
       owner_(owner),
       offer_due_(Bind<&HandOver::Offer>(this)),
+      pause_(services.loop.timers(), Bind<&HandOver::Poke>(this)),
       patience_(services.loop.timers(), Bind<&HandOver::OnPatienceOver>(this)) {}
 
 HandOver::~HandOver() = default;
@@ -68,13 +74,13 @@ void HandOver::Stop() {
 }
 
 void HandOver::Poke() {
-  if (offering() && !offer_due_.posted()) {
+  if (offering() && !offer_due_.posted() && !pause_.armed()) {
     Collect();
   }
 }
 
 bool HandOver::HasRoom() const {
-  return begun_ && ready_ && next_.size() + asked_ < kMostInABatch;
+  return offering() && next_.size() + asked_ < kInABatch;
 }
 
 void HandOver::Take(MovingConnection connection) {
@@ -85,9 +91,7 @@ void HandOver::Take(MovingConnection connection) {
     return;
   }
   next_.emplace_back(std::move(connection));
-  if (in_flight_.empty()) {
-    offer_due_.Post();
-  }
+  offer_due_.Post();
 }
 
 void HandOver::OnRefused() {
@@ -149,7 +153,7 @@ void HandOver::Offer() {
   std::size_t descriptors = 0;
   std::vector<Moving> waiting = std::exchange(next_, {});
   for (Moving& moving : waiting) {
-    if (in_flight_.size() >= kMostInABatch || writer.full()) {
+    if (writer.full()) {
       next_.push_back(std::move(moving));
     } else if (!Fits(moving, descriptors)) {
       Keep(std::move(moving), Decline::kDescriptors);
@@ -161,7 +165,7 @@ void HandOver::Offer() {
   }
   if (in_flight_.empty()) {
     if (!waiting.empty()) {
-      Collect();
+      pause_.Arm(kPause);
     } else {
       Sweep();
     }
@@ -219,8 +223,14 @@ void HandOver::OnAnswer(const json& answer) {
   for (auto& [moving, why] : kept) {
     Keep(std::move(moving), why);
   }
-  if (channel_ != nullptr) {
-    Collect();
+  if (channel_ == nullptr) {
+    return;
+  }
+  if (!next_.empty()) {
+    offer_due_.Post();
+  }
+  if (!pause_.armed()) {
+    pause_.Arm(kPause);
   }
 }
 
@@ -313,6 +323,7 @@ void HandOver::LoseSuccessor() {
 void HandOver::GiveUp() {
   ready_ = false;
   offer_due_.TakeBack();
+  pause_.Disarm();
   patience_.Disarm();
   if (lifeline_) {
     // A pipe has room for it, and who reads it may be gone.

@@ -6,7 +6,8 @@
 //   1. What is offered is read by nobody. Before it is read here again, the other side knows, by an
 //   octet in the lifeline, that it will not be committed.
 //   2. What is committed has no descriptor here.
-//   3. One batch is under way; what waits for the next one is no more than a batch.
+//   3. One batch is under way, and nobody waits for the next one: a session that ends its exchange
+//   meanwhile goes on here until it is asked.
 //   4. If the successor is gone, everything goes on here; it may have another one soon. Otherwise
 //   the drain is the ordinary one.
 
@@ -88,6 +89,8 @@ class HandOver final : public SessionMover, public ControlChannel::Handler {
   UniqueFd lifeline_;
   // Sends what has been taken out, when those who were asked to leave have done so.
   PostedCallback offer_due_;
+  // Between two batches that we ask for.
+  Deadline pause_;
   // The successor says it is ready, answers, or is replaced by then.
   Deadline patience_;
   std::vector<Moving> next_;
