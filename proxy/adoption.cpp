@@ -157,12 +157,11 @@ std::optional<Decline> Adoption::TakeConnection(OfferedConnection& offered) {
       .idle = {.fd = std::move(offered.fd),
                .client = MakeClientInfo(reinterpret_cast<sockaddr*>(&peer), length, offered.port,
                                         *listener),
-               .id = 0,
+               .hand_overs = static_cast<std::uint16_t>(offered.hand_overs + 1),
                .opened = now > age ? now - age : 0,
                .octets_in = offered.octets_in,
                .octets_out = offered.octets_out,
-               .quiet_until = IdleConnection::After(now, offered.patience),
-               .hand_overs = static_cast<std::uint16_t>(offered.hand_overs + 1)},
+               .quiet_until = IdleConnection::After(now, offered.patience)},
       .unread = std::move(offered.unread),
       .tunnel = nullptr};
   connection.idle.client.speaks = SpeaksOf(*listener, offered.speaks);

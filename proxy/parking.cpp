@@ -48,6 +48,8 @@ Parking::~Parking() {
 }
 
 void Parking::Park(IdleConnection connection) {
+  // See memory_.
+  static_assert(sizeof(Parked) + 2 * sizeof(void*) <= 320);
   parked_.emplace_front(*this, std::move(connection));
   Parked& parked = parked_.front();
   parked.place = parked_.begin();

@@ -40,17 +40,18 @@ struct IdleConnection {
   ClientInfo client;
   // Null without TLS.
   std::unique_ptr<IdleTls> tls;
-  std::uint64_t id = 0;
+  // In one word: a parked connection has no octet to spare.
+  std::uint64_t id : 47 = 0;
+  // It was not wanted in another process: it ends with us.
+  bool stays : 1 = false;
+  // How many times it has moved to another process.
+  std::uint16_t hand_overs : 16 = 0;
   TimePoint opened = 0;
   // Of the exchanges that ended.
   std::uint64_t octets_in = 0;
   std::uint64_t octets_out = 0;
   // How long it may be quiet; kForEver for a timeout that is off.
   TimePoint quiet_until = kForEver;
-  // How many times it has moved to another process.
-  std::uint16_t hand_overs = 0;
-  // It was not wanted there: it ends with us.
-  bool stays = false;
 
   // `patience` may be kNever.
   static TimePoint After(TimePoint now, Duration patience) {

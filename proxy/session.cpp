@@ -291,12 +291,12 @@ IdleConnection Session::Description() const {
   }
   return {.client = client_.info(),
           .id = id_,
+          .stays = stays_,
+          .hand_overs = hand_overs_,
           .opened = opened_,
           .octets_in = octets_in_,
           .octets_out = octets_out_,
-          .quiet_until = IdleConnection::After(services_.loop.now(), patience),
-          .hand_overs = hand_overs_,
-          .stays = stays_};
+          .quiet_until = IdleConnection::After(services_.loop.now(), patience)};
 }
 
 bool Session::MoveIdle() {

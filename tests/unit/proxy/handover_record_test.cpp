@@ -25,11 +25,11 @@ MovingConnection Connection() {
                               .listener = "web",
                               .port = "8080"},
                    .id = 3,
+                   .hand_overs = 4,
                    .opened = 1000,
                    .octets_in = 11,
                    .octets_out = 13,
-                   .quiet_until = 9000,
-                   .hand_overs = 4},
+                   .quiet_until = 9000},
           .unread = std::string("GET \0\xff", 6),
           .tunnel = nullptr};
 }
