@@ -58,7 +58,7 @@ void HandOver::SetSuccessor(UniqueFd channel, UniqueFd lifeline) {
 void HandOver::Begin() {
   begun_ = true;
   if (channel_ == nullptr) {
-    Stop();
+    Settle();
     return;
   }
   sessions_.CloseOrMove(*this);
@@ -68,6 +68,10 @@ void HandOver::Begin() {
 
 void HandOver::Stop() {
   stopped_ = begun_ = true;
+  Settle();
+}
+
+void HandOver::Settle() {
   GiveUp();
   sessions_.CloseAfterExchange();
   Sweep();
@@ -120,6 +124,9 @@ void HandOver::Collect() {
 }
 
 void HandOver::CollectPooled() {
+  if (services_.snapshot == nullptr) {
+    return;
+  }
   std::size_t count = 0;
   for (const auto& [name, upstream] : services_.snapshot->upstreams()) {
     while (count < kPooledInABatch && HasRoom()) {
@@ -181,7 +188,7 @@ void HandOver::Offer() {
     Result<UniqueFd> memfd = MakeMemfd("tidegate-hand-over", writer.octets());
     if (!memfd) {
       LogWarn("live connections stay here: {}", memfd.error().ToString());
-      Stop();
+      Settle();
       return;
     }
     octets = std::move(*memfd);
@@ -198,7 +205,7 @@ void HandOver::Offer() {
 void HandOver::OnAnswer(const json& answer) {
   if (in_flight_.empty() || NumberOf(answer, "batch") != batch_) {
     LogWarn("the newer worker answers what it was not asked: live connections stay here");
-    Stop();
+    Settle();
     return;
   }
   patience_.Disarm();
@@ -301,7 +308,7 @@ void HandOver::OnPatienceOver() {
     LogWarn("the newer worker does not answer: live connections stay here");
     LoseSuccessor();
   } else {
-    Stop();
+    Settle();
   }
 }
 
@@ -316,7 +323,7 @@ void HandOver::LoseSuccessor() {
   if (was_ready) {
     patience_.Arm(kSuccessorLimit);
   } else {
-    Stop();
+    Settle();
   }
 }
 

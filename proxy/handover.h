@@ -8,8 +8,8 @@
 //   2. What is committed has no descriptor here.
 //   3. One batch is under way, and nobody waits for the next one: a session that ends its exchange
 //   meanwhile goes on here until it is asked.
-//   4. If the successor is gone, everything goes on here; it may have another one soon. Otherwise
-//   the drain is the ordinary one.
+//   4. If the successor is gone, everything goes on here. If another one comes soon, nobody has
+//   noticed; otherwise the drain is the ordinary one.
 
 #include <array>
 #include <cstdint>
@@ -51,7 +51,7 @@ class HandOver final : public SessionMover, public ControlChannel::Handler {
   void Begin();
   // Connections may have come to where they can move.
   void Poke();
-  // Nothing moves any more: the sessions end as in an ordinary drain.
+  // At a stop: nothing moves any more.
   void Stop();
 
   // What could move at the beginning has not been offered yet.
@@ -80,6 +80,8 @@ class HandOver final : public SessionMover, public ControlChannel::Handler {
   void GiveUp();
   void LoseSuccessor();
   void OnPatienceOver();
+  // The drain is the ordinary one, unless another successor comes.
+  void Settle();
   void Sweep();
 
   Services& services_;

@@ -297,6 +297,29 @@ TEST_F(HandOverTest, WithoutASuccessorTheDrainIsTheOrdinaryOne) {
   EXPECT_NE(ReceiveUntil(client, "ok").find("Connection: close"), std::string::npos);
 }
 
+TEST_F(HandOverTest, ATunnelThatWaitsForAnotherUpgradeMovesThen) {
+  UniqueFd client = Connect();
+  UniqueFd at_origin = OpenTunnel(client);
+  handover.Begin();
+  EXPECT_FALSE(handover.handing_over());
+  HandItOver();
+  TurnUntil([&] { return moved == 1; });
+  Send(client, "there");
+  EXPECT_EQ(ReceiveUntil(at_origin, "there"), "there");
+}
+
+TEST_F(HandOverTest, AtAStopNobodyMoves) {
+  UniqueFd client = Connect();
+  UniqueFd at_origin;
+  Exchange(client, at_origin);
+  handover.Stop();
+  HandItOver();
+  Turn();
+  EXPECT_FALSE(handover.has_successor());
+  EXPECT_EQ(moved, 0);
+  EXPECT_EQ(sessions.size(), 1U);
+}
+
 TEST_F(HandOverTest, ASuccessorWithoutDescriptorsGetsNothing) {
   UniqueFd client = Connect();
   UniqueFd at_origin;
