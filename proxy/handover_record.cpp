@@ -12,8 +12,6 @@ namespace {
 
 using nlohmann::json;
 
-// One for each kind, in their order.
-constexpr std::array<std::string_view, 3> kKindWords = {"idle", "tunnel", "upstream"};
 // What a peer may make us keep for one exchange: more than any head that we read.
 constexpr std::size_t kMostText = std::size_t{1} << 20;
 constexpr std::size_t kMostHeaders = 1000;
@@ -106,13 +104,14 @@ bool ReadAccount(const json& record, TextReader& texts, ExchangeAccount& account
 std::optional<OfferedConnection> ReadOne(const json& record, TextReader& texts,
                                          std::span<UniqueFd>& fds) {
   const std::string word = TextOf(record, "kind");
-  const auto* kind = std::ranges::find(kKindWords, word);
-  const std::size_t count = word == kKindWords[static_cast<std::size_t>(MoveKind::kTunnel)] ? 2 : 1;
-  if (kind == kKindWords.end() || fds.size() < count) {
+  const auto* row = std::ranges::find(kMoveKinds, word, &MoveKindRow::name);
+  const auto kind = static_cast<MoveKind>(row - kMoveKinds.begin());
+  const std::size_t count = kind == MoveKind::kTunnel ? 2 : 1;
+  if (row == kMoveKinds.end() || fds.size() < count) {
     return std::nullopt;
   }
   OfferedConnection offered;
-  offered.kind = static_cast<MoveKind>(kind - kKindWords.begin());
+  offered.kind = kind;
   offered.fd = std::move(fds[0]);
   if (count == 2) {
     offered.upstream_fd = std::move(fds[1]);
@@ -195,7 +194,7 @@ void HandOverWriter::AddAccount(json& record, const ExchangeAccount& account) {
 }
 
 void HandOverWriter::Add(const Moving& moving, TimePoint now) {
-  json record = {{"kind", kKindWords[static_cast<std::size_t>(KindOf(moving))]}};
+  json record = {{"kind", kMoveKinds[static_cast<std::size_t>(KindOf(moving))].name}};
   if (const auto* pooled = std::get_if<MovingUpstream>(&moving)) {
     record["upstream"] = pooled->upstream;
     record["endpoint"] = pooled->endpoint;

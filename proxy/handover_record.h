@@ -49,7 +49,7 @@ struct MoveKindRow {
   CounterId counter;
 };
 inline constexpr std::array kMoveKinds = {MoveKindRow{"idle", CounterId::kHandedOverIdle},
-                                          MoveKindRow{"tunnels", CounterId::kHandedOverTunnels},
+                                          MoveKindRow{"tunnel", CounterId::kHandedOverTunnels},
                                           MoveKindRow{"upstream", CounterId::kHandedOverUpstream}};
 struct DeclineRow {
   std::string_view name;

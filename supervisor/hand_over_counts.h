@@ -40,6 +40,7 @@ inline constexpr std::array kDeclinedReasons = {
     DeclinedReason{"upstream", CounterId::kDeclinedUpstream},
     DeclinedReason{"limits", CounterId::kDeclinedLimits},
     DeclinedReason{"descriptors", CounterId::kDeclinedDescriptors},
+    DeclinedReason{"closed", CounterId::kDeclinedClosed},
     DeclinedReason{"draining", CounterId::kDeclinedDraining},
 };
 

@@ -210,7 +210,7 @@ TEST_F(ControlClientTest, PassesTheEndsOfAHandOverOn) {
       {.left = 3, .handing_over = true, .moved = {1, 2, 0}, .declined = {0, 0, 4, 0, 0, 0, 0, 0}});
   ControlMessage report = Hear();
   EXPECT_EQ(report.body["handing_over"], true);
-  EXPECT_EQ(report.body["moved"], json::parse(R"({"idle":1,"tunnels":2,"upstream":0})"));
+  EXPECT_EQ(report.body["moved"], json::parse(R"({"idle":1,"tunnel":2,"upstream":0})"));
   EXPECT_EQ(report.body["declined"], json::parse(R"({"route":4})"));
 }
 
