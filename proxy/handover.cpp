@@ -219,7 +219,7 @@ void HandOver::OnAnswer(const json& answer) {
   for (auto& [moving, why] : kept) {
     Keep(std::move(moving), why);
   }
-  if (channel_ != nullptr) {
+  if (channel_ != nullptr && in_flight_.empty()) {
     Collect();
   }
 }
@@ -228,7 +228,11 @@ void HandOver::Commit(std::vector<Moving> accepted) {
   json commit = MakeControlMessage("commit");
   commit["batch"] = batch_;
   FaultAt("worker", "hand_over");
-  channel_->Send(commit);
+  if (!channel_->Send(commit)) {
+    // It has died since it answered, and what it held is ours alone. Its end is told next.
+    in_flight_ = std::move(accepted);
+    return;
+  }
   FaultAt("worker", "handed_over");
   for (const Moving& moving : accepted) {
     const auto kind = static_cast<std::size_t>(KindOf(moving));
