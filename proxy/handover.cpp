@@ -77,8 +77,8 @@ bool HandOver::HasRoom() const {
   return begun_ && ready_ && next_.size() + asked_ < kMostInABatch;
 }
 
-void HandOver::Take(MovingConnection connection) {
-  asked_ -= std::min<std::size_t>(asked_, 1);
+void HandOver::Take(MovingConnection connection, bool was_asked) {
+  asked_ -= std::min<std::size_t>(asked_, was_asked ? 1 : 0);
   sessions_.AddMoving();
   if (!ready_) {
     Return(std::move(connection));

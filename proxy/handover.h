@@ -59,7 +59,7 @@ class HandOver final : public SessionMover, public ControlChannel::Handler {
   const Declined& declined() const { return declined_; }
 
   bool HasRoom() const override;
-  void Take(MovingConnection connection) override;
+  void Take(MovingConnection connection, bool was_asked) override;
   void OnRefused() override;
 
  private:
