@@ -82,7 +82,8 @@ class ControlChannel {
 
   // Sends now or when the peer reads. `fds` stay the caller's (what has to wait is duplicated). A
   // channel whose queue is full ends: the handler hears of it from the loop, not from within.
-  void Send(const nlohmann::json& body, std::span<const int> fds = {});
+  // False: the peer will never get it, since one of the two has closed or the channel has failed.
+  bool Send(const nlohmann::json& body, std::span<const int> fds = {});
   // Ends it; what is queued is lost. Idempotent.
   void Close();
   bool is_open() const { return watch_ != nullptr; }

@@ -61,14 +61,14 @@ void ControlChannel::Watching() {
   TG_CHECK(uv_poll_start(&watch_->handle, events, &ControlChannel::OnPoll) == 0);
 }
 
-void ControlChannel::Send(const nlohmann::json& body, std::span<const int> fds) {
+bool ControlChannel::Send(const nlohmann::json& body, std::span<const int> fds) {
   if (watch_ == nullptr || failure_) {
-    return;
+    return false;
   }
   Result<WireRecord> record = EncodeControl(body, fds.size());
   if (!record) {
     Fail(record.error());
-    return;
+    return false;
   }
   std::vector<int> all = record->WithPayload(fds);
   if (queue_.empty()) {
@@ -78,24 +78,25 @@ void ControlChannel::Send(const nlohmann::json& body, std::span<const int> fds) 
       Fail(sent.error());
     }
     if (!sent || *sent) {
-      return;
+      return sent.has_value();
     }
   }
   if (queue_.size() >= kMaxQueued) {
     Fail(Error(ErrorKind::kTimeout, "the peer does not read control messages"));
-    return;
+    return false;
   }
   Outgoing outgoing{.text = std::move(record->text), .fds = {}};
   for (int fd : all) {
     UniqueFd copy(::fcntl(fd, F_DUPFD_CLOEXEC, 3));
     if (!copy) {
       Fail(Error::System(errno, "keep a descriptor for a control message"));
-      return;
+      return false;
     }
     outgoing.fds.push_back(std::move(copy));
   }
   queue_.push_back(std::move(outgoing));
   Watching();
+  return true;
 }
 
 void ControlChannel::Flush() {

@@ -87,8 +87,8 @@ bool HandOver::HasRoom() const {
   return offering() && next_.size() + asked_ < kInABatch;
 }
 
-void HandOver::Take(MovingConnection connection) {
-  asked_ -= std::min<std::size_t>(asked_, 1);
+void HandOver::Take(MovingConnection connection, bool was_asked) {
+  asked_ -= std::min<std::size_t>(asked_, was_asked ? 1 : 0);
   sessions_.AddMoving();
   if (!ready_) {
     Return(std::move(connection));
@@ -245,7 +245,11 @@ void HandOver::Commit(std::vector<Moving> accepted) {
   json commit = MakeControlMessage("commit");
   commit["batch"] = batch_;
   FaultAt("worker", "hand_over");
-  channel_->Send(commit);
+  if (!channel_->Send(commit)) {
+    // It has died since it answered, and what it held is ours alone. Its end is told next.
+    in_flight_ = std::move(accepted);
+    return;
+  }
   FaultAt("worker", "handed_over");
   for (const Moving& moving : accepted) {
     const MoveKind kind = KindOf(moving);

@@ -60,7 +60,7 @@ class HandOver final : public SessionMover, public ControlChannel::Handler {
   const Declined& declined() const { return declined_; }
 
   bool HasRoom() const override;
-  void Take(MovingConnection connection) override;
+  void Take(MovingConnection connection, bool was_asked) override;
   void OnRefused() override;
 
  private:
@@ -71,6 +71,7 @@ class HandOver final : public SessionMover, public ControlChannel::Handler {
   void CollectPooled();
   void Offer();
   void OnAnswer(const nlohmann::json& answer);
+  // They stay in flight if the successor is gone.
   void Commit(std::vector<Moving> accepted);
   // Its place in the descriptors that the successor has; one that does not fit stays.
   bool Fits(const Moving& moving, std::size_t taken) const;

@@ -34,8 +34,9 @@ class SessionMover {
  public:
   // A session that is between two requests may leave now, instead of waiting for the next.
   virtual bool HasRoom() const = 0;
-  // Part of SessionList::size() still. Called by the session's own task.
-  virtual void Take(MovingConnection connection) = 0;
+  // Part of SessionList::size() still. Called by the session's own task. `was_asked`: by
+  // Session::Leave; otherwise it comes of itself, at the end of an exchange.
+  virtual void Take(MovingConnection connection, bool was_asked) = 0;
   // A session that was asked to leave does not, after all.
   virtual void OnRefused() = 0;
 

@@ -315,7 +315,7 @@ bool Session::MoveIdle() {
   stream.Close(false);
   state_ = State::kParked;
   list_.Remove(*this);
-  list_.mover_->Take(std::move(moving));
+  list_.mover_->Take(std::move(moving), was_asked);
   return true;
 }
 
@@ -327,7 +327,7 @@ void Session::MoveTunnel() {
   moving.idle.fd = std::move(ends_->client);
   state_ = State::kParked;
   list_.Remove(*this);
-  list_.mover_->Take(std::move(moving));
+  list_.mover_->Take(std::move(moving), true);
 }
 
 bool Session::Leave() {

@@ -255,6 +255,33 @@ TEST_F(HandOverTest, TheSuccessorGoesBeforeItAnswersAndAllIsTakenBack) {
   EXPECT_EQ(ReceiveUntil(tunnel_origin, "there"), "there");
 }
 
+TEST_F(HandOverTest, TheSuccessorGoesBetweenItsAnswerAndTheCommitAndAllIsTakenBack) {
+  UniqueFd client = Connect();
+  UniqueFd at_origin;
+  Exchange(client, at_origin);
+  auto channel = MakeControlPair();
+  auto [reading, writing] = Lifeline();
+  handover.SetSuccessor(std::move(channel->second), std::move(writing));
+  handover.Begin();
+  ASSERT_TRUE(SendControl(channel->first.get(),
+                          {{"v", 1}, {"type", "ready"}, {"record", 1}, {"room", 100}}, {},
+                          std::chrono::seconds(1)));
+  Turn();
+  auto offer = ReceiveControl(channel->first.get(), std::chrono::seconds(1));
+  ASSERT_TRUE(offer);
+  ASSERT_TRUE(SendControl(channel->first.get(),
+                          {{"v", 1}, {"type", "answer"}, {"batch", 1}, {"room", 100}}, {},
+                          std::chrono::seconds(1)));
+  channel->first.Reset();
+  reading.Reset();
+  offer->fds.clear();
+  TurnUntil([&] { return taken_back == 1; });
+  EXPECT_EQ(moved, 0);
+  EXPECT_EQ(Moved(MoveKind::kIdle), 0U);
+  HandItOver();
+  TurnUntil([&] { return moved == 1; });
+}
+
 TEST_F(HandOverTest, ASuccessorThatDoesNotAnswerIsGivenUp) {
   UniqueFd client = Connect();
   UniqueFd at_origin;

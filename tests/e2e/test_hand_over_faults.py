@@ -1,0 +1,258 @@
+"""kill -9, or a hang, at each step of a hand-over: every connection has one owner, and dies with it and with nobody else.
+
+The steps, and whose a connection of the batch is:
+
+    old    offer        the old worker's: it has stopped reading and said nothing yet
+    old    offered      the old worker's; if that dies, the new one's (the kernel gives it what was sent)
+    new    taking       the old worker's: it takes it back when the new one dies, or does not answer for 2 s
+    new    answer       the same; the new one holds it and does not read
+    new    answered     the same, until the old one commits
+    old    hand_over    the new one's as soon as the old one is dead
+    old    handed_over  the new one's
+    new    taken        the new one's
+
+What is not in the batch, as what is inside an exchange, is the old worker's all the time. A fault is a line of a file beside
+the binary (common/test_fault.h): the old and the new generation come from two directories."""
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from support import processes
+from support.daemon import basic, copied_binaries
+from support.live import Live, LiveOrigin, kernel_holds
+from support.wait import PATIENCE, stays, until
+
+LOAD = {"asking": 5, "pipelining": 2, "idle": 6, "tunnels": 6, "held": 3}
+BATCH = ("idle", "tunnel")  # certainly in the first one
+ASKING = ("asking", "pipelining")  # in it, in the next one, or inside an exchange, as it happens
+OLD_GIVES_UP = "the newer worker does not answer"
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """Where the old and the new binaries are: readable for workers that run as nobody."""
+    directory = Path(tempfile.mkdtemp(prefix="tg-"))
+    directory.chmod(0o755)
+    for name in ("old", "new"):
+        copied_binaries(directory / name)
+    yield directory
+    shutil.rmtree(directory)
+
+
+class Case:
+    """One old worker, then one new one, and the connections that live meanwhile."""
+
+    def __init__(self, launch, make_origin, programs):
+        self.make = launch
+        self.origin = LiveOrigin(make_origin)
+        self.programs = programs
+        self.outcomes = []
+        self.thread = None
+
+    def start(self, old="", new="", **upgrade):
+        self.fault("old", old)
+        self.fault("new", new)
+        settings = {"probation": "150ms", "drain": "20s", "drain_tunnels": "20s", **upgrade}
+        self.tidegate = self.make(basic(self.origin.address, upgrade=settings), bin_dir=self.programs / "old",
+                                  env={"TIDEGATE_TEST_FAULTS": "1"})
+        self.port = self.tidegate.port()
+        [self.old] = self.tidegate.workers()
+        return Live(self.tidegate, self.origin, **LOAD)
+
+    def fault(self, which, fault):
+        (self.programs / which / "tidegate.fault").write_text(fault)
+
+    def upgrade(self):
+        """Begins an upgrade; returns when the new worker has read its fault. Who replaces it has none."""
+        def run():
+            self.outcomes.append(self.tidegate.cli("upgrade", "--binary", self.programs / "new/tidegate", "--force", "--json"))
+        self.thread = threading.Thread(target=run)
+        self.thread.start()
+        self.logged("generation 2 serves and is watched")
+        # In probation all workers live.
+        [self.new] = [pid for pid in self.tidegate.worker_processes() if pid != self.old]
+        self.fault("new", "")
+
+    def logged(self, text, count=1):
+        until(lambda: self.tidegate.stderr.count(text) >= count, f"{text!r} in the log")
+
+    def gone(self, pid):
+        """Until that process has died; returns when."""
+        until(lambda: not processes.alive(pid), "a worker to die")
+        return time.monotonic()
+
+    def hangs(self, pid):
+        """Until that process waits in pause() for ever."""
+        def paused():
+            return Path(f"/proc/{pid}/syscall").read_text(encoding="ascii").split()[0] == "34"
+        until(paused, "a worker to hang")
+
+    def result(self):
+        self.thread.join()
+        assert self.outcomes[0].code == 0, self.outcomes[0].text
+        return self.outcomes[0].json_lines[-1]
+
+    def over(self, live, died=()):
+        """The upgrade ends, exactly `died` have ended, the others are served and nobody else holds a connection."""
+        self.origin.release.set()
+        until(lambda: all(one.answers or one.ended for one in live.of("held")), "the answers that were kept back")
+        if self.thread:
+            self.thread.join()
+        self.tidegate.wait_generations(1)
+        live.more()
+        assert set(live.ended()) == set(died), (live.ended(), died)
+        live.settle()
+        [worker] = self.tidegate.workers()
+        mine = {one.port for one in live.all if not one.ended}
+        until(lambda: set(kernel_holds(self.port)) == mine, lambda: f"only {mine} to be open: {kernel_holds(self.port)}", 5)
+        assert processes.client_ports(worker, self.port) - {0} == mine
+        counters = self.tidegate.counters()
+        tunnels = len([one for one in live.of("tunnel") if not one.ended])
+        assert (counters["connections_active"], counters["tunnels_active"]) == (len(mine), tunnels)
+
+
+def lost_with(live, since):
+    """Who ended with a worker that died at `since`: at once, and nobody else. Those who ask may be among them or not."""
+    assert all(one.ended[0] - since < 1 * PATIENCE for one in live.ended()), (since, live.ended())
+    return live.ended(*ASKING)
+
+
+@pytest.fixture
+def case(launch, make_origin, programs):
+    one = Case(launch, make_origin, programs)
+    yield one
+    one.origin.release.set()
+    if one.thread:
+        one.thread.join()
+
+
+# The old worker.
+
+def test_the_old_worker_dies_before_it_has_offered_anything(case):
+    """All are its own, and go with it."""
+    with case.start(old="offer:die") as live:
+        case.upgrade()
+        died = case.gone(case.old)
+        until(lambda: len(live.ended()) == len(live.all), "all to end", 5)
+        lost_with(live, died)
+        case.over(live, died=live.all)
+
+
+@pytest.mark.parametrize("step", ["offered", "hand_over", "handed_over"])
+def test_the_old_worker_dies_when_the_new_one_has_been_offered_the_batch(case, step):
+    """The batch is the new one's then, committed or not; what was inside an exchange dies."""
+    with case.start(old=f"{step}:die") as live:
+        case.upgrade()
+        died = case.gone(case.old)
+        live.more()
+        lost = live.of("held") + lost_with(live, died)
+        case.over(live, died=lost)
+        assert not live.ended(*BATCH)
+
+
+def test_the_old_worker_hangs_before_it_has_offered_anything(case):
+    """Nobody has a reader until it is killed at the deadline; then all go with it."""
+    with case.start(old="offer:hang", drain="1s", drain_tunnels="1s") as live:
+        case.upgrade()
+        case.hangs(case.old)
+        died = case.gone(case.old)
+        until(lambda: len(live.ended()) == len(live.all), "all to end", 5)
+        lost_with(live, died)
+        case.over(live, died=live.all)
+        assert case.result()["killed_workers"] == 1
+
+
+@pytest.mark.parametrize("step", ["offered", "hand_over"])
+def test_the_old_worker_hangs_while_both_hold_the_batch(case, step):
+    """Nobody reads it until the old one is killed at the deadline; then it is the new one's."""
+    with case.start(old=f"{step}:hang", drain="1s", drain_tunnels="1s") as live:
+        case.upgrade()
+        case.hangs(case.old)
+        before = [one.echoed for one in live.of("tunnel")]
+        stays(lambda: not live.ended() and [one.echoed for one in live.of("tunnel")] == before, "two have read", 0.3)
+        died = case.gone(case.old)
+        live.more()
+        case.over(live, died=live.of("held") + lost_with(live, died))
+        assert not live.ended(*BATCH)
+        assert case.result()["killed_workers"] == 1
+
+
+def test_the_old_worker_hangs_when_it_has_committed_the_batch(case):
+    """It is the new one's, which serves it at once."""
+    with case.start(old="handed_over:hang", drain="2s", drain_tunnels="2s") as live:
+        case.upgrade()
+        case.hangs(case.old)
+        live.more(*live.of(*BATCH))
+        assert processes.alive(case.old) and not live.ended()
+        died = case.gone(case.old)
+        live.more()
+        case.over(live, died=live.of("held") + lost_with(live, died))
+
+
+# The new worker.
+
+@pytest.mark.parametrize("step", ["taking", "answer"])
+def test_the_new_worker_dies_before_it_has_answered(case, step):
+    """The old one takes everything back, and gives it to who replaces the dead one: nobody dies."""
+    with case.start(new=f"{step}:die") as live:
+        case.upgrade()
+        case.gone(case.new)
+        case.over(live)
+        live.expect_all_alive()
+        assert case.result()["forced"] == 0
+
+
+def test_the_new_worker_dies_when_it_has_answered(case):
+    """The commit comes before its end or after it: the whole batch dies with it, or nobody does."""
+    with case.start(new="answered:die") as live:
+        case.upgrade()
+        died = case.gone(case.new)
+        # Those who were told so know it by now, and those who live are served.
+        live.more(*[one for one in live.all if one.kind != "held"])
+        assert len(live.ended(*BATCH)) in (0, len(live.of(*BATCH))) and not live.ended("held")
+        case.over(live, died=live.ended(*BATCH) + lost_with(live, died))
+
+
+def test_the_new_worker_dies_when_it_has_been_given_the_batch(case):
+    """What was committed dies with it. The old one has the rest, which goes to who replaces it."""
+    with case.start(new="taken:die") as live:
+        case.upgrade()
+        died = case.gone(case.new)
+        until(lambda: len(live.ended(*BATCH)) == len(live.of(*BATCH)), lambda: f"the batch to end: {live.all}", 5)
+        lost = live.ended()
+        assert not [one for one in lost if one.kind == "held"]
+        assert all(one.ended[0] - died < 1 * PATIENCE for one in lost)
+        case.over(live, died=lost)
+
+
+def test_the_new_worker_hangs_before_it_has_answered(case):
+    """The old one waits for 2 s, takes everything back and serves it; when the hanging one is killed, its successor gets it."""
+    with case.start(new="taking:hang") as live:
+        case.upgrade()
+        case.hangs(case.new)
+        case.logged(OLD_GIVES_UP)
+        live.more(*[one for one in live.all if one.kind != "held"])
+        os.kill(case.new, signal.SIGKILL)
+        case.over(live)
+        live.expect_all_alive()
+
+
+def test_the_new_worker_hangs_with_what_it_has_been_given(case):
+    """The batch is its own: nobody else reads it, and it dies with it."""
+    with case.start(new="taken:hang") as live:
+        case.upgrade()
+        case.hangs(case.new)
+        before = [one.echoed for one in live.of("tunnel")]
+        stays(lambda: not live.ended() and [one.echoed for one in live.of("tunnel")] == before, "two have read", 0.3)
+        os.kill(case.new, signal.SIGKILL)
+        until(lambda: len(live.ended(*BATCH)) == len(live.of(*BATCH)), lambda: f"the batch to end: {live.all}", 5)
+        lost = live.ended()
+        assert not [one for one in lost if one.kind == "held"]
+        case.over(live, died=lost)
