@@ -10,8 +10,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(os.environ.get("TIDEGATE_BENCH_DIR", ROOT / "build/release/bench"))
-NOT_BUILT = not (PROGRAMS / "bench_torture").exists() or not (PROGRAMS / "bench_bulk").exists()
-pytestmark = pytest.mark.skipif(NOT_BUILT, reason="bench_torture and bench_bulk are not built")
 
 PIPE = asyncio.subprocess.PIPE
 SPOILT = 20  # which request, of those of the warm-up too
