@@ -13,7 +13,8 @@
 //         the old one offer, offered, hand_over, handed_over, the new one taking, answer, answered,
 //         taken, and record (fail: it does not know this version)
 //         Those that both have mean the worker; `supervisor.prepare` means the other.
-// action  die (SIGKILL), hang (for ever), garbage (say what is no message), fail (refuse)
+// action  die (SIGKILL), hang (for ever), stop (SIGSTOP, the first time), garbage (say what is no
+//         message), fail (refuse)
 
 #include <cstdint>
 #include <optional>
