@@ -8,6 +8,7 @@
 #include <fstream>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace tidegate {
 namespace {
@@ -59,6 +60,13 @@ Fault FaultAt(std::string_view process, std::string_view point) {
   }
   while (action == "hang") {
     ::pause();
+  }
+  if (action == "stop") {
+    static bool has_stopped = false;
+    if (!std::exchange(has_stopped, true)) {
+      ::kill(::getpid(), SIGSTOP);
+    }
+    return Fault::kNone;
   }
   return action == "garbage" ? Fault::kGarbage : Fault::kFail;
 }

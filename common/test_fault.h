@@ -10,10 +10,12 @@
 // point   supervisor: preflight, exec, adopt, bind, spawn, prepare, commit, probation, pair (an old
 //         and a new worker), drain, retire, takeover (one orphan has agreed), watch (a directory)
 //         worker: check, start, prepare, commit, serving, drain; of a hand-over (proxy/handover.h)
-//         the old one offer, offered, hand_over, handed_over, the new one taking, answer, answered,
-//         taken, and record (fail: it does not know this version)
+//         the old one offer, offered, hand_over, handed_over, the new one adopt_from (fail: it
+//         knows of no hand-over), taking, answer, answered, taken, and record (fail: it does not
+//         know this version)
 //         Those that both have mean the worker; `supervisor.prepare` means the other.
-// action  die (SIGKILL), hang (for ever), garbage (say what is no message), fail (refuse)
+// action  die (SIGKILL), hang (for ever), stop (SIGSTOP, the first time), garbage (say what is no
+//         message), fail (refuse)
 
 #include <cstdint>
 #include <optional>

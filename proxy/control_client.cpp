@@ -293,7 +293,8 @@ class ControlClient::Body final : public ControlChannel::Handler {
     }
   }
   void OnAdoptFrom(ControlMessage& message) {
-    if (message.fds.size() == 2) {
+    const bool knows_of_it = FaultAt("worker", "adopt_from") != Fault::kFail;
+    if (message.fds.size() == 2 && knows_of_it) {
       handler_.AdoptFrom(std::move(message.fds[0]), std::move(message.fds[1]));
     }
   }

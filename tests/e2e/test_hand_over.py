@@ -1,7 +1,5 @@
 """An upgrade moves live connections to the new workers: nobody reconnects, nothing is lost, everything goes on counting."""
 
-import os
-import tempfile
 import threading
 import time
 
@@ -10,7 +8,7 @@ import pytest
 from support import processes
 from support.client import request
 from support.daemon import basic
-from support.live import SWITCH, UPGRADE, Live, LiveOrigin, kernel_holds
+from support.live import SWITCH, UPGRADE, Live, LiveOrigin, kernel_holds, listed
 from support.wait import PATIENCE, until
 
 SOON = {"probation": "20ms", "drain": "20s", "drain_tunnels": "20s"}
@@ -28,11 +26,6 @@ def upgraded(tidegate, *more):
     result = tidegate.ok("upgrade", "--force", "--json", *more).json_lines[-1]
     tidegate.wait_generations(1)
     return result
-
-
-def listed(tidegate):
-    """{port of the client: its line} of `conns`."""
-    return {int(one["client"].rsplit(":", 1)[1]): one for one in tidegate.ok("conns", "--json").json["connections"]}
 
 
 def open_tunnel(client, *early, path="/tunnel/x"):

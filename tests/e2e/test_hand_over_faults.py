@@ -94,6 +94,12 @@ class Case:
             return Path(f"/proc/{pid}/syscall").read_text(encoding="ascii").split()[0] == "34"
         until(paused, "a worker to hang")
 
+    def takes_over(self):
+        """Another supervisor comes; its workers are the third generation."""
+        self.thread.join()
+        self.thread = None
+        self.tidegate.start().wait_ready()
+
     def result(self):
         self.thread.join()
         assert self.outcomes[0].code == 0, self.outcomes[0].text
@@ -256,3 +262,89 @@ def test_the_new_worker_hangs_with_what_it_has_been_given(case):
         lost = live.ended()
         assert not [one for one in lost if one.kind == "held"]
         case.over(live, died=lost)
+
+
+# The supervisor.
+
+@pytest.mark.parametrize("step", ["pair", "supervisor.drain"])
+def test_the_supervisor_dies_when_it_connects_the_two(case, step):
+    """It owns no connection. Old and new worker serve on; what takes over moves all of both to workers of its own."""
+    with case.start(new=f"{step}:die") as live:
+        case.upgrade()
+        case.tidegate.process.wait()
+        live.more(*[one for one in live.all if one.kind != "held"])
+        case.takes_over()
+        case.over(live)
+        live.expect_all_alive()
+
+
+@pytest.mark.parametrize("old, new", [("offer:hang", ""), ("offered:hang", ""), ("", "taking:hang"), ("", "taken:hang")])
+def test_the_supervisor_is_killed_while_a_worker_hangs_in_the_hand_over(case, old, new):
+    """Who hangs keeps what is its own until it is killed, which nobody else has read meanwhile; the rest moves on."""
+    with case.start(old=old, new=new) as live:
+        case.upgrade()
+        hanging = case.old if old else case.new
+        case.hangs(hanging)
+        case.tidegate.process.kill()
+        case.tidegate.process.wait()
+        case.takes_over()
+        assert not live.ended() and processes.alive(hanging)
+        if new == "taking:hang":
+            # The old worker gives the hanging one up, and has another successor.
+            live.more(*[one for one in live.all if one.kind != "held"])
+        os.kill(hanging, signal.SIGKILL)
+        died = case.gone(hanging)
+        if old == "offer:hang":
+            until(lambda: len(live.ended()) == len(live.all), "all to end", 5)  # they were the old worker's
+            lost = live.all
+        elif old == "offered:hang":
+            until(lambda: live.ended("held"), "what was inside an exchange to end", 5)
+            lost = live.of("held") + live.ended(*ASKING)  # the batch was the new one's as soon as the old one was dead
+        elif new == "taking:hang":
+            lost = []  # the old worker had them all
+        else:
+            until(lambda: len(live.ended(*BATCH)) == len(live.of(*BATCH)), "the batch to end", 5)  # it was the new one's
+            lost = live.of(*BATCH) + live.ended(*ASKING)
+        assert all(one.ended[0] - died < 1 * PATIENCE for one in live.ended())
+        case.over(live, died=lost)
+
+
+# Not dead, only late: for longer than the other one waits.
+
+@pytest.mark.parametrize("step", ["taking", "answer"])
+def test_a_new_worker_that_was_given_up_comes_back(case, step):
+    """The old one has taken the batch back, and said so before it read: who comes back drops it. All goes on with the old
+    one, which drains in the ordinary way: an answer says Connection: close, a tunnel lives."""
+    with case.start(new=f"{step}:stop") as live:
+        case.upgrade()
+        until(lambda: processes.stopped(case.new), "a worker to stop")
+        case.logged(OLD_GIVES_UP)
+        live.more(*live.of("tunnel"))
+        os.kill(case.new, signal.SIGCONT)
+        live.more(*live.of("tunnel"))
+        until(lambda: all(one.ended for one in live.of(*ASKING)), "those who ask to be told that it ends", 10)
+        live.more()
+        case.origin.release.set()
+        until(lambda: all(one.ended for one in live.of("held")), "those who were inside an exchange to be told", 10)
+        assert all(one.closes == 1 and not one.waiting for one in live.ended(*ASKING, "idle", "held")), live.ended()
+        live.more(*live.of("tunnel"))
+        assert not live.ended("tunnel")
+    case.thread.join()
+    case.tidegate.wait_generations(1)
+    until(lambda: not kernel_holds(case.port), "nobody to hold what has left", 5)
+    counters = case.tidegate.counters()
+    assert (counters["connections_active"], counters["tunnels_active"]) == (0, 0)
+
+
+@pytest.mark.parametrize("old, new", [("offer", ""), ("offered", ""), ("hand_over", ""), ("handed_over", ""),
+                                      ("", "answered"), ("", "taken")])
+def test_a_worker_that_comes_back_goes_on_where_it_was(case, old, new):
+    """Nobody has given anybody up, or what was committed before counts: all moves, late."""
+    with case.start(old=old and f"{old}:stop", new=new and f"{new}:stop") as live:
+        case.upgrade()
+        late = case.old if old else case.new
+        until(lambda: processes.stopped(late), "a worker to stop")
+        stays(lambda: not live.ended(), lambda: f"these have ended: {live.ended()}", 0.5)
+        os.kill(late, signal.SIGCONT)
+        case.over(live)
+        live.expect_all_alive()

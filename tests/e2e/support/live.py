@@ -99,6 +99,13 @@ class Connection:
     def end(self, how):
         self.ended = (time.monotonic(), how)
         self.live.forget(self)
+        self.sock.close()
+
+    def leave(self):
+        """The client closes."""
+        if not self.ended:
+            self.live.forget(self)
+            self.sock.close()
 
     def progress(self):
         """Grows by 1 when what was not yet under way has been served."""
@@ -343,6 +350,11 @@ class Live:
             for one in list(self._watched):
                 one.flush()
                 one.tick(now)
+
+
+def listed(tidegate):
+    """{port of the client: its line} of `conns`."""
+    return {int(one["client"].rsplit(":", 1)[1]): one for one in tidegate.ok("conns", "--json").json["connections"]}
 
 
 def kernel_holds(port):
