@@ -34,10 +34,10 @@ def ratio(counts, selection):
 def faults_of_torture(counts):
     """Why a row that hands over does not do what it is for."""
     faults = [f"{text}: {counts[key]}" for key, text in ZEROES if counts[key]]
-    for selection, where in SELECTIONS:
-        value = ratio(counts, selection)
-        if value is not None and value > LATENCY_LIMIT:
-            faults.append(f"p99.9 during upgrades{where} is {value:.2f} of that without, at most {LATENCY_LIMIT:g} asked for")
+    # Away from wake-ups there is little but noise to divide by: shown, not judged.
+    value = ratio(counts, "all")
+    if value is not None and value > LATENCY_LIMIT:
+        faults.append(f"p99.9 during upgrades is {value:.2f} of that without, at most {LATENCY_LIMIT:g} asked for")
     return faults
 
 
