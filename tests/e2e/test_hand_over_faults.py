@@ -14,6 +14,7 @@ The steps, and whose a connection of the batch is:
 What is not in the batch, as what is inside an exchange, is the old worker's all the time. A fault is a line of a file beside
 the binary (common/test_fault.h): the old and the new generation come from two directories."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -56,7 +57,7 @@ class Case:
         self.outcomes = []
         self.thread = None
 
-    def start(self, old="", new="", **upgrade):
+    def start(self, old="", new="", load=None, **upgrade):
         self.fault("old", old)
         self.fault("new", new)
         settings = {"probation": "150ms", "drain": "20s", "drain_tunnels": "20s", **upgrade}
@@ -64,7 +65,7 @@ class Case:
                                   env={"TIDEGATE_TEST_FAULTS": "1"})
         self.port = self.tidegate.port()
         [self.old] = self.tidegate.workers()
-        return Live(self.tidegate, self.origin, **LOAD)
+        return Live(self.tidegate, self.origin, **(load or LOAD))
 
     def fault(self, which, fault):
         (self.programs / which / "tidegate.fault").write_text(fault)
@@ -348,3 +349,24 @@ def test_a_worker_that_comes_back_goes_on_where_it_was(case, old, new):
         os.kill(late, signal.SIGCONT)
         case.over(live)
         live.expect_all_alive()
+
+
+# kill -9 from outside, at any moment.
+
+@pytest.mark.parametrize("who", ["old", "new"])
+@pytest.mark.parametrize("after", [0.0, 0.003, 0.008, 0.02])
+def test_a_worker_killed_at_any_moment_of_a_hand_over(case, who, after):
+    """Several batches are under way. Who dies takes along what was its own then; the rest is served, and nothing came twice."""
+    with case.start(load={"asking": 10, "idle": 150, "tunnels": 30, "held": 3}, probation="60ms") as live:
+        case.upgrade()
+        case.logged("probation: generation 2 is stable")
+        threading.Event().wait(after)
+        killed = case.old if who == "old" else case.new
+        with contextlib.suppress(ProcessLookupError):  # The old one has given everything away but for what is held.
+            os.kill(killed, signal.SIGKILL)
+        died = case.gone(killed)
+        live.more(*[one for one in live.all if one.kind != "held"])
+        lost = live.ended()
+        assert all(one.ended[0] - died < 1 * PATIENCE for one in lost)
+        assert len(live.ended("held")) == (3 if who == "old" else 0), "the old worker's all the time"
+        case.over(live, died=lost)
