@@ -370,7 +370,7 @@ def test_a_stop_in_the_middle_of_a_hand_over(case, fault):
     """Both generations end, whoever holds what; also if one of the two does not play along."""
     which = "old" if "offered" in fault else "new"
     with case.start(load={"asking": 5, "idle": 100, "tunnels": 10}, **{which: fault}) as live:
-        case.tidegate.change(shutdown={"timeout": "2s"})
+        case.tidegate.change(shutdown={"timeout": "500ms"})
         case.upgrade()
         case.logged("probation: generation 2 is stable")
         assert case.tidegate.stop() == 0
