@@ -20,6 +20,7 @@ constexpr Duration kParkAfter = std::chrono::seconds(5);
 // A client that made a handshake while we stop has its request at hand, one round trip and a lost
 // packet away. One that connected in advance has none, and would hold the stop up.
 constexpr Duration kStopPatience = std::chrono::seconds(2);
+constexpr Duration kLastLook = std::chrono::milliseconds(1);
 
 }  // namespace
 
@@ -428,7 +429,12 @@ void Session::CloseAfterExchange() {
 void Session::CloseNow() {
   if (h2_ != nullptr) {
     h2_->CloseAfterExchanges();
-  } else if (state_ == State::kIdle || (state_ == State::kHandshake && !tls_->has_heard())) {
+  } else if (state_ == State::kIdle) {
+    // One that was parked or taken back a moment ago has not looked yet: a request may wait in the
+    // kernel, for as long as a batch took. The next poll comes before the deadline.
+    patience_ = kLastLook;
+    deadline_.Arm(kLastLook);
+  } else if (state_ == State::kHandshake && !tls_->has_heard()) {
     ForceEnd(Error(ErrorKind::kShutdown));
   }
 }

@@ -14,6 +14,7 @@ The steps, and whose a connection of the batch is:
 What is not in the batch, as what is inside an exchange, is the old worker's all the time. A fault is a line of a file beside
 the binary (common/test_fault.h): the old and the new generation come from two directories."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -56,15 +57,16 @@ class Case:
         self.outcomes = []
         self.thread = None
 
-    def start(self, old="", new="", **upgrade):
+    def start(self, old="", new="", load=None, workers=1, **upgrade):
         self.fault("old", old)
         self.fault("new", new)
         settings = {"probation": "150ms", "drain": "20s", "drain_tunnels": "20s", **upgrade}
-        self.tidegate = self.make(basic(self.origin.address, upgrade=settings), bin_dir=self.programs / "old",
+        self.tidegate = self.make(basic(self.origin.address, upgrade=settings, workers=workers), bin_dir=self.programs / "old",
                                   env={"TIDEGATE_TEST_FAULTS": "1"})
         self.port = self.tidegate.port()
-        [self.old] = self.tidegate.workers()
-        return Live(self.tidegate, self.origin, **LOAD)
+        self.olds = self.tidegate.workers()
+        self.old = self.olds[0]
+        return Live(self.tidegate, self.origin, **(load or LOAD))
 
     def fault(self, which, fault):
         (self.programs / which / "tidegate.fault").write_text(fault)
@@ -77,7 +79,7 @@ class Case:
         self.thread.start()
         self.logged("generation 2 serves and is watched")
         # In probation all workers live.
-        [self.new] = [pid for pid in self.tidegate.worker_processes() if pid != self.old]
+        [self.new] = [pid for pid in self.tidegate.worker_processes() if pid not in self.olds]
         self.fault("new", "")
 
     def logged(self, text, count=1):
@@ -238,6 +240,19 @@ def test_the_new_worker_dies_when_it_has_been_given_the_batch(case):
         case.over(live, died=lost)
 
 
+@pytest.mark.parametrize("step", ["taking", "answered"])
+def test_the_one_new_worker_of_three_old_ones_dies(case, step):
+    """Each of them takes back what was its own; who replaces it gets it all."""
+    with case.start(new=f"{step}:die", load={"asking": 9, "idle": 20, "tunnels": 12}, workers=3) as live:
+        case.tidegate.change(workers=1)
+        case.upgrade()
+        died = case.gone(case.new)
+        live.more()
+        lost = live.ended() if step == "answered" else []
+        assert all(one.ended[0] - died < 1 * PATIENCE for one in lost)
+        case.over(live, died=lost)
+
+
 def test_the_new_worker_hangs_before_it_has_answered(case):
     """The old one waits for 2 s, takes everything back and serves it; when the hanging one is killed, its successor gets it."""
     with case.start(new="taking:hang") as live:
@@ -348,3 +363,37 @@ def test_a_worker_that_comes_back_goes_on_where_it_was(case, old, new):
         os.kill(late, signal.SIGCONT)
         case.over(live)
         live.expect_all_alive()
+
+
+@pytest.mark.parametrize("fault", ["", "offered:hang", "taking:stop"])
+def test_a_stop_in_the_middle_of_a_hand_over(case, fault):
+    """Both generations end, whoever holds what; also if one of the two does not play along."""
+    which = "old" if "offered" in fault else "new"
+    with case.start(load={"asking": 5, "idle": 100, "tunnels": 10}, **{which: fault}) as live:
+        case.tidegate.change(shutdown={"timeout": "500ms"})
+        case.upgrade()
+        case.logged("probation: generation 2 is stable")
+        assert case.tidegate.stop() == 0
+        until(lambda: len(live.ended()) == len(live.all), lambda: f"all to end: {live.all}", 5)
+        assert not kernel_holds(case.port)
+
+
+# kill -9 from outside, at any moment.
+
+@pytest.mark.parametrize("who", ["old", "new"])
+@pytest.mark.parametrize("after", [0.0, 0.003, 0.008, 0.02])
+def test_a_worker_killed_at_any_moment_of_a_hand_over(case, who, after):
+    """Several batches are under way. Who dies takes along what was its own then; the rest is served, and nothing came twice."""
+    with case.start(load={"asking": 10, "idle": 150, "tunnels": 30, "held": 3}, probation="60ms") as live:
+        case.upgrade()
+        case.logged("probation: generation 2 is stable")
+        threading.Event().wait(after)
+        killed = case.old if who == "old" else case.new
+        with contextlib.suppress(ProcessLookupError):  # The old one has given everything away but for what is held.
+            os.kill(killed, signal.SIGKILL)
+        died = case.gone(killed)
+        live.more(*[one for one in live.all if one.kind != "held"])
+        lost = live.ended()
+        assert all(one.ended[0] - died < 1 * PATIENCE for one in lost)
+        assert len(live.ended("held")) == (3 if who == "old" else 0), "the old worker's all the time"
+        case.over(live, died=lost)

@@ -213,12 +213,25 @@ TEST_F(SessionTest, AStopEndsTheParked) {
   UniqueFd client = ConnectAndPark();
   sessions.CloseAfterExchange();
   sessions.CloseIdle();
-  Turn();
+  Pass(2);
   char octet = 0;
   EXPECT_EQ(::read(client.get(), &octet, 1), 0);
   client.Reset();
   TurnUntil([&] { return sessions.size() == 0; });
   EXPECT_EQ(counters.Get(CounterId::kConnectionsActive), 0U);
+}
+
+TEST_F(SessionTest, AStopServesTheRequestThatHasComeToAParkedOne) {
+  Configure(kPatient);
+  UniqueFd client = ConnectAndPark();
+  ASSERT_EQ(::write(client.get(), kRequest.data(), kRequest.size()),
+            static_cast<ssize_t>(kRequest.size()));
+  sessions.CloseAfterExchange();
+  sessions.CloseIdle();
+  const std::string answer = ReceiveUntil(client, "pong");
+  EXPECT_NE(answer.find("200 OK"), std::string::npos) << answer;
+  EXPECT_NE(answer.find("Connection: close\r\n"), std::string::npos) << answer;
+  EXPECT_TRUE(Closed(client));
 }
 
 TEST_F(SessionTest, AClientThatLeavesWhileParkedLeavesNothing) {
@@ -430,6 +443,7 @@ TEST_F(TlsSessionTest, AParkedConnectionEndsWithACloseNotify) {
   ASSERT_TRUE(Parked());
   sessions.CloseAfterExchange();
   sessions.CloseIdle();
+  Pass(2);
   EXPECT_TRUE(Ended(stopped));
   stopped.Read();
   EXPECT_TRUE(stopped.ended);
