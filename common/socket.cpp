@@ -74,6 +74,7 @@ SocketStream::SocketStream(BufferPool& pool, Block* block) : pool_(pool), block_
 SocketStream::~SocketStream() {
   ReleaseBuffer();
   if (block_ != nullptr) {
+    ShutForAll();
     CloseBlock(block_, false);
   }
 }
@@ -83,6 +84,7 @@ void SocketStream::Close(bool reset) {
     return;
   }
   unread_.TakeOff();
+  ShutForAll();
   CloseBlock(std::exchange(block_, nullptr), reset);
   fd_ = -1;
   reading_ = false;
@@ -105,11 +107,19 @@ UniqueFd SocketStream::Detach() {
   return duplicate;
 }
 
-UniqueFd SocketStream::Duplicate() const {
+void SocketStream::ShutForAll() const {
+  if (ends_for_all_) {
+    ::shutdown(fd_, SHUT_RDWR);
+  }
+}
+
+UniqueFd SocketStream::Duplicate() {
   if (block_ == nullptr || read_state_ == ReadState::kFailed || write_error_) {
     return {};
   }
-  return UniqueFd(::fcntl(fd_, F_DUPFD_CLOEXEC, 0));
+  UniqueFd duplicate(::fcntl(fd_, F_DUPFD_CLOEXEC, 0));
+  ends_for_all_ = ends_for_all_ && !duplicate;
+  return duplicate;
 }
 
 void SocketStream::PutBack(std::span<const char> octets) {

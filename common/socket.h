@@ -24,6 +24,11 @@ class SocketStream final : public Stream, public InSlab {
                                              std::span<const char> unread = {});
   static constexpr std::size_t kMostUnread = BytesOf(BufferSize::kLarge);
 
+  // Another process may hold the connection for a while, and reads nothing: closing our descriptor
+  // would tell the peer nothing. From now on the end of the stream is that of the connection, until
+  // somebody has another descriptor.
+  void EndForAll() { ends_for_all_ = true; }
+
   ~SocketStream() override;
   void SetOwner(StreamOwner* owner) override;
   void Consume(std::size_t size) override;
@@ -34,7 +39,7 @@ class SocketStream final : public Stream, public InSlab {
   void ShutdownWrite() override;
   void Close(bool reset) override;
   UniqueFd Detach() override;
-  UniqueFd Duplicate() const override;
+  UniqueFd Duplicate() override;
 
  private:
   friend class SocketConnector;
@@ -55,6 +60,7 @@ class SocketStream final : public Stream, public InSlab {
   uv_stream_t* uv() { return reinterpret_cast<uv_stream_t*>(&block_->tcp); }
   void StartReading();
   void PutBack(std::span<const char> octets);
+  void ShutForAll() const;
   // Reading has stopped by itself.
   void OnReadingOver();
   void OnReset();
@@ -81,6 +87,7 @@ class SocketStream final : public Stream, public InSlab {
   bool watches_resets_ = false;
   bool write_pending_ = false;
   bool write_shut_ = false;
+  bool ends_for_all_ = false;
 };
 
 // One attempt to connect. Destroying it before the end cancels.

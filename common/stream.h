@@ -88,7 +88,7 @@ class [[gnu::visibility("hidden")]] Stream {
   // Another descriptor of the connection, whatever is under way on this one: for a caller that
   // takes along what is read and not consumed, and what is not written. None for a protocol of the
   // stream's own, after a failure, or if the process has no descriptor left.
-  virtual UniqueFd Duplicate() const { return {}; }
+  virtual UniqueFd Duplicate() { return {}; }
 
  protected:
   // What is asked for several times a request stands here, where asking is a load.

@@ -127,11 +127,16 @@ std::optional<Decline> Adoption::TakeOne(OfferedConnection& offered) {
 std::optional<Decline> Adoption::TakePooled(OfferedConnection& offered) {
   const auto& upstreams = services_.snapshot->upstreams();
   auto upstream = upstreams.find(offered.account.upstream);
-  const bool fits = upstream != upstreams.end() &&
-                    upstream->second->FindEndpoint(offered.account.endpoint).has_value() &&
-                    upstream->second->tls() == nullptr;
-  if (!fits) {
+  if (upstream == upstreams.end() || upstream->second->tls() != nullptr) {
     return Decline::kUpstream;
+  }
+  // Requests of others will go there: the word of the old worker is not enough.
+  auto endpoint = upstream->second->FindEndpoint(offered.account.endpoint);
+  if (!endpoint || !upstream->second->IsAt(*endpoint, offered.fd.get())) {
+    return Decline::kUpstream;
+  }
+  if (owner_.DescriptorRoom() == 0) {
+    return Decline::kDescriptors;
   }
   held_.emplace_back(MovingUpstream{.upstream = offered.account.upstream,
                                     .endpoint = offered.account.endpoint,

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "proxy/body_pace.h"
@@ -15,6 +16,19 @@
 #include "proxy/write_watch.h"
 
 namespace tidegate {
+
+// A tunnel on its way, beside its client's connection.
+struct TunnelRest {
+  UniqueFd upstream;
+  // Read of the upstream and not written to the client: at most SocketStream::kMostUnread octets.
+  std::string to_client;
+  // How long nothing may come either way.
+  Duration patience = kNever;
+  // Somebody else may hold the connection for a while: see SocketStream::EndForAll.
+  bool shared = false;
+  // It is to end as soon as it goes on, because of this.
+  std::optional<Error> end;
+};
 
 class Exchange {
  public:
@@ -44,23 +58,19 @@ class Exchange {
   State state() const { return state_; }
 
   // What a tunnel is made of besides this.
-  struct TunnelEnds {
+  struct TunnelEnds : TunnelRest {
     UniqueFd client;
-    UniqueFd upstream;
-    // Read and not written, each at most SocketStream::kMostUnread octets.
+    // As to_client, the other way.
     std::string to_upstream;
-    std::string to_client;
-    // How long nothing may come either way.
-    Duration patience = kNever;
   };
   // Takes a tunnel out of its connections; none, and nothing has changed, if they cannot move. The
   // task ends soon after, without a word to either side. Then nothing may be done with this but
   // ContinueTunnel, or to destroy it.
   std::optional<TunnelEnds> LeaveTunnel();
-  // Goes on with it. `downstream` has what was not written to the endpoint; `upstream` and
-  // `unwritten` are the other side. `client` is the same one. After it as after Run.
+  // Goes on with it. `downstream` has what was not written to the endpoint; `rest`, which outlives
+  // the task, is the other side. `client` is the same one. After it as after Run.
   Task<void> ContinueTunnel(H1ServerConnection& downstream, const ServedClient& client,
-                            UniqueFd upstream, std::string_view unwritten, Duration patience);
+                            TunnelRest& rest);
   // What another process needs to know of one that is moving, and there: makes this that exchange.
   // Error: kNoRoute or kUpstreamUnavailable, if `snapshot` has no such route or it does not lead to
   // that endpoint.
@@ -88,7 +98,7 @@ class Exchange {
   Task<void> RelayBody();
   void JudgeUpgrade();
   Task<void> RunTunnel(TaskScope& scope);
-  Task<void> ServeTunnel(TaskScope& scope, Duration patience);
+  Task<void> ServeTunnel(TaskScope& scope, Duration patience, const std::optional<Error>& end);
   Task<void> RelayTunnel(MessageStream& from, MessageStream& to, std::optional<Error>& lost);
   Task<void> AnswerLocally();
   // Writes response_ with `body`; a failure goes to FailWith.

@@ -134,6 +134,9 @@ void ExchangeLog::Restore(const Snapshot& snapshot, const ExchangeAccount& accou
   const TimePoint now = services_.loop.now();
   const auto age = static_cast<TimePoint>(account.age.count());
   started_ = now > age ? now - age : 0;
+  if (record_.timestamp.count() == 0) {
+    record_.timestamp = WallClock() - account.age;
+  }
   if (const AccessFormatter* formatter = snapshot.access_formatter()) {
     formatter->RestoreHeaders(account.headers, arena, record_);
   }

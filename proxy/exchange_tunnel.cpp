@@ -30,14 +30,18 @@ Task<void> Exchange::RunTunnel(TaskScope& scope) {
     co_return;
   }
   downstream_->BecomeTunnel();
-  co_await ServeTunnel(scope, timeouts_->tunnel_idle);
+  co_await ServeTunnel(scope, timeouts_->tunnel_idle, std::nullopt);
 }
 
-Task<void> Exchange::ServeTunnel(TaskScope& scope, Duration patience) {
+Task<void> Exchange::ServeTunnel(TaskScope& scope, Duration patience,
+                                 const std::optional<Error>& end) {
   state_ = State::kTunnel;
   services_.counters.Add(CounterId::kTunnelsActive);
   upstream_->BecomeTunnel();
   tunnel_deadline_.Arm(patience);
+  if (end) {
+    FailWith(*end);
+  }
   std::optional<Error> lost;
   scope.Start(RelayTunnel(*downstream_, *upstream_, lost));
   co_await RelayTunnel(*upstream_, *downstream_, lost);
@@ -78,12 +82,16 @@ std::optional<Exchange::TunnelEnds> Exchange::LeaveTunnel() {
   if (state_ != State::kTunnel || failure_) {
     return std::nullopt;
   }
-  TunnelEnds ends{.client = downstream_->DuplicateTunnel(),
-                  .upstream = upstream_->DuplicateTunnel(),
-                  .patience = tunnel_deadline_.left()};
-  if (!ends.client || !ends.upstream) {
+  TunnelEnds ends;
+  // That of the upstream first: with TLS there is none, and it costs nothing to know.
+  ends.upstream = upstream_->DuplicateTunnel();
+  if (ends.upstream) {
+    ends.client = downstream_->DuplicateTunnel();
+  }
+  if (!ends.client) {
     return std::nullopt;
   }
+  ends.patience = tunnel_deadline_.left();
   state_ = State::kMoving;
   const std::size_t left_of_client = downstream_->unwritten();
   ends.to_upstream = downstream_->LeaveTunnel(upstream_->unwritten());
@@ -96,20 +104,19 @@ std::optional<Exchange::TunnelEnds> Exchange::LeaveTunnel() {
 }
 
 Task<void> Exchange::ContinueTunnel(H1ServerConnection& downstream, const ServedClient& client,
-                                    UniqueFd upstream, std::string_view unwritten,
-                                    Duration patience) {
+                                    TunnelRest& rest) {
   downstream_ = &downstream;
   client_ = &client;
   log_.MeetClient(client);
   rules_ = snapshot_->RulesOf(client.listener);
-  lease_ = snapshot_->UpstreamOf(*route_).Adopt(*lease_request_.endpoint, std::move(upstream),
-                                                unwritten);
+  lease_ = snapshot_->UpstreamOf(*route_).Adopt(*lease_request_.endpoint, std::move(rest.upstream),
+                                                rest.to_client, rest.shared);
   upstream_ = &lease_.stream();
   lease_.stream().BeginExchange(response_);
   downstream.ContinueTunnel(request_);
   downstream.WatchGone(Bind<&Exchange::OnClientGone>(this));
   TaskScope scope;
-  co_await ServeTunnel(scope, patience);
+  co_await ServeTunnel(scope, rest.patience, rest.end);
   upstream_ = nullptr;
   lease_.GiveBack();
   if (state_ == State::kMoving) {
@@ -123,6 +130,12 @@ Task<void> Exchange::ContinueTunnel(H1ServerConnection& downstream, const Served
 
 ExchangeAccount Exchange::Describe() const {
   ExchangeAccount account = log_.Describe(*snapshot_, *route_, lease_request_);
+  if (account.method.empty()) {
+    // Nobody logs here, but perhaps there.
+    account.method = request_.method_name;
+    account.host = request_.host();
+    account.protocol = "HTTP/1.1";
+  }
   account.octets_in = octets_in_before_;
   account.octets_out = octets_out_before_;
   return account;

@@ -62,7 +62,9 @@ void HandOver::Begin() {
     return;
   }
   sessions_.CloseOrMove(*this);
-  patience_.Arm(kAnswerLimit);
+  if (!ready_) {
+    patience_.Arm(kAnswerLimit);
+  }
   Poke();
 }
 
@@ -245,9 +247,11 @@ void HandOver::Commit(std::vector<Moving> accepted) {
   json commit = MakeControlMessage("commit");
   commit["batch"] = batch_;
   FaultAt("worker", "hand_over");
-  if (!channel_->Send(commit)) {
-    // It has died since it answered, and what it held is ours alone. Its end is told next.
+  const bool is_sent = channel_->Send(commit);
+  if (!is_sent || !channel_->is_flushed()) {
+    // It has died since it answered, or reads nothing more: it is not to have them.
     in_flight_ = std::move(accepted);
+    LoseSuccessor();
     return;
   }
   FaultAt("worker", "handed_over");
@@ -343,6 +347,15 @@ void HandOver::GiveUp() {
   }
   channel_.reset();
   std::vector<Moving> back = std::exchange(in_flight_, {});
+  for (Moving& moving : back) {
+    // A successor that hangs has its descriptors until it goes on.
+    if (auto* connection = std::get_if<MovingConnection>(&moving)) {
+      connection->idle.shared = true;
+      if (connection->tunnel != nullptr) {
+        connection->tunnel->shared = true;
+      }
+    }
+  }
   std::ranges::move(next_, std::back_inserter(back));
   next_.clear();
   for (Moving& moving : back) {

@@ -130,7 +130,11 @@ std::optional<OfferedConnection> ReadOne(const json& record, TextReader& texts,
   offered.octets_in = NumberOf(record, "bytes_in");
   offered.octets_out = NumberOf(record, "bytes_out");
   offered.hand_overs = static_cast<std::uint16_t>(NumberOf(record, "hand_overs"));
-  if (!texts.Take(record, "unread", SocketStream::kMostUnread, offered.unread)) {
+  constexpr std::size_t kLongestPort = 5;
+  const bool is_port =
+      offered.port.size() <= kLongestPort &&
+      std::ranges::all_of(offered.port, [](char c) { return c >= '0' && c <= '9'; });
+  if (!is_port || !texts.Take(record, "unread", SocketStream::kMostUnread, offered.unread)) {
     return std::nullopt;
   }
   if (offered.kind == MoveKind::kTunnel) {

@@ -12,13 +12,9 @@
 namespace tidegate {
 
 // A tunnel, beside its client's connection.
-struct MovingTunnel {
+struct MovingTunnel : TunnelRest {
   // Its state is kMoving.
   std::unique_ptr<Exchange> exchange;
-  UniqueFd upstream;
-  // Read of the upstream and not written to the client.
-  std::string to_client;
-  Duration patience = kNever;
 };
 
 struct MovingConnection {

@@ -50,9 +50,12 @@ Parking::~Parking() {
 void Parking::Park(IdleConnection connection) {
   // See memory_.
   static_assert(sizeof(Parked) + 2 * sizeof(void*) <= 320);
-  parked_.emplace_front(*this, std::move(connection));
-  Parked& parked = parked_.front();
-  parked.place = parked_.begin();
+  // Those that can move stand in front: see TakeMovable.
+  const bool can_move = connection.tls == nullptr && !connection.stays;
+  auto place =
+      parked_.emplace(can_move ? parked_.begin() : parked_.end(), *this, std::move(connection));
+  Parked& parked = *place;
+  parked.place = place;
   epoll_event event{.events = EPOLLIN | EPOLLRDHUP, .data = {.ptr = &parked}};
   if (::epoll_ctl(handle_->epoll.get(), EPOLL_CTL_ADD, parked.connection.fd.get(), &event) != 0) {
     Resume(parked);
@@ -76,10 +79,12 @@ void Parking::Resume(Parked& parked) {
 }
 
 std::optional<IdleConnection> Parking::TakeMovable() {
-  auto found = std::ranges::find_if(parked_, [](const Parked& parked) {
-    return parked.connection.tls == nullptr && !parked.connection.stays;
-  });
-  return found == parked_.end() ? std::nullopt : std::optional(TakeOut(*found));
+  if (parked_.empty()) {
+    return std::nullopt;
+  }
+  const IdleConnection& first = parked_.front().connection;
+  const bool can_move = first.tls == nullptr && !first.stays;
+  return can_move ? std::optional(TakeOut(parked_.front())) : std::nullopt;
 }
 
 bool Parking::Resume(std::uint64_t id) {

@@ -41,7 +41,9 @@ struct IdleConnection {
   // Null without TLS.
   std::unique_ptr<IdleTls> tls;
   // In one word: a parked connection has no octet to spare.
-  std::uint64_t id : 47 = 0;
+  std::uint64_t id : 46 = 0;
+  // Another process may hold the connection for a while (SocketStream::EndForAll).
+  bool shared : 1 = false;
   // It was not wanted in another process: it ends with us.
   bool stays : 1 = false;
   // How many times it has moved to another process.

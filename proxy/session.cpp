@@ -46,6 +46,7 @@ Session::Session(Services& services, SessionList& list, IdleConnection connectio
 Session::Session(Services& services, SessionList& list, MovingConnection connection)
     : Session(services, list, std::move(connection.idle), nullptr, connection.unread) {
   tunnel_ = std::move(connection.tunnel);
+  state_ = tunnel_ != nullptr ? State::kTunnel : State::kIdle;
 }
 
 Session::Session(Services& services, SessionList& list, IdleConnection connection,
@@ -62,6 +63,7 @@ Session::Session(Services& services, SessionList& list, IdleConnection connectio
       patience_(connection.Patience(services.loop.now())),
       state_(tls != nullptr ? State::kHandshake : State::kIdle),
       stays_(connection.stays),
+      shared_(connection.shared),
       hand_overs_(connection.hand_overs) {
   list_.Add(*this);
 }
@@ -71,6 +73,9 @@ std::unique_ptr<Stream> Session::MakeStream(IdleConnection& connection,
                                             std::string_view unread) {
   auto socket =
       SocketStream::Adopt(services_.loop, services_.buffers, std::move(connection.fd), unread);
+  if (connection.shared) {
+    socket->EndForAll();
+  }
   std::unique_ptr<TlsStream> stream;
   if (tls != nullptr) {
     stream = TlsStream::Accept(services_.loop, services_.buffers, services_.handshakes,
@@ -130,8 +135,7 @@ Task<void> Session::ServeTunnel() {
   state_ = State::kResponse;
   const std::unique_ptr<MovingTunnel> tunnel = std::move(tunnel_);
   exchange_ = std::move(tunnel->exchange);
-  co_await exchange_->ContinueTunnel(connection_, client_, std::move(tunnel->upstream),
-                                     tunnel->to_client, tunnel->patience);
+  co_await exchange_->ContinueTunnel(connection_, client_, *tunnel);
   EndExchange();
 }
 
@@ -201,7 +205,9 @@ Task<bool> Session::ServeRequests() {
       } while (connection_.DropEmptyLines());
     }
     if (leaving_) {
-      // The loop begins with that.
+      // The loop begins with that; if it stays, it has no more time than before.
+      patience_ = PatienceLeft();
+      deadline_.Disarm();
       continue;
     }
     if (!connection_.has_octets() || connection_.aborted()) {
@@ -284,20 +290,24 @@ bool Session::Park() {
   return true;
 }
 
-IdleConnection Session::Description() const {
-  Duration patience = patience_;
-  if (patience_ != kNever && deadline_.armed()) {
-    // It was armed for the first part of it.
-    patience = patience_ - std::min(patience_, kParkAfter) + deadline_.left();
+Duration Session::PatienceLeft() const {
+  if (patience_ == kNever || !deadline_.armed()) {
+    return patience_;
   }
+  // It was armed for the first part of it.
+  return patience_ - std::min(patience_, kParkAfter) + deadline_.left();
+}
+
+IdleConnection Session::Description() const {
   return {.client = client_.info(),
           .id = id_,
+          .shared = shared_,
           .stays = stays_,
           .hand_overs = hand_overs_,
           .opened = opened_,
           .octets_in = octets_in_,
           .octets_out = octets_out_,
-          .quiet_until = IdleConnection::After(services_.loop.now(), patience)};
+          .quiet_until = IdleConnection::After(services_.loop.now(), PatienceLeft())};
 }
 
 bool Session::MoveIdle() {
@@ -321,8 +331,9 @@ bool Session::MoveIdle() {
 }
 
 void Session::MoveTunnel() {
-  auto tunnel = std::make_unique<MovingTunnel>(std::move(exchange_), std::move(ends_->upstream),
-                                               std::move(ends_->to_client), ends_->patience);
+  auto tunnel = std::make_unique<MovingTunnel>();
+  static_cast<TunnelRest&>(*tunnel) = std::move(*ends_);
+  tunnel->exchange = std::move(exchange_);
   MovingConnection moving{
       .idle = Description(), .unread = std::move(ends_->to_upstream), .tunnel = std::move(tunnel)};
   moving.idle.fd = std::move(ends_->client);
@@ -332,7 +343,7 @@ void Session::MoveTunnel() {
 }
 
 bool Session::Leave() {
-  if (!movable() || closing_ || leaving_ || ends_ != nullptr) {
+  if (!movable() || closing_ || leaving_ || ends_ != nullptr || tunnel_ != nullptr) {
     return false;
   }
   if (state() == State::kTunnel) {
@@ -444,6 +455,14 @@ std::uint64_t Session::ForceEnd(Error why, Ending what) {
     return h2_->ForceEnd(why, what);
   }
   if (what != Ending::kAll && (state() == State::kTunnel) != (what == Ending::kTunnels)) {
+    return 0;
+  }
+  if (tunnel_ != nullptr) {
+    // Its task has not begun.
+    tunnel_->end = std::move(why);
+    return 1;
+  }
+  if (exchange_ != nullptr && exchange_->state() == Exchange::State::kMoving) {
     return 0;
   }
   switch (state_) {

@@ -103,6 +103,8 @@ class Session : public InSlab {
   bool Park();
   // What there is of it between two requests, but its descriptor and TLS.
   IdleConnection Description() const;
+  // Between two requests: how long it may still be quiet.
+  Duration PatienceLeft() const;
   // Between two requests: to the mover, octets that were read along. False: it cannot be now.
   bool MoveIdle();
   void MoveTunnel();
@@ -131,6 +133,7 @@ class Session : public InSlab {
   bool closing_ = false;
   // See IdleConnection.
   bool stays_ = false;
+  bool shared_ = false;
   std::uint16_t hand_overs_ = 0;
   // Leave was called.
   bool leaving_ = false;
@@ -178,6 +181,7 @@ class SessionList {
   // Connections that somebody holds and that are no sessions.
   void AddMoving() { ++moving_; }
   void RemoveMoving() { --moving_; }
+  bool closes_idle() const { return closes_idle_; }
   // At a stop: from now on a connection that becomes idle is closed, whoever it was announced to.
   // After a handshake it is given 2 s for its first request.
   void CloseIdle();

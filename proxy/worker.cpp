@@ -24,6 +24,7 @@ constexpr Duration kDrainTick = std::chrono::milliseconds(500);
 constexpr TimePoint kSayRefusedEvery = 60'000;
 // A gate that flutters at its limit is not worth a message each time.
 constexpr Duration kGateOpenForLong = std::chrono::milliseconds(200);
+constexpr const char* kDrainTooLong = "the drain took longer than allowed";
 // Names that resolve together are told together: at a start there may be thousands. No longer than
 // that takes, because we may be the only one that knows.
 constexpr Duration kResolvedDelay = std::chrono::milliseconds(1);
@@ -359,6 +360,7 @@ void Worker::Drain(DrainLimits limits) {
     hand_over_.Stop();
     sessions_.CloseIdle();
   }
+  drain_over_ = tunnels_over_ = false;
   drain_deadline_.Arm(limits.drain);
   tunnel_deadline_.Arm(limits.drain_tunnels);
   CheckDrained();
@@ -384,17 +386,27 @@ void Worker::CheckDrained() {
 
 void Worker::Cut(Ending what) {
   sessions_.ForEach([&](Session& session) {
-    cut_ += session.ForceEnd(Error(ErrorKind::kDrainDeadline, "the drain took longer than allowed"),
-                             what);
+    cut_ += session.ForceEnd(Error(ErrorKind::kDrainDeadline, kDrainTooLong), what);
   });
 }
 
+void Worker::CutLate(Session& session) {
+  for (const auto& [is_over, what] :
+       {std::pair(drain_over_, Ending::kExchanges), std::pair(tunnels_over_, Ending::kTunnels)}) {
+    if (is_over) {
+      cut_ += session.ForceEnd(Error(ErrorKind::kDrainDeadline, kDrainTooLong), what);
+    }
+  }
+}
+
 void Worker::OnDrainDeadline() {
+  drain_over_ = true;
   sessions_.parking().ResumeAll();
   Cut(Ending::kExchanges);
 }
 
 void Worker::OnTunnelDeadline() {
+  tunnels_over_ = true;
   Cut(Ending::kTunnels);
 }
 

@@ -106,6 +106,7 @@ class Worker final : public WorkerHandler,
   void CheckDropped();
   void CheckDrained();
   void Cut(Ending what);
+  void CutLate(Session& session);
   void OnDrainDeadline();
   void OnTunnelDeadline();
   void OnDrainTick();
@@ -151,6 +152,9 @@ class Worker final : public WorkerHandler,
   bool draining_ = false;
   // That of the ticket keys was logged.
   bool said_unprotected_ = false;
+  // Of the drain; what comes back after it ends at once.
+  bool drain_over_ = false;
+  bool tunnels_over_ = false;
   // Ended at a deadline of the drain, inside an exchange or a tunnel.
   std::uint64_t cut_ = 0;
 };

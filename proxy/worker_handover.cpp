@@ -19,7 +19,7 @@ void Worker::AdoptFrom(UniqueFd channel, UniqueFd lifeline) {
 }
 
 std::optional<Decline> Worker::Admit(const ClientInfo& client) {
-  if (draining_ && !hand_over_.has_successor()) {
+  if (draining_ && (!hand_over_.has_successor() || drain_over_ || sessions_.closes_idle())) {
     return Decline::kDraining;
   }
   if (!gate_.open()) {
@@ -54,11 +54,16 @@ void Worker::OnAdoptionOver(Adoption& adoption) {
 
 // Who says nothing is parked at once: a session costs several times as much.
 void Worker::TakeBack(MovingConnection connection) {
-  if (connection.tunnel == nullptr && connection.unread.empty()) {
+  const bool must_end = drain_over_ || sessions_.closes_idle();
+  if (connection.tunnel == nullptr && connection.unread.empty() && !must_end) {
     sessions_.parking().Park(std::move(connection.idle));
   } else {
-    scope_.Start(
-        RunSession(std::make_unique<Session>(services_, sessions_, std::move(connection))));
+    auto session = std::make_unique<Session>(services_, sessions_, std::move(connection));
+    CutLate(*session);
+    if (sessions_.closes_idle()) {
+      session->CloseNow();
+    }
+    scope_.Start(RunSession(std::move(session)));
   }
   CountForTrim();
 }

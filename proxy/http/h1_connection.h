@@ -24,7 +24,7 @@ class H1Connection : public Role, protected StreamOwner {
   void Abort(Error error) noexcept override;
   std::size_t unwritten() const override { return stream_->unwritten(); }
   void BecomeTunnel() override;
-  UniqueFd DuplicateTunnel() const override {
+  UniqueFd DuplicateTunnel() override {
     return tunnel_ && !failure_ && !read_failure_ ? stream_->Duplicate() : UniqueFd();
   }
   std::string LeaveTunnel(std::size_t unwritten) override;

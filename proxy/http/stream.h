@@ -96,7 +96,7 @@ class [[gnu::visibility("hidden")]] MessageStream {
   virtual std::uint64_t octets_out() const = 0;
   // Of a tunnel that another process is to go on with: another descriptor of the connection; none
   // if it cannot move.
-  virtual UniqueFd DuplicateTunnel() const { return {}; }
+  virtual UniqueFd DuplicateTunnel() { return {}; }
   // Then: closes it here and gives what was read of it and not written to the other side, which
   // has `unwritten` octets left of its last write. Those and what is unwritten here come out of the
   // counts. Reads and writes that wait complete with kCancelled.

@@ -108,10 +108,13 @@ Task<Result<std::unique_ptr<PooledConnection>>> Pool::Open(Duration timeout, Can
   co_return Fail(Error(*last_error));
 }
 
-std::unique_ptr<PooledConnection> Pool::Adopt(UniqueFd fd, std::string_view unread) {
-  return std::make_unique<PooledConnection>(
-      *this, SocketStream::Adopt(loop_, buffers_, std::move(fd), unread), settings_.limits,
-      loop_.timers());
+std::unique_ptr<PooledConnection> Pool::Adopt(UniqueFd fd, std::string_view unread, bool shared) {
+  auto stream = SocketStream::Adopt(loop_, buffers_, std::move(fd), unread);
+  if (shared) {
+    stream->EndForAll();
+  }
+  return std::make_unique<PooledConnection>(*this, std::move(stream), settings_.limits,
+                                            loop_.timers());
 }
 
 // The one that would be used last.
@@ -138,7 +141,7 @@ bool Pool::AdoptIdle(UniqueFd fd, Duration patience) {
     return false;
   }
   Reserve();
-  GiveBack(Adopt(std::move(fd), {}));
+  GiveBack(Adopt(std::move(fd), {}, false));
   // What its end would be without us, and no later than ours.
   idle_.back()->idle_deadline.Arm(std::min(patience, settings_.idle));
   return true;

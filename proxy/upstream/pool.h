@@ -70,7 +70,7 @@ class Pool {
   // the other. Errors: kUpstreamUnresolved, those of ConnectTo, kCancelled.
   Task<Result<std::unique_ptr<PooledConnection>>> Open(Duration timeout, CancelSlot& cancel);
   // Makes one of a descriptor that somebody else connected; it counts as the one that was reserved.
-  std::unique_ptr<PooledConnection> Adopt(UniqueFd fd, std::string_view unread);
+  std::unique_ptr<PooledConnection> Adopt(UniqueFd fd, std::string_view unread, bool shared);
   // See Upstream. `patience`: out.
   UniqueFd DetachIdle(Duration& patience);
   bool AdoptIdle(UniqueFd fd, Duration patience);

@@ -1,9 +1,41 @@
 #include "proxy/upstream/upstream.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace tidegate {
+namespace {
+
+bool IsSamePlace(const sockaddr* one, const sockaddr* other) {
+  if (one->sa_family != other->sa_family) {
+    return false;
+  }
+  switch (one->sa_family) {
+    case AF_INET: {
+      const auto* a = reinterpret_cast<const sockaddr_in*>(one);
+      const auto* b = reinterpret_cast<const sockaddr_in*>(other);
+      return a->sin_port == b->sin_port && a->sin_addr.s_addr == b->sin_addr.s_addr;
+    }
+    case AF_INET6: {
+      const auto* a = reinterpret_cast<const sockaddr_in6*>(one);
+      const auto* b = reinterpret_cast<const sockaddr_in6*>(other);
+      return a->sin6_port == b->sin6_port && IN6_ARE_ADDR_EQUAL(&a->sin6_addr, &b->sin6_addr);
+    }
+    case AF_UNIX:
+      return std::strncmp(reinterpret_cast<const sockaddr_un*>(one)->sun_path,
+                          reinterpret_cast<const sockaddr_un*>(other)->sun_path,
+                          sizeof(sockaddr_un::sun_path)) == 0;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
 
 void Lease::GiveBack() {
   if (connection_ != nullptr) {
@@ -175,10 +207,23 @@ std::optional<std::size_t> Upstream::FindEndpoint(std::string_view name) const {
   return std::nullopt;
 }
 
-Lease Upstream::Adopt(std::size_t endpoint, UniqueFd fd, std::string_view unread) {
+Lease Upstream::Adopt(std::size_t endpoint, UniqueFd fd, std::string_view unread, bool shared) {
   Pool& pool = *pools_[endpoint];
   pool.Reserve();
-  return {*this, endpoint, pool.Adopt(std::move(fd), unread), true};
+  return {*this, endpoint, pool.Adopt(std::move(fd), unread, shared), true};
+}
+
+bool Upstream::IsAt(std::size_t endpoint, int fd) const {
+  sockaddr_storage peer{};
+  socklen_t length = sizeof(peer);
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) != 0) {
+    return false;
+  }
+  std::span<const SocketAddress> addresses = pools_[endpoint]->endpoint().Addresses();
+  return std::ranges::any_of(addresses, [&](const SocketAddress& address) {
+    return IsSamePlace(reinterpret_cast<const sockaddr*>(&address.storage),
+                       reinterpret_cast<const sockaddr*>(&peer));
+  });
 }
 
 std::optional<Upstream::IdleUpstream> Upstream::DetachIdle() {

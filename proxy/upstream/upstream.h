@@ -105,8 +105,11 @@ class Upstream {
   // A lease on an idle connection, at once; empty if it takes Acquire to get one.
   Lease TryAcquire(LeaseRequest& request);
   // A lease on a connection that somebody else has opened and left in the middle of an exchange,
-  // also over the limit of the pool. `unread` as for SocketStream::Adopt.
-  Lease Adopt(std::size_t endpoint, UniqueFd fd, std::string_view unread);
+  // also over the limit of the pool. `unread` as for SocketStream::Adopt; `shared`: see
+  // SocketStream::EndForAll.
+  Lease Adopt(std::size_t endpoint, UniqueFd fd, std::string_view unread, bool shared);
+  // Whether it is a connection to one of the endpoint's addresses.
+  bool IsAt(std::size_t endpoint, int fd) const;
   // Idle connections without TLS go to another process: takes one out of the pools; none if there
   // is none, or no descriptor is left.
   struct IdleUpstream {

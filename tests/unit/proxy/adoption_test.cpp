@@ -168,6 +168,24 @@ TEST_F(AdoptionTest, DeclinesWhatItCannotServe) {
   EXPECT_EQ(newer.sessions.size(), 0U);
 }
 
+TEST_F(AdoptionTest, APooledConnectionMustBeAtItsEndpoint) {
+  auto [spy, given] = Connection();
+  json record = {{"kind", "upstream"}, {"upstream", "app"}, {"endpoint", origin_address}};
+  Offer(json::array({record}), {given.get()});
+  EXPECT_EQ(ReasonOf(Hear()), "upstream");
+  Say({{"type", "commit"}, {"batch", batch}}, {});
+  // One that is.
+  UniqueFd true_one(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  socklen_t length = sizeof(address);
+  ASSERT_EQ(::getsockname(origin.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
+  ASSERT_EQ(::connect(true_one.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
+  Offer(json::array({record}), {true_one.get()});
+  EXPECT_EQ(ReasonOf(Hear()), "");
+  Say({{"type", "commit"}, {"batch", batch}}, {});
+  EXPECT_EQ(newer.services.snapshot->upstreams().at("app")->Status()[0].idle, 1U);
+}
+
 TEST_F(AdoptionTest, DeclinesWhatItDoesNotUnderstand) {
   auto [client, offered] = Connection();
   auto answer = [&](const json& connections, const std::vector<int>& fds, std::uint64_t record) {
@@ -182,6 +200,9 @@ TEST_F(AdoptionTest, DeclinesWhatItDoesNotUnderstand) {
   EXPECT_EQ(answer(json::array({7}), {offered.get()}, 1), "record");
   json record = Idle();
   record["unread"] = 10;
+  EXPECT_EQ(answer(json::array({record}), {offered.get()}, 1), "record");
+  record = Idle();
+  record["port"] = "80\r\nX:";
   EXPECT_EQ(answer(json::array({record}), {offered.get()}, 1), "record");
   record = Idle();
   record["kind"] = "tunnel";

@@ -55,6 +55,29 @@ class HandOverTest : public HandOverRig {
     return at_origin;
   }
 
+  // A successor that the test plays: it is ready, and has been offered something.
+  void OfferToUs() {
+    auto channel = MakeControlPair();
+    auto [reading, writing] = Lifeline();
+    successor = std::move(channel->first);
+    lifeline = std::move(reading);
+    handover.SetSuccessor(std::move(channel->second), std::move(writing));
+    handover.Begin();
+    Say({{"type", "ready"}, {"record", 1}, {"room", 100}});
+    auto message = ReceiveControl(successor.get(), std::chrono::seconds(1));
+    ASSERT_TRUE(message);
+    ASSERT_EQ(message->type(), "offer");
+    offer = std::move(*message);
+  }
+  void Say(nlohmann::json message) {
+    message["v"] = 1;
+    ASSERT_TRUE(SendControl(successor.get(), message, {}, std::chrono::seconds(1)));
+    Turn();
+  }
+
+  UniqueFd successor;
+  UniqueFd lifeline;
+  ControlMessage offer;
   std::vector<UniqueFd> clients;
   std::vector<UniqueFd> origins;
 };
@@ -345,6 +368,149 @@ TEST_F(HandOverTest, AtAStopNobodyMoves) {
   EXPECT_FALSE(handover.has_successor());
   EXPECT_EQ(moved, 0);
   EXPECT_EQ(sessions.size(), 1U);
+}
+
+TEST_F(HandOverTest, ASuccessorThatIsReadyOwesNothing) {
+  // Everybody is inside an exchange: there is nothing to offer for a while.
+  UniqueFd client = Connect();
+  Send(client, kAsk);
+  UniqueFd at_origin = AcceptAtOrigin();
+  ReceiveUntil(at_origin, "\r\n\r\n");
+  auto channel = MakeControlPair();
+  auto [reading, writing] = Lifeline();
+  adoption.emplace(newer.services, newer.sessions, newer, std::move(channel->first),
+                   std::move(reading));
+  handover.SetSuccessor(std::move(channel->second), std::move(writing));
+  // It is ready before the drain begins.
+  Turn();
+  handover.Begin();
+  Turn();
+  loop.timers().Advance(loop.now() + 5000);
+  Turn();
+  EXPECT_TRUE(handover.has_successor());
+  Send(at_origin, kAnswer);
+  EXPECT_EQ(ReceiveUntil(client, "ok").find("onnection: close"), std::string::npos);
+}
+
+TEST_F(HandOverTest, AStopInTheMiddleOfABatchLeavesATunnelItsTime) {
+  UniqueFd client = Connect();
+  UniqueFd at_origin = OpenTunnel(client);
+  OfferToUs();
+  handover.Stop();
+  sessions.CloseIdle();
+  Turn();
+  Send(client, "still");
+  EXPECT_EQ(ReceiveUntil(at_origin, "still"), "still");
+}
+
+TEST_F(HandOverTest, ATunnelThatCameBackIsNoExchange) {
+  UniqueFd client = Connect();
+  UniqueFd at_origin = OpenTunnel(client);
+  OfferToUs();
+  handover.Stop();
+  // Before its task has begun.
+  std::uint64_t cut = 0;
+  sessions.ForEach([&](Session& session) {
+    EXPECT_EQ(session.state(), Session::State::kTunnel);
+    cut += session.ForceEnd(Error(ErrorKind::kDrainDeadline), Ending::kExchanges);
+  });
+  EXPECT_EQ(cut, 0U);
+  Turn();
+  Send(client, "still");
+  EXPECT_EQ(ReceiveUntil(at_origin, "still"), "still");
+}
+
+TEST_F(HandOverTest, ATunnelThatCameBackEndsWhenItIsToldBeforeItGoesOn) {
+  UniqueFd client = Connect();
+  UniqueFd at_origin = OpenTunnel(client);
+  OfferToUs();
+  handover.Stop();
+  std::uint64_t cut = 0;
+  sessions.ForEach([&](Session& session) {
+    cut += session.ForceEnd(Error(ErrorKind::kDrainDeadline), Ending::kTunnels);
+  });
+  EXPECT_EQ(cut, 1U);
+  Turn();
+  offer.fds.clear();
+  EXPECT_TRUE(Closed(client));
+  EXPECT_TRUE(Closed(at_origin));
+  EXPECT_EQ(sessions.size(), 0U);
+}
+
+TEST_F(HandOverTest, ATunnelThatCameBackCanLeaveAgain) {
+  UniqueFd client = Connect();
+  UniqueFd at_origin = OpenTunnel(client);
+  OfferToUs();
+  auto channel = MakeControlPair();
+  auto [reading, writing] = Lifeline();
+  handover.SetSuccessor(std::move(channel->second), std::move(writing));
+  auto leave = [&] {
+    bool leaves = false;
+    sessions.ForEach([&](Session& session) { leaves = session.Leave() || leaves; });
+    return leaves;
+  };
+  EXPECT_FALSE(leave()) << "its task has not begun";
+  Turn();
+  EXPECT_TRUE(leave());
+  Turn();
+  Send(client, "still");
+  EXPECT_EQ(ReceiveUntil(at_origin, "still"), "still");
+}
+
+TEST_F(HandOverTest, ASuccessorThatDiesAfterItsAnswerHadNothing) {
+  UniqueFd client = Connect();
+  UniqueFd at_origin = OpenTunnel(client);
+  OfferToUs();
+  ASSERT_TRUE(SendControl(successor.get(),
+                          {{"v", 1},
+                           {"type", "answer"},
+                           {"batch", 1},
+                           {"room", 100},
+                           {"declined", nlohmann::json::array()}},
+                          {}, std::chrono::seconds(1)));
+  // All of it is closed before we read the answer.
+  offer.fds.clear();
+  successor.Reset();
+  lifeline.Reset();
+  Turn();
+  EXPECT_EQ(taken_back, 1);
+  EXPECT_EQ(moved, 0);
+  Send(client, "still");
+  EXPECT_EQ(ReceiveUntil(at_origin, "still"), "still");
+}
+
+TEST_F(HandOverTest, TheEndIsHeardAlsoWhileAHungSuccessorHoldsTheConnection) {
+  UniqueFd client = Connect();
+  UniqueFd at_origin = OpenTunnel(client);
+  OfferToUs();
+  loop.timers().Advance(loop.now() + 2100);
+  Turn();
+  EXPECT_EQ(taken_back, 1);
+  Send(client, "still");
+  EXPECT_EQ(ReceiveUntil(at_origin, "still"), "still");
+  sessions.ForEach([](Session& session) { session.ForceEnd(Error(ErrorKind::kDrainDeadline)); });
+  EXPECT_TRUE(Closed(client));
+  EXPECT_TRUE(Closed(at_origin));
+}
+
+TEST_F(HandOverTest, WhatCameBackFromAHungSuccessorCanStillMove) {
+  UniqueFd client = Connect();
+  UniqueFd at_origin = OpenTunnel(client);
+  UniqueFd kept = Connect();
+  UniqueFd at_other = Connect();
+  OfferToUs();
+  loop.timers().Advance(loop.now() + 2100);
+  Turn();
+  offer.fds.clear();
+  HandItOver();
+  TurnUntil([&] {
+    loop.timers().Advance(loop.now() + 3);
+    return moved == 3;
+  });
+  Send(client, "there");
+  EXPECT_EQ(ReceiveUntil(at_origin, "there"), "there");
+  UniqueFd at_kept;
+  Exchange(kept, at_kept);
 }
 
 TEST_F(HandOverTest, ASuccessorWithoutDescriptorsGetsNothing) {
