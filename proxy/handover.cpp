@@ -68,6 +68,12 @@ void HandOver::Begin() {
   Poke();
 }
 
+void HandOver::Expire() {
+  if (!in_flight_.empty()) {
+    LoseSuccessor();
+  }
+}
+
 void HandOver::Stop() {
   stopped_ = begun_ = true;
   Settle();

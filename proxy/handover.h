@@ -51,6 +51,8 @@ class HandOver final : public SessionMover, public ControlChannel::Handler {
   void Begin();
   // Connections may have come to where they can move.
   void Poke();
+  // The deadline of the drain: what a silent successor was offered is taken back now.
+  void Expire();
   // At a stop: nothing moves any more.
   void Stop();
 

@@ -401,6 +401,7 @@ void Worker::CutLate(Session& session) {
 
 void Worker::OnDrainDeadline() {
   drain_over_ = true;
+  hand_over_.Expire();
   sessions_.parking().ResumeAll();
   Cut(Ending::kExchanges);
 }

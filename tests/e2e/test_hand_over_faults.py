@@ -397,3 +397,26 @@ def test_a_worker_killed_at_any_moment_of_a_hand_over(case, who, after):
         assert all(one.ended[0] - died < 1 * PATIENCE for one in lost)
         assert len(live.ended("held")) == (3 if who == "old" else 0), "the old worker's all the time"
         case.over(live, died=lost)
+
+
+def test_a_drain_that_ends_while_the_new_worker_hangs_ends(case):
+    """What was offered comes back at the deadline and ends by it: nobody has to be killed."""
+    with case.start(new="taking:stop", load={"asking": 0, "idle": 20, "tunnels": 5}, drain="1s", drain_tunnels="1s") as live:
+        case.upgrade()
+        until(lambda: len(live.ended()) == len(live.all), lambda: f"all to end: {live.all}", 10)
+        until(lambda: "generation 1 is gone" in case.tidegate.stderr, "the old worker to end", 10)
+        assert "outlived" not in case.tidegate.stderr
+        os.kill(case.new, signal.SIGCONT)
+    case.thread.join()
+
+
+def test_what_comes_to_a_worker_that_stops_does_not_hold_it_up(case):
+    """The old worker dies before it commits: idle connections become those of a new one that has been told to stop."""
+    with case.start(old="hand_over:stop", load={"asking": 0, "idle": 20, "tunnels": 0}, drain="1m") as live:
+        case.upgrade()
+        until(lambda: processes.stopped(case.old), "the old worker to stop")
+        new = case.new
+        os.kill(new, signal.SIGTERM)
+        os.kill(case.old, signal.SIGKILL)
+        until(lambda: not processes.alive(new), "the new worker to end", 4)
+        until(lambda: len(live.ended()) == len(live.all), lambda: f"all to end: {live.all}", 5)
