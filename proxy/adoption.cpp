@@ -168,7 +168,8 @@ std::optional<Decline> Adoption::TakeConnection(OfferedConnection& offered) {
                .octets_out = offered.octets_out,
                .quiet_until = IdleConnection::After(now, offered.patience)},
       .unread = std::move(offered.unread),
-      .tunnel = nullptr};
+      .tunnel = nullptr,
+      .parks = offered.parked};
   connection.idle.client.speaks = SpeaksOf(*listener, offered.speaks);
   if (offered.kind == MoveKind::kTunnel) {
     auto tunnel = std::make_unique<MovingTunnel>();

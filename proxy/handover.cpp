@@ -20,13 +20,15 @@ using nlohmann::json;
 // how long we wait for another one when it is gone.
 constexpr Duration kAnswerLimit = std::chrono::seconds(2);
 constexpr Duration kSuccessorLimit = std::chrono::seconds(2);
-// Less than there could be: each waits until all of its batch have been taken.
+// Less than there could be: each waits until all of its batch have been taken, and for whatever the
+// other worker is busy with. So those who have spoken lately go a few at a time.
 constexpr std::size_t kInABatch = kMostInABatch / 2;
-// Of these: clients that have moved need them at once, those that have not still do.
-constexpr std::size_t kPooledInABatch = kInABatch / 4;
-// A batch takes about a millisecond here, and one there. The exchanges of both workers, and whoever
-// else shares their cores, get as much time again.
-constexpr Duration kPause = std::chrono::milliseconds(2);
+constexpr std::size_t kActiveInABatch = 8;
+// Clients that have moved need them at once, those that have not still do.
+constexpr std::size_t kPooledInABatch = 4;
+// The exchanges of both workers, and whoever else shares their cores, get at least as much time as
+// a batch takes.
+constexpr Duration kPause = std::chrono::milliseconds(1);
 // A tunnel is several tasks, which end one after the other.
 constexpr unsigned kMostWaits = 16;
 
@@ -115,19 +117,21 @@ void HandOver::OnRefused() {
 // Sessions leave by their own tasks, before the offer is due.
 void HandOver::Collect() {
   CollectPooled();
-  while (HasRoom()) {
+  sessions_.ForEach([this](Session& session) {
+    if (asked_ < kActiveInABatch && session.Leave()) {
+      ++asked_;
+    }
+  });
+  // Who waits for nothing does not make others wait longer.
+  while (asked_ == 0 && HasRoom()) {
     std::optional<IdleConnection> parked = sessions_.parking().TakeMovable();
     if (!parked) {
       break;
     }
     sessions_.AddMoving();
-    next_.emplace_back(MovingConnection{.idle = std::move(*parked), .unread = {}, .tunnel = {}});
+    next_.emplace_back(
+        MovingConnection{.idle = std::move(*parked), .unread = {}, .tunnel = {}, .parks = true});
   }
-  sessions_.ForEach([this](Session& session) {
-    if (HasRoom() && session.Leave()) {
-      ++asked_;
-    }
-  });
   offer_due_.Post();
 }
 

@@ -130,6 +130,7 @@ std::optional<OfferedConnection> ReadOne(const json& record, TextReader& texts,
   offered.octets_in = NumberOf(record, "bytes_in");
   offered.octets_out = NumberOf(record, "bytes_out");
   offered.hand_overs = static_cast<std::uint16_t>(NumberOf(record, "hand_overs"));
+  offered.parked = FlagOf(record, "parked");
   constexpr std::size_t kLongestPort = 5;
   const bool is_port =
       offered.port.size() <= kLongestPort &&
@@ -217,6 +218,7 @@ void HandOverWriter::Add(const Moving& moving, TimePoint now) {
   record["bytes_in"] = idle.octets_in;
   record["bytes_out"] = idle.octets_out;
   record["hand_overs"] = idle.hand_overs;
+  record["parked"] = connection.parks;
   AddText(record, "unread", connection.unread);
   fds_.push_back(idle.fd.get());
   if (connection.tunnel != nullptr) {

@@ -82,6 +82,7 @@ struct OfferedConnection {
   std::uint64_t octets_in = 0;
   std::uint64_t octets_out = 0;
   std::uint16_t hand_overs = 0;
+  bool parked = false;
   std::string unread;
   std::string to_client;
   Duration tunnel_patience = kNever;

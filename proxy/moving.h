@@ -23,6 +23,8 @@ struct MovingConnection {
   std::string unread;
   // Null: between two requests.
   std::unique_ptr<MovingTunnel> tunnel;
+  // It is to be parked where it goes: it was, so it has been quiet for a while.
+  bool parks = false;
 };
 
 // Where sessions go that leave their worker.

@@ -378,7 +378,8 @@ void Worker::DrainBySignal() {
 }
 
 void Worker::CheckDrained() {
-  if (sessions_.size() == 0) {
+  // Pooled connections go even where no client's is left.
+  if (sessions_.size() == 0 && !hand_over_.handing_over()) {
     ReportDraining();
     loop_.Stop();
   }

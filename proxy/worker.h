@@ -85,7 +85,7 @@ class Worker final : public WorkerHandler,
   void ResumeSession(IdleConnection connection) override;
   void TakeBack(MovingConnection connection) override;
   void OnMoved(const ClientInfo& client) override;
-  void OnSwept() override { ReportDraining(); }
+  void OnSwept() override;
   std::uint64_t DescriptorRoom() const override { return gate_.room(); }
   std::optional<Decline> Admit(const ClientInfo& client) override;
   void Adopt(MovingConnection connection) override;

@@ -52,10 +52,9 @@ void Worker::OnAdoptionOver(Adoption& adoption) {
   std::erase_if(adoptions_, [&](const auto& held) { return held.get() == &adoption; });
 }
 
-// Who says nothing is parked at once: a session costs several times as much.
 void Worker::TakeBack(MovingConnection connection) {
   const bool must_end = drain_over_ || sessions_.closes_idle();
-  if (connection.tunnel == nullptr && connection.unread.empty() && !must_end) {
+  if (connection.parks && !must_end) {
     sessions_.parking().Park(std::move(connection.idle));
   } else {
     auto session = std::make_unique<Session>(services_, sessions_, std::move(connection));
@@ -66,6 +65,11 @@ void Worker::TakeBack(MovingConnection connection) {
     scope_.Start(RunSession(std::move(session)));
   }
   CountForTrim();
+}
+
+void Worker::OnSwept() {
+  ReportDraining();
+  moved_due_.Arm(Duration::zero());
 }
 
 void Worker::OnMoved(const ClientInfo& client) {

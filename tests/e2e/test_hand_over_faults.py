@@ -30,7 +30,7 @@ from support.daemon import basic, copied_binaries
 from support.live import Live, LiveOrigin, kernel_holds
 from support.wait import PATIENCE, stays, until
 
-LOAD = {"asking": 5, "pipelining": 2, "idle": 6, "tunnels": 6, "held": 3}
+LOAD = {"asking": 2, "pipelining": 1, "idle": 3, "tunnels": 2, "held": 3}
 BATCH = ("idle", "tunnel")  # certainly in the first one
 ASKING = ("asking", "pipelining")  # in it, in the next one, or inside an exchange, as it happens
 OLD_GIVES_UP = "the newer worker does not answer"

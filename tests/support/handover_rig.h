@@ -38,7 +38,7 @@ class HandOverRig : public ProxyRig, public HandOver::Owner {
     void Adopt(MovingConnection connection) override {
       sessions.RemoveMoving();
       ++adopted;
-      if (connection.tunnel == nullptr && connection.unread.empty()) {
+      if (connection.parks) {
         sessions.parking().Park(std::move(connection.idle));
       } else {
         Start(std::make_unique<Session>(services, sessions, std::move(connection)));
@@ -90,7 +90,7 @@ class HandOverRig : public ProxyRig, public HandOver::Owner {
 
   void TakeBack(MovingConnection connection) override {
     ++taken_back;
-    if (connection.tunnel == nullptr && connection.unread.empty()) {
+    if (connection.parks) {
       sessions.parking().Park(std::move(connection.idle));
     } else {
       scope.Start(RunResumed(std::make_unique<Session>(services, sessions, std::move(connection))));
