@@ -200,16 +200,8 @@ void Adoption::Begin() {
       owner_.Adopt(std::move(*connection));
       continue;
     }
-    auto& pooled = std::get<MovingUpstream>(moving);
     // A reload may have come in between.
-    const auto& upstreams = services_.snapshot->upstreams();
-    auto upstream = upstreams.find(pooled.upstream);
-    if (upstream != upstreams.end()) {
-      if (auto endpoint = upstream->second->FindEndpoint(pooled.endpoint)) {
-        upstream->second->AdoptIdle(
-            {.endpoint = *endpoint, .fd = std::move(pooled.fd), .patience = pooled.patience});
-      }
-    }
+    PutIntoPool(*services_.snapshot, std::move(std::get<MovingUpstream>(moving)));
   }
 }
 

@@ -292,15 +292,7 @@ void HandOver::Return(Moving moving) {
     owner_.TakeBack(std::move(*connection));
     return;
   }
-  auto& pooled = std::get<MovingUpstream>(moving);
-  const auto& upstreams = services_.snapshot->upstreams();
-  auto upstream = upstreams.find(pooled.upstream);
-  if (upstream != upstreams.end()) {
-    if (auto endpoint = upstream->second->FindEndpoint(pooled.endpoint)) {
-      upstream->second->AdoptIdle(
-          {.endpoint = *endpoint, .fd = std::move(pooled.fd), .patience = pooled.patience});
-    }
-  }
+  PutIntoPool(*services_.snapshot, std::move(std::get<MovingUpstream>(moving)));
 }
 
 // --- the successor

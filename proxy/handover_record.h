@@ -31,14 +31,6 @@ inline constexpr std::size_t kMostInABatch = 64;
 // kRecord for a name that we do not know: a newer worker may have more reasons.
 Decline DeclineOf(std::string_view name);
 
-// An idle connection of a pool, on its way.
-struct MovingUpstream {
-  // As they are called in the configuration.
-  std::string upstream;
-  std::string endpoint;
-  UniqueFd fd;
-  Duration patience = kNever;
-};
 using Moving = std::variant<MovingConnection, MovingUpstream>;
 MoveKind KindOf(const Moving& moving);
 // 1; of a tunnel 2.

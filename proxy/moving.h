@@ -8,6 +8,7 @@
 
 #include "proxy/exchange.h"
 #include "proxy/parking.h"
+#include "proxy/snapshot.h"
 
 namespace tidegate {
 
@@ -26,6 +27,17 @@ struct MovingConnection {
   // It is to be parked where it goes: it was, so it has been quiet for a while.
   bool parks = false;
 };
+
+// An idle connection of a pool, on its way.
+struct MovingUpstream {
+  // As they are called in the configuration.
+  std::string upstream;
+  std::string endpoint;
+  UniqueFd fd;
+  Duration patience = kNever;
+};
+// Into its pool, if that is there and has room; closed otherwise.
+void PutIntoPool(const Snapshot& snapshot, MovingUpstream pooled);
 
 // Where sessions go that leave their worker.
 class SessionMover {
