@@ -322,18 +322,12 @@ void HandOver::OnPatienceOver() {
   }
 }
 
-// A worker that died is started again, and the supervisor tells us. One that has never been ready
-// knows nothing of all this.
+// A worker that died is started again, and the supervisor tells us. One that knows nothing of all
+// this goes as well, before it was ready; that we wait then, too, nobody notices.
 void HandOver::LoseSuccessor() {
-  const bool was_ready = ready_;
   GiveUp();
-  if (!begun_) {
-    return;
-  }
-  if (was_ready) {
+  if (begun_) {
     patience_.Arm(kSuccessorLimit);
-  } else {
-    Settle();
   }
 }
 
