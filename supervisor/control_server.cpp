@@ -21,11 +21,23 @@ using nlohmann::json;
 constexpr mode_t kSocketMode = 0660;
 constexpr int kPermission = 5;
 
+// Also by one of its supplementary groups (Linux 4.13 and newer tell them).
+bool IsInGroup(int fd, const PeerCredentials& peer, gid_t group) {
+  gid_t groups[256];
+  socklen_t size = sizeof(groups);
+  if (peer.gid == group) {
+    return true;
+  }
+  return ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0 &&
+         std::find(groups, groups + size / sizeof(gid_t), group) != groups + size / sizeof(gid_t);
+}
+
 }  // namespace
 
-ControlServer::ControlServer(Loop& loop, OnCommand on_command)
+ControlServer::ControlServer(Loop& loop, OnCommand on_command, IsWorker is_worker)
     : loop_(loop),
       on_command_(std::move(on_command)),
+      is_worker_(std::move(is_worker)),
       sweep_(loop.timers(), Bind<&ControlServer::Sweep>(this)) {}
 
 ControlServer::~ControlServer() {
@@ -82,9 +94,11 @@ void ControlServer::Accept() {
   struct stat info{};
   ::stat(path_.c_str(), &info);
   // The mode of the socket lets in the owner and its group; the kernel has checked that on connect.
-  bool allowed = peer && (peer->uid == 0 || peer->uid == ::geteuid() || peer->gid == info.st_gid);
+  bool allowed =
+      peer && !is_worker_(peer->pid) &&
+      (peer->uid == 0 || peer->uid == ::geteuid() || IsInGroup(fd.get(), *peer, info.st_gid));
   if (!allowed) {
-    LogEvent(LogLevel::kWarn, "the control socket refused a peer of another user");
+    LogEvent(LogLevel::kWarn, "the control socket refused a peer of another user, or a worker");
     // It may not have asked yet: answered now, closed when it has read.
     Finish(AdoptClient(std::move(fd), true), kPermission,
            "the daemon takes commands from its own user, its group and root only");

@@ -23,7 +23,11 @@ class ControlServer final : public ControlChannel::Handler {
   using OnCommand =
       std::function<void(ClientId client, const std::string& command, const nlohmann::json& args)>;
 
-  ControlServer(Loop& loop, OnCommand on_command);
+  // A peer with such a process id gives no commands: where supervisor and workers are one user, a
+  // worker that somebody has taken over could have us execute any program.
+  using IsWorker = std::function<bool(pid_t pid)>;
+
+  ControlServer(Loop& loop, OnCommand on_command, IsWorker is_worker);
   ControlServer(const ControlServer&) = delete;
   ControlServer& operator=(const ControlServer&) = delete;
   ~ControlServer();
@@ -63,6 +67,7 @@ class ControlServer final : public ControlChannel::Handler {
 
   Loop& loop_;
   OnCommand on_command_;
+  IsWorker is_worker_;
   UniqueFd listener_;
   uv_poll_t* poll_ = nullptr;
   std::string path_;

@@ -20,7 +20,7 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
       children(the_loop),
       keys(KeyRing::Now()),
       notify(the_loop),
-      server(the_loop, std::move(on_command)),
+      server(the_loop, std::move(on_command), [this](pid_t pid) { return IsWorker(pid); }),
       stragglers(the_loop),
       surroundings{.loop = the_loop,
                    .children = children,
@@ -32,6 +32,15 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
                    .on_replaced = [this](std::uint64_t number, unsigned slot) {
                      OnReplaced(number, slot);
                    }} {}
+
+bool Holdings::IsWorker(pid_t pid) {
+  bool found = false;
+  for (const auto& generation : generations) {
+    generation->ForEachWorker(
+        [&](const WorkerProcess& worker) { found = found || worker.pid() == pid; });
+  }
+  return found;
+}
 
 // Older generations may have given their connections to the one that was lost.
 void Holdings::OnReplaced(std::uint64_t number, unsigned slot) {
@@ -158,7 +167,9 @@ unsigned WorkerCountOf(const Config& config) {
 
 Result<std::optional<Identity>> IdentityFor(const Config& config) {
   if (::geteuid() != 0) {
-    if (!config.user.empty()) {
+    Result<Identity> wanted =
+        config.user.empty() ? Identity{.uid = ::geteuid()} : LookUpUser(config.user);
+    if (!wanted || wanted->uid != ::geteuid()) {
       LogEvent(
           LogLevel::kWarn,
           fmt::format("not started as root: workers run as we do, not as \"{}\"", config.user));

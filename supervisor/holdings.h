@@ -89,6 +89,8 @@ struct Holdings {
   // Null before the first commit.
   Generation* current();
   Generation* FindGeneration(std::uint64_t number);
+  // Whether a worker of some generation has this process id.
+  bool IsWorker(pid_t pid);
   // Addresses of names that only it had are forgotten.
   void RemoveGeneration(std::uint64_t number);
   // Names that some generation, or a roll-back, may want to resolve.
