@@ -67,7 +67,6 @@ void DropPrivileges(const Identity& identity, int report) {
   for (unsigned long capability = 0; ::prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0;
        ++capability) {
   }
-  ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   if (::setgroups(0, nullptr) != 0 || ::setresgid(identity.gid, identity.gid, identity.gid) != 0 ||
       ::setresuid(identity.uid, identity.uid, identity.uid) != 0) {
     FailChild(report, "change the user of");
@@ -93,6 +92,9 @@ void DropPrivileges(const Identity& identity, int report) {
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
     FailChild(report, "take privileges from");
   }
+  // A supervisor that is not root may have been given capabilities (AmbientCapabilities= of a
+  // unit); without these, execve gives its child none of them.
+  ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   if (request.identity != nullptr) {
     DropPrivileges(*request.identity, report);
   }

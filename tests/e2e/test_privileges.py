@@ -1,11 +1,15 @@
 """As root with `user`: workers are nobody in particular. Without root: everything but that."""
 
+import ctypes
 import os
 import pwd
 import re
 import shutil
 import socket
+import struct
 import subprocess
+
+import pytest
 
 from support import processes
 from support.daemon import BIN, Tidegate, basic
@@ -32,6 +36,46 @@ def privileged_port():
             except OSError:
                 continue
     raise AssertionError("no free port below 1024")
+
+
+def reachable_binaries(tmp_path_factory):
+    """Copies that everybody may execute: the tree may lie where nobody may not look."""
+    folder = tmp_path_factory.mktemp("bin")
+    for name in ("tidegate", "tidegate-worker"):
+        shutil.copy(BIN / name, folder / name)
+    for parent in (folder, *folder.parents):
+        if str(parent).startswith("/tmp/"):
+            parent.chmod(0o755)
+    return folder
+
+
+def become(user, *capabilities):
+    """A preexec function: as `user`, who keeps these capabilities for what it executes (as AmbientCapabilities= of a unit)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    mask = sum(1 << number for number in capabilities)
+    header = struct.pack("II", 0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3
+    sets = struct.pack("IIIIII", mask, mask, mask, 0, 0, 0)
+    SET_KEEPCAPS, CAP_AMBIENT, AMBIENT_RAISE = 8, 47, 2
+
+    def preexec():
+        libc.prctl(SET_KEEPCAPS, 1, 0, 0, 0)
+        os.setgroups([])
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+        if libc.capset(header, sets) != 0:
+            os._exit(121)
+        for number in capabilities:
+            if libc.prctl(CAP_AMBIENT, AMBIENT_RAISE, number, 0, 0) != 0:
+                os._exit(122)
+    return preexec
+
+
+def give_to(user):
+    """A `before` of Tidegate: what its files are is the user's."""
+    def give(tidegate):
+        for path in (tidegate.directory, tidegate.notify.path):
+            os.chown(path, user.pw_uid, user.pw_gid)
+    return give
 
 
 def test_workers_run_as_the_configured_user_without_any_capability(launch, origin):
@@ -85,28 +129,11 @@ def test_an_unknown_user_is_refused(launch, origin):
 
 def test_everything_else_works_without_root(origin, tmp_path_factory):
     """When root runs the tests, the daemon is started as nobody; otherwise as whoever we are."""
-    if not ROOT_RUNS_US:
-        binaries, preexec = BIN, None
-    else:
-        # The tree may lie where nobody may not look.
-        binaries = tmp_path_factory.mktemp("bin")
-        for name in ("tidegate", "tidegate-worker"):
-            shutil.copy(BIN / name, binaries / name)
-        for folder in (binaries, *binaries.parents):
-            if str(folder).startswith("/tmp/"):
-                folder.chmod(0o755)
+    binaries, preexec, before = BIN, None, None
+    if ROOT_RUNS_US:
         nobody = pwd.getpwnam("nobody")
-
-        def preexec():
-            os.setgroups([])
-            os.setgid(nobody.pw_gid)
-            os.setuid(nobody.pw_uid)
-
-    def give(tidegate):
-        if ROOT_RUNS_US:
-            for path in (tidegate.directory, tidegate.notify.path):
-                os.chown(path, nobody.pw_uid, nobody.pw_gid)
-    tidegate = Tidegate(basic(origin.address, workers=2), bin_dir=binaries, preexec=preexec, before=give)
+        binaries, preexec, before = reachable_binaries(tmp_path_factory), become(nobody), give_to(nobody)
+    tidegate = Tidegate(basic(origin.address, workers=2), bin_dir=binaries, preexec=preexec, before=before)
     try:
         with Steady(tidegate, strict=False) as steady:
             tidegate.ok("reload", "--force")
@@ -129,12 +156,7 @@ def test_a_port_that_needs_root_is_named(origin, tmp_path_factory):
         with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", encoding="ascii") as file:
             if int(file.read()) <= 600:
                 return  # this machine lets everyone bind: nothing to refuse
-    folder = tmp_path_factory.mktemp("bin")
-    for name in ("tidegate", "tidegate-worker"):
-        shutil.copy(BIN / name, folder / name)
-    for parent in (folder, *folder.parents):
-        if str(parent).startswith("/tmp/"):
-            parent.chmod(0o755)
+    folder = reachable_binaries(tmp_path_factory)
     port = privileged_port() if ROOT_RUNS_US else 1023
     (folder / "c.json").write_text('{ "listen": "127.0.0.1:%d", "upstream": "127.0.0.1:1" }' % port)
     options = {"user": "nobody", "group": "nogroup", "extra_groups": []} if ROOT_RUNS_US else {}
@@ -142,3 +164,44 @@ def test_a_port_that_needs_root_is_named(origin, tmp_path_factory):
                           capture_output=True, text=True, check=False, timeout=20, cwd="/", **options)
     assert done.returncode in (1, 5), done.stderr
     assert f"127.0.0.1:{port}" in done.stderr or "s.sock" in done.stderr, done.stderr
+
+
+CAP_NET_BIND_SERVICE, CAP_DAC_READ_SEARCH = 10, 2
+
+
+@pytest.fixture
+def unit_like(origin, tmp_path_factory):
+    """As a unit with User= and AmbientCapabilities= runs it: an ordinary user that may bind every port and read every file. None where
+    we are not root: nobody else can give them."""
+    if not ROOT_RUNS_US:
+        yield None
+        return
+    nobody = pwd.getpwnam("nobody")
+    config = basic(origin.address, workers=2, user="nobody",
+                   listeners=[{"name": "web", "bind": f"127.0.0.1:{privileged_port()}"}])
+    tidegate = Tidegate(config, bin_dir=reachable_binaries(tmp_path_factory), before=give_to(nobody),
+                        preexec=become(nobody, CAP_NET_BIND_SERVICE, CAP_DAC_READ_SEARCH))
+    yield tidegate
+    faults = tidegate.close()
+    tidegate.remove()
+    assert not faults, faults
+
+
+def test_workers_have_none_of_the_capabilities_that_the_supervisor_was_given(unit_like):
+    tidegate = unit_like
+    if tidegate is None:
+        return
+
+    def check():
+        assert int(processes.status_field(tidegate.pid, "CapEff"), 16) == 1 << CAP_NET_BIND_SERVICE | 1 << CAP_DAC_READ_SEARCH
+        for pid in tidegate.workers():
+            for name in ("CapPrm", "CapEff", "CapAmb"):
+                assert int(processes.status_field(pid, name), 16) == 0, name
+    check()
+    assert "not started as root" not in tidegate.stderr, "the user that is asked for is the one that it has"
+    with Steady(tidegate, strict=False) as steady:
+        tidegate.ok("reload", "--force")
+        tidegate.ok("upgrade", "--force")
+        tidegate.wait_generations(1)
+        steady.more()
+    check()
