@@ -77,6 +77,10 @@ std::string DoneText(const std::string& command, const Json& result) {
   if (command == "reload" && FlagOf(data, "became_upgrade")) {
     text += "Running workers cannot take this change: the reload became an upgrade.\n";
   }
+  // Who left the choice to the daemon sees in its phases that it was an upgrade.
+  if (TextOf(result, "became") == "reload") {
+    text += "The binaries have not changed: the configuration was reloaded.\n";
+  }
   std::string message = Printable(TextOf(result, "message"));
   return text + Ended(message.empty() ? ServingText(data) : message);
 }
@@ -98,7 +102,8 @@ std::string InvalidText(std::string diagnostics) {
 std::string FailureLine(const std::string& command, const Json& result) {
   std::string phase = TextOf(result, "phase");
   std::string reason = TextOf(result, "reason");
-  std::string line = fmt::format("{} failed", command);
+  std::string became = TextOf(result, "became");
+  std::string line = fmt::format("{} failed", became.empty() ? command : became);
   if (!phase.empty()) {
     line += fmt::format(" in {}", phase);
   }

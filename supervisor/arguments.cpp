@@ -238,6 +238,18 @@ std::optional<Refusal> RefuseValues(const Parsed& parsed) {
   return refusal;
 }
 
+std::optional<Refusal> RefuseContradictions(const Parsed& parsed) {
+  for (const OptionRow& row : parsed.command->options) {
+    for (std::string_view other : row.not_with) {
+      if (parsed.options.contains(row.name) && parsed.options.contains(other)) {
+        return UsageError(parsed.command,
+                          fmt::format("--{} and --{} contradict each other", row.name, other));
+      }
+    }
+  }
+  return std::nullopt;
+}
+
 // A configuration that nobody would read is a mistake of whoever names it.
 std::optional<Refusal> RefuseConfig(const Parsed& parsed) {
   if (!parsed.options.contains("config")) {
@@ -291,6 +303,9 @@ std::expected<Invocation, Refusal> Judge(Parsed parsed) {
     return std::unexpected(UsageError(nullptr, "a command is missing"));
   }
   if (auto refusal = RefuseValues(parsed)) {
+    return std::unexpected(std::move(*refusal));
+  }
+  if (auto refusal = RefuseContradictions(parsed)) {
     return std::unexpected(std::move(*refusal));
   }
   if (auto refusal = RefuseConfig(parsed)) {

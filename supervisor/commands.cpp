@@ -72,7 +72,12 @@ constexpr std::array kProxyOptions = {
 constexpr std::array kReloadOptions = {
     OptionRow{.name = "force", .help = "put it in force even if nothing changed"},
 };
+// What is named or forced is not left to what lies on the disk.
+constexpr std::array<std::string_view, 2> kNotWithAuto = {"binary", "force"};
 constexpr std::array kUpgradeOptions = {
+    OptionRow{.name = "auto",
+              .help = "only if the binaries on disk have changed; else a reload",
+              .not_with = kNotWithAuto},
     OptionRow{.name = "binary",
               .kind = ValueKind::kFile,
               .metavar = "PATH",
@@ -187,7 +192,8 @@ constexpr std::array kCommands = {
                "a new generation from the binaries on disk",
                "Starts new workers beside the old ones, moves over when all of them are\n"
                "ready, and drains the old ones. If anything fails, the old ones serve on.\n"
-               "Ctrl-C ends only the display.",
+               "--auto is for packages and service managers: whatever is new on disk is in\n"
+               "force afterwards, with no more than that takes. Ctrl-C ends only the display.",
                "upgrade --drain 1m",
                {},
                kUpgradeOptions,

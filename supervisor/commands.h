@@ -60,6 +60,8 @@ struct OptionRow {
   CountRange range = {};
   bool repeatable = false;
   bool required = false;
+  // Options of the same command that contradict it.
+  std::span<const std::string_view> not_with = {};
 };
 
 // A positional argument; a command has at most one.

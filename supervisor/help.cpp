@@ -44,6 +44,21 @@ void AppendOptions(std::string& text, std::string_view title, std::span<const Op
   AppendEntries(text, entries);
 }
 
+// A line that a terminal would break is broken before one of its options.
+std::string Wrapped(std::string line, std::size_t indent) {
+  constexpr std::size_t kColumns = 80;
+  std::size_t start = 0;
+  while (line.size() - start > kColumns) {
+    std::size_t at = line.rfind(" [", start + kColumns);
+    if (at == std::string::npos || at <= start + indent) {
+      break;
+    }
+    line.replace(at, 1, "\n" + std::string(indent, ' '));
+    start = at + 1;
+  }
+  return line;
+}
+
 }  // namespace
 
 std::string UsageLine(const CommandRow& command) {
@@ -88,8 +103,9 @@ std::string GeneralHelp() {
 }
 
 std::string CommandHelp(const CommandRow& command) {
-  std::string text = fmt::format("tidegate {}: {}\n\nUsage: {}\n", command.name, command.summary,
-                                 UsageLine(command));
+  std::string usage = Wrapped(fmt::format("Usage: {}", UsageLine(command)),
+                              fmt::format("Usage: tidegate {} ", command.name).size());
+  std::string text = fmt::format("tidegate {}: {}\n\n{}\n", command.name, command.summary, usage);
   if (!command.details.empty()) {
     text += fmt::format("\n{}\n", command.details);
   }

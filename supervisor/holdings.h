@@ -78,6 +78,8 @@ struct Holdings {
   // Oldest first. The last that serves is the current one.
   std::vector<std::unique_ptr<Generation>> generations;
   std::uint64_t next_generation = 1;
+  // How the last operation ended (RecordOf); null before the first one.
+  nlohmann::json last_operation;
   // The operation that waits until the running one has ended.
   std::optional<Operation> waiting;
   std::vector<std::shared_ptr<Tail>> tails;

@@ -1,5 +1,8 @@
 #include "supervisor/operation.h"
 
+#include <algorithm>
+#include <array>
+
 #include <fmt/format.h>
 
 #include "supervisor/event_log.h"
@@ -7,6 +10,49 @@
 namespace tidegate {
 
 using nlohmann::json;
+
+namespace {
+
+constexpr int kRolledBack = 8;
+
+bool IsNothingToDo(const Operation& operation, const Outcome& outcome) {
+  return outcome.exit_code == 0 && !operation.force && outcome.data.contains("changed") &&
+         !FlagOf(outcome.data, "changed");
+}
+
+}  // namespace
+
+void TellWhatItBecame(const Operation& operation, Outcome& outcome) {
+  if (operation.automatic) {
+    outcome.more["became"] = IsNothingToDo(operation, outcome)          ? "nothing"
+                             : operation.kind == OperationKind::kReload ? "reload"
+                                                                        : "upgrade";
+  }
+}
+
+json RecordOf(const Operation& operation, const Outcome& outcome, double now) {
+  constexpr std::array<std::string_view, 3> kNames = {"reload", "upgrade", "rollback"};
+  const bool done = outcome.exit_code == 0;
+  json record = {{"operation", kNames.at(static_cast<std::size_t>(operation.kind))},
+                 {"ended", FormatTime(now)},
+                 {"exit_code", outcome.exit_code},
+                 {"result", IsNothingToDo(operation, outcome)  ? "nothing_to_do"
+                            : done                             ? "done"
+                            : outcome.exit_code == kRolledBack ? "rolled_back"
+                                                               : "failed"}};
+  if (!done) {
+    std::string reason = TextOf(outcome.more, "reason");
+    // The first of the faults: the line is to say what to look at, not all of it.
+    std::string fault = TextOf(outcome.more, "diagnostics_text");
+    fault.resize(std::min(fault.find('\n'), fault.size()));
+    if (!fault.empty()) {
+      reason += (reason.empty() ? "" : ": ") + fault;
+    }
+    record["phase"] = TextOf(outcome.more, "phase");
+    record["reason"] = InOneLine(reason.empty() ? outcome.message : reason);
+  }
+  return record;
+}
 
 void Narrator::Send(std::string_view state, std::string_view text, const json& more) {
   json message = MakeControlMessage("progress");

@@ -39,6 +39,9 @@ struct Operation {
   std::vector<Client> clients;
   // A reload that had to become an upgrade.
   bool became_upgrade = false;
+  // `kind` is an upgrade until it begins, and a reload if no program has changed by then. A version
+  // that does not know it does the upgrade.
+  bool automatic = false;
 };
 
 // How it ended: what ControlServer::Finish says to every client.
@@ -48,6 +51,11 @@ struct Outcome {
   nlohmann::json data = nlohmann::json::object();
   nlohmann::json more = nlohmann::json::object();
 };
+
+// An automatic operation says in its answer what it was in the end, also if it failed.
+void TellWhatItBecame(const Operation& operation, Outcome& outcome);
+// What `status` tells of it until another one has ended. Nothing of what nobody asked for.
+nlohmann::json RecordOf(const Operation& operation, const Outcome& outcome, double now);
 
 // Tells the clients of an operation, and the log, how it goes. A phase begins, may report, ends;
 // its seconds are counted.

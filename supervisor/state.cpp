@@ -124,6 +124,7 @@ Result<> Restore(Holdings& holdings, const json& state) {
   holdings.started = state.at("started").get<double>();
   holdings.version = state.at("version").get<std::string>();
   holdings.next_generation = state.at("next_generation").get<std::uint64_t>();
+  holdings.last_operation = state.value("last_operation", json());
   RestoreKeys(holdings, state);
   holdings.server.Adopt(UniqueFd(state.at("control_listener").get<int>()),
                         holdings.options.socket_path);
@@ -208,6 +209,7 @@ Result<SavedState> SaveState(const Holdings& holdings, const json& upgrade,
                 {"supervisor_program", SaveProgram(holdings.supervisor_program, saved.fds)},
                 {"worker_program", SaveProgram(holdings.worker_program, saved.fds)},
                 {"previous", nullptr},
+                {"last_operation", holdings.last_operation},
                 {"known_addresses", holdings.addresses.all()},
                 {"generations", json::array()},
                 {"upgrade", upgrade},
@@ -348,6 +350,7 @@ json SaveOperation(const Operation& operation, const ControlServer& server, std:
                 {"force", operation.force},
                 {"binary", operation.binary},
                 {"became_upgrade", operation.became_upgrade},
+                {"auto", operation.automatic},
                 {"clients", json::array()}};
   if (operation.drain) {
     saved["drain_ms"] = operation.drain->count();
@@ -368,6 +371,7 @@ Operation RestoreOperation(const json& saved, ControlServer& server, const json&
   operation.force = FlagOf(saved, "force");
   operation.binary = TextOf(saved, "binary");
   operation.became_upgrade = FlagOf(saved, "became_upgrade");
+  operation.automatic = FlagOf(saved, "auto");
   if (saved.contains("drain_ms")) {
     operation.drain = Duration(saved["drain_ms"].get<std::int64_t>());
   }

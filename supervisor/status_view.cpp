@@ -54,6 +54,18 @@ Cell StateCell(const Json& object) {
   return {state, row == kStateTints.end() ? Tint::kNone : row->tint};
 }
 
+// "failed 2026-01-02T03:04:05Z: the new worker exited with 1; 1.0.0 serves on"; nothing if all went
+// well.
+std::string LastFailureText(const Json& status, const Json& last) {
+  if (!last.is_object() || NumberOf(last, "exit_code") == 0) {
+    return {};
+  }
+  std::string result = WordOf(last, "result");
+  std::ranges::replace(result, '_', ' ');
+  return fmt::format("{} {}: {}; {} serves on", result, WordOf(last, "ended"),
+                     WordOf(last, "reason"), WordOf(status, "version"));
+}
+
 std::string HeadText(const Json& status, const Output& output, bool detailed) {
   Cell state = StateCell(status);
   std::string text =
@@ -61,7 +73,7 @@ std::string HeadText(const Json& status, const Output& output, bool detailed) {
                   output.Paint(Tint::kStrong, "tidegate " + WordOf(status, "version")),
                   output.Paint(state.tint, state.text), NumberOf(status, "generation"),
                   NumberOf(status, "pid"), FormatSeconds(SecondsOf(status, "uptime_seconds")));
-  auto add_line = [&](const char* label, const std::string& value) {
+  auto add_line = [&](const std::string& label, const std::string& value) {
     if (!value.empty()) {
       text += fmt::format("  {:<15}{}\n", label, value);
     }
@@ -75,6 +87,9 @@ std::string HeadText(const Json& status, const Output& output, bool detailed) {
     add_line("socket", WordOf(status, "socket"));
     add_line("started", WordOf(status, "started"));
     add_line("previous", WordOf(status, "previous_version"));
+  }
+  if (auto last = status.find("last_operation"); last != status.end()) {
+    add_line(fmt::format("last {}", WordOf(*last, "operation")), LastFailureText(status, *last));
   }
   for (const Json& problem : ArrayOf(status, "problems")) {
     if (problem.is_string()) {

@@ -22,6 +22,7 @@
 #include "supervisor/state.h"
 #include "supervisor/supervisor_body.h"
 #include "supervisor/upgrade.h"
+#include "supervisor/upgrade_plan.h"
 
 namespace tidegate {
 namespace {
@@ -244,6 +245,12 @@ void Supervisor::Enqueue(Operation operation) {
               Outcome{.exit_code = 6, .message = "another operation is waiting already"});
     return;
   }
+  // Who wants an upgrade in any case gets it; a reload leaves the other one free.
+  auto leaves_free = [](const Operation& one) {
+    return one.automatic || one.kind == OperationKind::kReload;
+  };
+  waiting->automatic = leaves_free(*waiting) && leaves_free(operation) &&
+                       (waiting->automatic || operation.automatic);
   waiting->kind = std::max(waiting->kind, operation.kind);
   waiting->force = waiting->force || operation.force;
   if (waiting->binary.empty()) {
@@ -257,6 +264,9 @@ void Supervisor::Enqueue(Operation operation) {
 }
 
 void Supervisor::Operate(Operation operation) {
+  if (operation.automatic && !ProgramsHaveChanged(holdings_)) {
+    operation.kind = OperationKind::kReload;
+  }
   running_ = std::move(operation);
   bool reload = running_->kind == OperationKind::kReload;
   state_ = reload ? State::kReloading : State::kUpgrading;
@@ -287,7 +297,11 @@ Task<void> Supervisor::OperateStory() {
   EndOperation(operation, outcome);
 }
 
-void Supervisor::EndOperation(const Operation& operation, const Outcome& outcome) {
+void Supervisor::EndOperation(const Operation& operation, Outcome outcome) {
+  TellWhatItBecame(operation, outcome);
+  if (!operation.files_only) {
+    holdings_.last_operation = RecordOf(operation, outcome, UnixTime());
+  }
   FinishAll(holdings_.server, operation.clients, outcome);
   running_.reset();
   if (holdings_.stopping) {

@@ -48,7 +48,7 @@ class Supervisor {
   // One runs, one waits, later ones join the one that waits.
   void Enqueue(Operation operation);
   void Operate(Operation operation);
-  void EndOperation(const Operation& operation, const Outcome& outcome);
+  void EndOperation(const Operation& operation, Outcome outcome);
   void StartTails();
   // As the configuration in force says; what has changed before is found, too. Again after every
   // operation.

@@ -98,7 +98,8 @@ void Supervisor::Upgrade(ClientId client, const json& args) {
                     .force = FlagOf(args, "force"),
                     .binary = TextOf(args, "binary"),
                     .drain = DurationIn(args, "drain"),
-                    .clients = {{.id = client, .detach = FlagOf(args, "detach")}}});
+                    .clients = {{.id = client, .detach = FlagOf(args, "detach")}},
+                    .automatic = FlagOf(args, "auto")});
 }
 
 void Supervisor::RollBack(ClientId client, const json& args) {
@@ -279,6 +280,7 @@ json Supervisor::StatusData() {
       {"socket", holdings_.server.path()},
       {"generation", current == nullptr ? 0 : current->number()},
       {"previous_version", holdings_.previous ? json(holdings_.previous->version) : json(nullptr)},
+      {"last_operation", holdings_.last_operation},
       {"generations", generations},
       {"listeners", listeners},
       {"counters", holdings_.counters.Sums()}};

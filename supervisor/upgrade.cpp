@@ -160,6 +160,7 @@ void AnswerDetached(Holdings& holdings, const Operation& operation, const Upgrad
                   {"changed", true},
                   {"seconds", UnixTime() - plan.began}};
   outcome.more["changes"] = plan.changes;
+  TellWhatItBecame(operation, outcome);
   std::vector<Operation::Client> detached;
   std::ranges::copy_if(operation.clients, std::back_inserter(detached),
                        [](const Operation::Client& client) { return client.detach; });
@@ -458,6 +459,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
                         {"became_upgrade", operation.became_upgrade},
                         {"changed", true}};
   tail->outcome.more["changes"] = plan.changes;
+  TellWhatItBecame(operation, tail->outcome);
   tail->hands_over = hands_over;
   std::ranges::copy_if(operation.clients, std::back_inserter(tail->clients),
                        [](const Operation::Client& client) { return !client.detach; });

@@ -7,6 +7,15 @@ namespace tidegate {
 
 using nlohmann::json;
 
+bool ProgramsHaveChanged(const Holdings& holdings) {
+  const std::string path = OwnPath(holdings.options, holdings.supervisor_program);
+  Result<Program> supervisor_program = OpenProgram(path);
+  Result<Program> worker_program = OpenProgram(WorkerPathFor(path));
+  return !supervisor_program || !worker_program ||
+         !IsSameProgram(*supervisor_program, holdings.supervisor_program) ||
+         !IsSameProgram(*worker_program, holdings.worker_program);
+}
+
 Snapshot TakeSnapshot(Holdings& holdings, const Operation& operation, Narrator& narrator) {
   UpgradePlan plan;
   plan.began = UnixTime();

@@ -27,6 +27,9 @@ struct UpgradePlan {
 
 // Either the plan, or what to answer.
 using Snapshot = std::expected<UpgradePlan, Outcome>;
+// What an upgrade without a named program would put in the place of what runs. True also if a
+// program cannot be opened: the upgrade then says why.
+bool ProgramsHaveChanged(const Holdings& holdings);
 // Step 2. Nothing is changed; nobody looks at the files again.
 Snapshot TakeSnapshot(Holdings& holdings, const Operation& operation, Narrator& narrator);
 

@@ -80,6 +80,21 @@ TEST(AnswerView, AReloadThatBecameAnUpgradeSaysSo) {
             "Serving 1.0.0 (generation 2).\n");
 }
 
+TEST(AnswerView, AnAutomaticUpgradeThatWasAReloadSaysSo) {
+  EXPECT_EQ(Answer("upgrade", R"({"exit_code": 0, "became": "reload", "changes": ["routes: x"],
+      "data": {"changed": true, "generation": 2}})")
+                .results,
+            "  routes: x\nThe binaries have not changed: the configuration was reloaded.\n");
+  EXPECT_EQ(Answer("upgrade", R"({"exit_code": 0, "became": "nothing", "message": "nothing to do",
+      "data": {"changed": false}})")
+                .results,
+            "nothing to do\n");
+  EXPECT_EQ(Answer("upgrade", R"({"exit_code": 1, "became": "reload", "phase": "bind",
+      "reason": "in use", "message": "Still serving 1.0.0 (generation 7)."})")
+                .diagnostics,
+            "tidegate: reload failed in bind: in use\nStill serving 1.0.0 (generation 7).\n");
+}
+
 TEST(AnswerView, AProgressIsItsFirstLine) {
   EXPECT_EQ(ProgressOf(Json::parse(R"({"text": "invalid\nf:1:1: error"})")).text, "invalid");
 }

@@ -85,6 +85,16 @@ TEST(Arguments, AConfigurationIsOnlyForCommandsThatReadOne) {
             std::string::npos);
 }
 
+TEST(Arguments, OptionsThatContradictEachOtherAreAUsageError) {
+  EXPECT_TRUE(Parse({"upgrade", "--auto", "--detach", "--drain", "1m"}));
+  EXPECT_NE(
+      RefusalOf({"upgrade", "--auto", "--force"}).find("--auto and --force contradict each other"),
+      std::string::npos);
+  EXPECT_NE(RefusalOf({"upgrade", "--binary", "/new", "--auto"})
+                .find("--auto and --binary contradict each other"),
+            std::string::npos);
+}
+
 TEST(Arguments, AnArgumentAfterTwoDashesMayLookLikeAnOption) {
   auto invocation = Parse({"check", "--", "--odd.json"});
   ASSERT_TRUE(invocation);

@@ -39,7 +39,7 @@ TEST(Help, OfACommandListsItsOptionsAndTheGlobalOnes) {
 
 TEST(Help, UsageMarksWhatMayBeLeftOut) {
   EXPECT_EQ(UsageLine(*FindCommand("upgrade")),
-            "tidegate upgrade [--binary PATH] [--drain DUR] [--force] [--detach]");
+            "tidegate upgrade [--auto] [--binary PATH] [--drain DUR] [--force] [--detach]");
   EXPECT_EQ(UsageLine(*FindCommand("loglevel")), "tidegate loglevel LEVEL [--for DUR]");
   EXPECT_EQ(UsageLine(*FindCommand("proxy")),
             "tidegate proxy --from ADDR --to ADDR... [--workers N] [--pidfile F]");

@@ -70,6 +70,26 @@ TEST(StatusView, SaysOfADrainWhatHasMoved) {
             StatusText(Status(), Output(-1, ColorMode::kNever), false));
 }
 
+TEST(StatusView, TellsOfTheLastOperationOnlyIfItFailed) {
+  Json status = Status();
+  status["last_operation"] = nullptr;
+  const Output output(-1, ColorMode::kNever);
+  const std::string without = StatusText(status, output, false);
+  EXPECT_EQ(without, StatusText(Status(), output, false));
+  status["last_operation"] = {{"operation", "upgrade"},
+                              {"ended", "2026-01-02T12:03:04Z"},
+                              {"exit_code", 0U},
+                              {"result", "done"}};
+  EXPECT_EQ(StatusText(status, output, false), without);
+  status["last_operation"].update(
+      {{"exit_code", 8U}, {"result", "rolled_back"}, {"reason", "the new worker exited with 1"}});
+  const std::string text = StatusText(status, output, false);
+  EXPECT_NE(text.find("\n  last upgrade   rolled back 2026-01-02T12:03:04Z: the new worker exited "
+                      "with 1; 1.1.0 serves on\n"),
+            std::string::npos)
+      << text;
+}
+
 TEST(StatusView, WithDetailShowsEveryCounterAndWhereThingsAre) {
   std::string text = StatusText(Status(), Output(-1, ColorMode::kNever), true);
   EXPECT_NE(text.find("requests_total   1234\n"), std::string::npos);
