@@ -193,7 +193,8 @@ constexpr std::array kCommands = {
                "Starts new workers beside the old ones, moves over when all of them are\n"
                "ready, and drains the old ones. If anything fails, the old ones serve on.\n"
                "--auto is for packages and service managers: whatever is new on disk is in\n"
-               "force afterwards, with no more than that takes. Ctrl-C ends only the display.",
+               "force afterwards, with no more than that takes; it does not wait for the\n"
+               "drain. Ctrl-C ends only the display.",
                "upgrade --drain 1m",
                {},
                kUpgradeOptions,

@@ -22,6 +22,15 @@ bool IsNothingToDo(const Operation& operation, const Outcome& outcome) {
 
 }  // namespace
 
+AnswerAt AnswerAtOf(const json& wishes) {
+  if (FlagOf(wishes, "detach")) {
+    return AnswerAt::kCommit;
+  }
+  // A service manager has a limit for what it calls; a drain may take longer.
+  bool stable = FlagOf(wishes, "stable") || FlagOf(wishes, "auto");
+  return stable ? AnswerAt::kStable : AnswerAt::kDrained;
+}
+
 void TellWhatItBecame(const Operation& operation, Outcome& outcome) {
   if (operation.automatic) {
     outcome.more["became"] = IsNothingToDo(operation, outcome)          ? "nothing"

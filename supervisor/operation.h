@@ -19,11 +19,14 @@ namespace tidegate {
 // reload does.
 enum class OperationKind : std::uint8_t { kReload, kUpgrade, kRollback };
 
+// Of an upgrade, when a client wants its answer: when the new generation serves, when it is stable,
+// or when the old one has drained.
+enum class AnswerAt : std::uint8_t { kCommit, kStable, kDrained };
+
 struct Operation {
   struct Client {
     ClientId id = 0;
-    // Wants its answer at commit.
-    bool detach = false;
+    AnswerAt answer_at = AnswerAt::kDrained;
   };
 
   OperationKind kind = OperationKind::kReload;
@@ -51,6 +54,9 @@ struct Outcome {
   nlohmann::json data = nlohmann::json::object();
   nlohmann::json more = nlohmann::json::object();
 };
+
+// What a command's arguments, or the state of another image, say of it.
+AnswerAt AnswerAtOf(const nlohmann::json& wishes);
 
 // An automatic operation says in its answer what it was in the end, also if it failed.
 void TellWhatItBecame(const Operation& operation, Outcome& outcome);

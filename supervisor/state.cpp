@@ -358,7 +358,9 @@ json SaveOperation(const Operation& operation, const ControlServer& server, std:
   for (const Operation::Client& client : operation.clients) {
     int fd = server.FdOf(client.id);
     if (fd >= 0) {
-      saved["clients"].push_back({{"fd", fd}, {"detach", client.detach}});
+      saved["clients"].push_back({{"fd", fd},
+                                  {"detach", client.answer_at == AnswerAt::kCommit},
+                                  {"stable", client.answer_at == AnswerAt::kStable}});
       fds.push_back(fd);
     }
   }
@@ -379,7 +381,7 @@ Operation RestoreOperation(const json& saved, ControlServer& server, const json&
     int fd = static_cast<int>(NumberOf(client, "fd"));
     if (IsStillThere(state, fd)) {
       operation.clients.push_back(Operation::Client{.id = server.AdoptClient(UniqueFd(fd), true),
-                                                    .detach = FlagOf(client, "detach")});
+                                                    .answer_at = AnswerAtOf(client)});
     }
   }
   return operation;

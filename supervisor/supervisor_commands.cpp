@@ -98,7 +98,7 @@ void Supervisor::Upgrade(ClientId client, const json& args) {
                     .force = FlagOf(args, "force"),
                     .binary = TextOf(args, "binary"),
                     .drain = DurationIn(args, "drain"),
-                    .clients = {{.id = client, .detach = FlagOf(args, "detach")}},
+                    .clients = {{.id = client, .answer_at = AnswerAtOf(args)}},
                     .automatic = FlagOf(args, "auto")});
 }
 
@@ -106,7 +106,7 @@ void Supervisor::RollBack(ClientId client, const json& args) {
   Enqueue(Operation{.kind = OperationKind::kRollback,
                     .force = true,
                     .drain = DurationIn(args, "drain"),
-                    .clients = {{.id = client, .detach = FlagOf(args, "detach")}}});
+                    .clients = {{.id = client, .answer_at = AnswerAtOf(args)}}});
 }
 
 void Supervisor::StopCommand(ClientId client, const json& args) {

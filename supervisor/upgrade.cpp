@@ -147,12 +147,11 @@ Task<std::string> WatchProbation(Holdings& holdings, Generation& next, Duration 
   co_return stable || holdings.stopping ? std::string() : next.failure().reason;
 }
 
-// Who wanted to know no more than that the new generation serves. What comes later is in the log.
-void AnswerDetached(Holdings& holdings, const Operation& operation, const UpgradePlan& plan,
-                    const Generation& next, const Generation& old) {
+// Who wanted to know no more than `message`. What comes later is in the log.
+void AnswerEarly(Holdings& holdings, const Operation& operation, AnswerAt at,
+                 const UpgradePlan& plan, const Generation& next, std::string message) {
   Outcome outcome;
-  outcome.message = fmt::format("generation {} serves and is watched; generation {} drains then",
-                                next.number(), old.number());
+  outcome.message = std::move(message);
   outcome.data = {{"generation", next.number()},
                   {"version", plan.version},
                   {"previous_version", holdings.version},
@@ -161,10 +160,10 @@ void AnswerDetached(Holdings& holdings, const Operation& operation, const Upgrad
                   {"seconds", UnixTime() - plan.began}};
   outcome.more["changes"] = plan.changes;
   TellWhatItBecame(operation, outcome);
-  std::vector<Operation::Client> detached;
-  std::ranges::copy_if(operation.clients, std::back_inserter(detached),
-                       [](const Operation::Client& client) { return client.detach; });
-  FinishAll(holdings.server, detached, outcome);
+  std::vector<Operation::Client> clients;
+  std::ranges::copy_if(operation.clients, std::back_inserter(clients),
+                       [at](const Operation::Client& client) { return client.answer_at == at; });
+  FinishAll(holdings.server, clients, outcome);
 }
 
 // The old generation serves again, the new one finishes what it has begun, nothing else is left.
@@ -403,7 +402,9 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   std::string reason = committed ? std::string() : next.failure().reason;
   if (committed) {
     narrator.Ok(CountOf(holdings.listeners.in_force().size(), "listener"));
-    AnswerDetached(holdings, operation, plan, next, old);
+    AnswerEarly(holdings, operation, AnswerAt::kCommit, plan, next,
+                fmt::format("generation {} serves and is watched; generation {} drains then",
+                            next.number(), old.number()));
 
     // 8. Probation: g stops accepting but keeps its listeners. If workers of g+1 crash within it, g
     // resumes accepting, g+1 is ended: rolled back, also to the old image.
@@ -429,6 +430,9 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
     co_return UpgradeEnd{.outcome = Refusal(holdings, 1, narrator, kStopping)};
   }
   narrator.Ok(fmt::format("generation {} is stable", next.number()));
+  AnswerEarly(
+      holdings, operation, AnswerAt::kStable, plan, next,
+      fmt::format("generation {} is stable; generation {} drains", next.number(), old.number()));
 
   // 9. Hand over, drain the rest (FinishUpgrade tells how it goes). There is no way back from here,
   // but `rollback`: forwards again.
@@ -461,8 +465,9 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   tail->outcome.more["changes"] = plan.changes;
   TellWhatItBecame(operation, tail->outcome);
   tail->hands_over = hands_over;
-  std::ranges::copy_if(operation.clients, std::back_inserter(tail->clients),
-                       [](const Operation::Client& client) { return !client.detach; });
+  std::ranges::copy_if(
+      operation.clients, std::back_inserter(tail->clients),
+      [](const Operation::Client& client) { return client.answer_at == AnswerAt::kDrained; });
   holdings.tails.push_back(tail);
   co_return UpgradeEnd{.outcome = std::nullopt, .tail = tail};
 }

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from support.client import request
 from support.daemon import basic, copied_binaries
 from support.steady import Steady
 from support.wait import until
@@ -153,6 +154,28 @@ def test_who_joins_a_waiting_operation_gets_at_least_what_it_wanted(installed, m
         thread.join()
     assert [one.code for one in outcomes] == [0] * len(threads), [one.text for one in outcomes]
     assert tidegate.wait_generations(1)["generation"] == generation
+
+
+def test_it_answers_when_the_new_generation_is_stable_and_does_not_wait_for_the_drain(installed, origin):
+    answered = threading.Event()
+
+    def answer_later(peer, _):
+        answered.wait(30)
+        peer.answer()
+    origin.handler = answer_later
+    tidegate = installed.tidegate
+    tidegate.change(upgrade={"drain": "1h"})
+    with tidegate.connect() as stuck:
+        stuck.send(request("GET", "/stuck"))
+        origin.wait_requests(1)
+        installed.install("tidegate", "tidegate-worker")
+        code, answer = installed.auto()
+        assert (code, answer["became"]) == (0, "upgrade"), answer
+        states = {entry["number"]: entry["state"] for entry in tidegate.status()["generations"]}
+        assert states == {1: "draining", 2: "serving"}
+        answered.set()
+        assert stuck.response().status == 200
+    tidegate.wait_generations(1)
 
 
 def test_what_contradicts_itself_is_a_usage_error(installed):

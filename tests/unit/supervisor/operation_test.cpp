@@ -26,6 +26,14 @@ TEST(Operation, OnlyAnAutomaticOneSaysWhatItBecame) {
   EXPECT_EQ(became(OperationKind::kUpgrade, Outcome{.exit_code = 8}), "upgrade");
 }
 
+TEST(Operation, AClientIsAnsweredAtTheEndUnlessItWishesOtherwise) {
+  EXPECT_EQ(AnswerAtOf(json::object()), AnswerAt::kDrained);
+  EXPECT_EQ(AnswerAtOf({{"detach", true}}), AnswerAt::kCommit);
+  EXPECT_EQ(AnswerAtOf({{"auto", true}}), AnswerAt::kStable);
+  EXPECT_EQ(AnswerAtOf({{"auto", true}, {"detach", true}}), AnswerAt::kCommit);
+  EXPECT_EQ(AnswerAtOf({{"stable", true}}), AnswerAt::kStable);
+}
+
 TEST(Operation, ARecordOfSuccessSaysWhatAndWhen) {
   EXPECT_EQ(RecordOf(Operation{.kind = OperationKind::kRollback}, Outcome{}, 0),
             (json{{"operation", "rollback"},
