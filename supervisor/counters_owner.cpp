@@ -223,6 +223,33 @@ Result<> CountersOwner::Modernize() {
   return {};
 }
 
+Result<> CountersOwner::AdoptStored(UniqueFd memfd) {
+  struct stat ours{};
+  struct stat theirs{};
+  ::fstat(memfd.get(), &theirs);
+  for (const Memory& memory : memories_) {
+    ::fstat(memory.fd.get(), &ours);
+    if (ours.st_ino == theirs.st_ino) {
+      return {};
+    }
+  }
+  Result<Memory> memory = MapMemory(std::move(memfd));
+  if (!memory) {
+    return Fail(memory.error());
+  }
+  memory->id = next_id_++;
+  memories_.insert(memories_.begin(), std::move(*memory));
+  return {};
+}
+
+std::vector<int> CountersOwner::memfds() const {
+  std::vector<int> fds;
+  for (const Memory& memory : memories_) {
+    fds.push_back(memory.fd.get());
+  }
+  return fds;
+}
+
 Result<CountersRow> CountersOwner::Adopt(UniqueFd memfd, unsigned row) {
   struct stat ours{};
   struct stat theirs{};

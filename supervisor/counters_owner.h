@@ -59,6 +59,11 @@ class CountersOwner {
   // are folded by FoldUnclaimed.
   Result<CountersRow> Adopt(UniqueFd memfd, unsigned row);
   void FoldUnclaimed();
+  // The memory of a dead supervisor, whose workers may be dead as well: after those that are
+  // adopted. Rows as for Adopt. Error: kProtocol, kSystem.
+  Result<> AdoptStored(UniqueFd memfd);
+  // Oldest first; they stay ours.
+  std::vector<int> memfds() const;
 
  private:
   struct Memory {

@@ -20,6 +20,7 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
       children(the_loop),
       keys(KeyRing::Now()),
       notify(the_loop),
+      store(the_loop, notify, {listeners, counters, keys, next_generation}),
       server(the_loop, std::move(on_command), [this](pid_t pid) { return IsWorker(pid); }),
       stragglers(the_loop),
       surroundings{.loop = the_loop,

@@ -15,6 +15,7 @@
 #include "supervisor/address_book.h"
 #include "supervisor/control_server.h"
 #include "supervisor/counters_owner.h"
+#include "supervisor/descriptor_store.h"
 #include "supervisor/generation.h"
 #include "supervisor/key_ring.h"
 #include "supervisor/listeners.h"
@@ -64,6 +65,7 @@ struct Holdings {
   AddressBook addresses;
   KeyRing keys;
   Notify notify;
+  DescriptorStore store;
   ControlServer server;
   Stragglers stragglers;
   WorkerSurroundings surroundings;

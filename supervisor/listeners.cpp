@@ -36,6 +36,13 @@ std::string BoundAddress(int fd) {
   return SockaddrToString(reinterpret_cast<const sockaddr*>(&address), length);
 }
 
+// What tells one socket from another, whoever holds it.
+ino_t InodeOf(int fd) {
+  struct stat info{};
+  ::fstat(fd, &info);
+  return info.st_ino;
+}
+
 std::string KeyOf(const ListenerConfig& config) {
   std::string key = config.bind.ToString();
   // Two listeners may both leave the port to the kernel.
@@ -464,6 +471,29 @@ void Listeners::Adopt(const std::string& key, const std::string& name, const std
   next_id_ = std::max(next_id_, id + 1);
   sockets_.push_back(std::move(sockets));
   in_force_.push_back(ListenerInForce{.name = name, .id = id});
+}
+
+void Listeners::AdoptStored(const std::string& key, const std::string& name,
+                            const std::string& bound, std::uint64_t id,
+                            std::vector<UniqueFd> slots) {
+  std::erase_if(slots, [&](const UniqueFd& fd) {
+    return std::any_of(sockets_.begin(), sockets_.end(), [&](const ListenerSockets& held) {
+      return std::any_of(held.slots.begin(), held.slots.end(), [&](const UniqueFd& slot) {
+        return InodeOf(slot.get()) == InodeOf(fd.get());
+      });
+    });
+  });
+  ListenerSockets* held = FindByKey(key);
+  if (held == nullptr) {
+    // Another lineage of supervisors may have given the number away.
+    Adopt(key, name, bound, Find(id) == nullptr ? id : next_id_, std::move(slots));
+    return;
+  }
+  for (UniqueFd& fd : slots) {
+    held->slots.insert(held->slots.begin() + static_cast<std::ptrdiff_t>(held->listening++),
+                       std::move(fd));
+  }
+  slots_ = std::max(slots_, static_cast<unsigned>(held->slots.size()));
 }
 
 }  // namespace tidegate

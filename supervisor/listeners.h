@@ -47,7 +47,8 @@ struct ListenerInForce {
   std::uint64_t id = 0;
 };
 
-// Sockets that systemd gave (sd_listen_fds(3)): LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES.
+// Descriptors that systemd gave (sd_listen_fds(3)): LISTEN_FDS, LISTEN_PID, LISTEN_FDNAMES. Those
+// that we have stored there ourselves are among them (descriptor_store.h takes them out).
 struct GivenSocket {
   std::string name;
   std::string bound;
@@ -95,6 +96,10 @@ class Listeners {
   // From an orphaned worker: a listener that the dead supervisor had.
   void Adopt(const std::string& key_bind, const std::string& name, const std::string& bound,
              std::uint64_t id, std::vector<UniqueFd> slots);
+  // From the descriptor store: all of them listen. What an orphaned worker has brought already is
+  // closed, so after the orphans.
+  void AdoptStored(const std::string& key, const std::string& name, const std::string& bound,
+                   std::uint64_t id, std::vector<UniqueFd> slots);
   // The sockets of unix listeners stay in the file system: another process has them now.
   void LeavePaths() { leave_paths_ = true; }
 

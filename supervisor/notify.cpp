@@ -1,8 +1,10 @@
 #include "supervisor/notify.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -17,8 +19,9 @@
 namespace tidegate {
 namespace {
 
-// How long systemd may take to read.
-constexpr int kPatienceMilliseconds = 200;
+// How long systemd may take to read what must not be lost.
+constexpr int kPatienceMilliseconds = 400;
+constexpr int kPauseMilliseconds = 10;
 
 }  // namespace
 
@@ -26,15 +29,18 @@ Notify::Notify(Loop& loop) : watchdog_due_(loop.timers(), Bind<&Notify::OnWatchd
   if (const char* path = std::getenv("NOTIFY_SOCKET")) {
     path_ = path;
   }
-  if (const char* microseconds = std::getenv("WATCHDOG_USEC")) {
+  // sd_watchdog_enabled(3): somebody else of the service may be meant.
+  const char* watched = std::getenv("WATCHDOG_PID");
+  const bool ours = watched == nullptr || std::strtol(watched, nullptr, 10) == ::getpid();
+  if (const char* microseconds = std::getenv("WATCHDOG_USEC"); ours && microseconds != nullptr) {
     watchdog_ = Duration(std::strtol(microseconds, nullptr, 10) / 1000);
   }
 }
 
-void Notify::Send(const std::string& text) const {
+Notify::Told Notify::SendOnce(const std::string& text, int passed) const {
   sockaddr_un address{};
   if (path_.empty() || path_.size() >= sizeof(address.sun_path)) {
-    return;
+    return Told::kNobody;
   }
   address.sun_family = AF_UNIX;
   std::memcpy(address.sun_path, path_.data(), path_.size());
@@ -42,19 +48,60 @@ void Notify::Send(const std::string& text) const {
     address.sun_path[0] = '\0';
   }
   UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path_.size());
-  // READY=1 must not be lost because a busy system has a full queue for a moment.
-  for (int tries = 0; tries < 2; ++tries) {
-    if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), length) == 0 &&
-        ::send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL) >= 0) {
-      return;
-    }
-    if (errno != EAGAIN) {
-      return;
-    }
-    pollfd entry{.fd = fd.get(), .events = POLLOUT, .revents = 0};
-    ::poll(&entry, 1, kPatienceMilliseconds);
+  iovec octets{.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};
+  msghdr message{};
+  message.msg_name = &address;
+  message.msg_namelen = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path_.size());
+  message.msg_iov = &octets;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  if (passed >= 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &passed, sizeof(int));
   }
+  if (::sendmsg(fd.get(), &message, MSG_NOSIGNAL) >= 0) {
+    return Told::kSent;
+  }
+  // ETOOMANYREFS: too many descriptors of ours wait to be read.
+  bool passes = errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS;
+  return passes ? Told::kLater : Told::kNobody;
+}
+
+void Notify::Send(const std::string& text) const {
+  // READY=1 must not be lost because a busy system has a full queue for a moment.
+  for (int waited = 0; SendOnce(text, -1) == Told::kLater && waited < kPatienceMilliseconds;
+       waited += kPauseMilliseconds) {
+    ::poll(nullptr, 0, kPauseMilliseconds);
+  }
+}
+
+Notify::Told Notify::Store(const std::string& name, int fd) const {
+  // A listener that has been shut down is still ours to judge: FDPOLL=0.
+  return SendOnce(fmt::format("FDSTORE=1\nFDNAME={}\nFDPOLL=0\n", name), fd);
+}
+
+Notify::Told Notify::Forget(const std::string& name) const {
+  return SendOnce(fmt::format("FDSTOREREMOVE=1\nFDNAME={}\n", name), -1);
+}
+
+bool Notify::Barrier(Duration limit) const {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) {
+    return false;
+  }
+  UniqueFd ours(ends[0]);
+  UniqueFd theirs(ends[1]);
+  if (SendOnce("BARRIER=1", theirs.get()) != Told::kSent) {
+    return false;
+  }
+  theirs.Reset();
+  pollfd entry{.fd = ours.get(), .events = 0, .revents = 0};
+  return ::poll(&entry, 1, static_cast<int>(limit.count())) == 1;
 }
 
 void Notify::Ready(std::string_view status) {

@@ -1,8 +1,9 @@
 #pragma once
 
-// systemd's protocol (sd_notify(3), systemd.service(5) Type=notify-reload), without its library.
-// Everything is silent where there is no NOTIFY_SOCKET.
+// systemd's protocol (sd_notify(3), sd_pid_notify_with_fds(3), systemd.service(5)
+// Type=notify-reload), without its library. Everything is silent where there is no NOTIFY_SOCKET.
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -21,12 +22,31 @@ class Notify {
   void Reloading(std::string_view status);
   void Stopping();
   void Status(std::string_view status);
+
+  // What became of a message that nobody waits for.
+  enum class Told : std::uint8_t {
+    kSent,
+    // systemd has not read what came before: again later.
+    kLater,
+    kNobody,
+  };
+  // A duplicate of `fd` is kept until we forget it by name, or the service is over; the next
+  // process of the service gets it (sd_listen_fds(3)). Without an answer: one that it has already,
+  // or for which there is no room, is ignored. `name` has no ':'. Never waits.
+  Told Store(const std::string& name, int fd) const;
+  Told Forget(const std::string& name) const;
+  // Waits until systemd has done what it was told; false: not within `limit`.
+  bool Barrier(Duration limit) const;
+  bool has_manager() const { return !path_.empty(); }
+
   // Feeds the watchdog at half of WATCHDOG_USEC from now on: from the loop, so a loop that hangs
   // starves it.
   void StartWatchdog();
 
  private:
   void Send(const std::string& text) const;
+  // Once, with `passed` unless it is -1.
+  Told SendOnce(const std::string& text, int passed) const;
   void OnWatchdog();
 
   std::string path_;

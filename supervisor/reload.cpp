@@ -133,6 +133,7 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
   narrator.Begin("commit", 0);
   bool other_error_log = holdings.config->config.logging.error != (*config)->config.logging.error;
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
+  holdings.store.Follow(dropped);
   holdings.logs.Commit();
   if (!operation.files_only) {
     // Certificates that are renewed at night must not take away what a roll-back goes to.

@@ -94,6 +94,7 @@ int OpenControl(Holdings& holdings) {
     return Refuse(occupied ? kOccupied : kFailed, orphans.error().ToString());
   }
   Result<> adopted = AdoptOrphans(holdings, std::move(*orphans), holdings.config);
+  holdings.store.Bring();
   Result<> counters = holdings.counters.Modernize();
   for (const Result<>& result : {adopted, counters}) {
     if (!result) {
@@ -160,7 +161,9 @@ void WritePidfile(const std::string& path) {
 }  // namespace
 
 int OpenAll(Holdings& holdings) {
-  holdings.listeners.SetGiven(TakeGivenSockets());
+  std::vector<GivenSocket> given = TakeGivenSockets();
+  holdings.store.Take(given);
+  holdings.listeners.SetGiven(std::move(given));
   for (auto step : {&OpenConfiguration, &OpenPrograms, &TryPidfile, &OpenControl}) {
     int exit_code = step(holdings);
     if (exit_code != 0) {
@@ -217,6 +220,7 @@ Task<int> StartServing(Holdings& holdings) {
     co_return Refuse(kFailed, listening.error().ToString());
   }
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
+  holdings.store.Follow(dropped);
   holdings.logs.Commit();
   auto committed = co_await generation.Commit(kCommitLimit);
   if (!committed) {

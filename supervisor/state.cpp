@@ -125,6 +125,7 @@ Result<> Restore(Holdings& holdings, const json& state) {
   holdings.version = state.at("version").get<std::string>();
   holdings.next_generation = state.at("next_generation").get<std::uint64_t>();
   holdings.last_operation = state.value("last_operation", json());
+  holdings.store.Restore(state.value("descriptor_store", json::object()));
   RestoreKeys(holdings, state);
   holdings.server.Adopt(UniqueFd(state.at("control_listener").get<int>()),
                         holdings.options.socket_path);
@@ -210,6 +211,7 @@ Result<SavedState> SaveState(const Holdings& holdings, const json& upgrade,
                 {"worker_program", SaveProgram(holdings.worker_program, saved.fds)},
                 {"previous", nullptr},
                 {"last_operation", holdings.last_operation},
+                {"descriptor_store", holdings.store.Save()},
                 {"known_addresses", holdings.addresses.all()},
                 {"generations", json::array()},
                 {"upgrade", upgrade},

@@ -95,6 +95,7 @@ void Supervisor::TendKeys() {
   std::uint64_t now = KeyRing::Now();
   if (holdings_.keys.RotateIfDue(now, rotation)) {
     holdings_.SendKeys();
+    holdings_.store.Follow();
     LogEvent(LogLevel::kInfo, "the keys of session tickets have rotated");
   }
   keys_due_.Arm(holdings_.keys.Wait(now, rotation));
@@ -308,6 +309,7 @@ void Supervisor::EndOperation(const Operation& operation, Outcome outcome) {
     return;
   }
   state_ = State::kServing;
+  holdings_.store.Follow();
   holdings_.notify.Ready(StatusLine());
   if (operation.files_only) {
     JudgeFiles(outcome);
@@ -441,11 +443,27 @@ Task<void> Supervisor::StopStory() {
       generation->Drain(limits.timeout, limits.timeout, true);
     }
   }
-  // Who comes now is refused, and not left waiting in a queue.
+  // Who comes now is refused, and not left waiting in a queue; but where systemd keeps the sockets
+  // and stops us it may start us again, and who has come meanwhile is served then. A unix socket
+  // loses its path with us.
   std::vector<std::uint64_t> ids;
+  std::vector<std::uint64_t> with_path;
   for (const ListenerSockets& sockets : holdings_.listeners.all()) {
     ids.push_back(sockets.id);
+    if (sockets.bound.starts_with("unix:")) {
+      with_path.push_back(sockets.id);
+    }
   }
+  if (stop_clients_.empty()) {
+    holdings_.store.Follow(with_path);
+  } else {
+    holdings_.store.Empty();
+  }
+  TimePoint told_by = loop_.now() + static_cast<TimePoint>(kFlushLimit.count());
+  while (!holdings_.store.is_flushed() && loop_.now() < told_by) {
+    co_await Sleep(loop_.timers(), kStopPoll);
+  }
+  holdings_.store.Freeze();
   holdings_.listeners.Close(ids);
   auto left = [this] {
     unsigned count = 0;

@@ -88,7 +88,7 @@ Outcome EnterNewImage(Holdings& holdings, const Operation& operation, const Upgr
 // What waits in our memory for a slow reader, or for the answer of a worker, would be lost.
 Task<void> Flush(Holdings& holdings) {
   auto flushed = [&holdings] {
-    return holdings.server.is_flushed() &&
+    return holdings.server.is_flushed() && holdings.store.is_flushed() &&
            std::all_of(holdings.generations.begin(), holdings.generations.end(),
                        [](const auto& generation) { return generation->is_flushed(); });
   };
@@ -191,6 +191,7 @@ Task<void> RollBack(Holdings& holdings, Generation& old, Generation& next) {
       unused.push_back(sockets.id);
     }
   }
+  holdings.store.Follow(unused);
   holdings.listeners.Close(unused);
 }
 
@@ -393,6 +394,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   EndGuard();
   heartbeat.reset();
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
+  holdings.store.Follow();
   holdings.logs.Commit();
   if (plan.config->config.logging.error != holdings.config->config.logging.error) {
     next.ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
@@ -446,6 +448,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   holdings.config = plan.config;
   holdings.counters.Add(CounterId::kUpgradesOk);
   (void)FaultAt("supervisor", "drain");
+  holdings.store.Follow(dropped);
   co_await old.DropListeners(dropped);
   holdings.listeners.Close(dropped);
   bool hands_over = limits.hand_over && !holdings.stopping;

@@ -95,6 +95,10 @@ class Notify:
     def lines(self):
         return [line for message in list(self.messages) for line in message.splitlines()]
 
+    def as_service(self, command):
+        """How a main process is started, and the descriptors that it gets: none are kept here (support/manager.py)."""
+        return command, []
+
     def close(self):
         # Not while the thread may be about to read: the number of the descriptor may be another socket's by then.
         self._socket.shutdown(socket.SHUT_RD)
@@ -106,7 +110,7 @@ class Tidegate:
     """`with Tidegate(config) as tidegate:` or the fixture of conftest.py."""
 
     def __init__(self, config, *, bin_dir=BIN, env=None, arguments=(), binary=None, ready=True, preexec=None,
-                 pass_fds=(), before=None):
+                 pass_fds=(), before=None, notify=Notify):
         self.directory = Path(tempfile.mkdtemp(prefix="tg-"))
         # Workers of another user write their sanitizer reports here.
         self.directory.chmod(0o1777)
@@ -122,7 +126,7 @@ class Tidegate:
         self.process = None
         self.sessions = []
         self.tolerate_crashes = False
-        self.notify = Notify(self.directory / "notify")
+        self.notify = notify(self.directory / "notify")
         self.write(config)
         if before:
             before(self)
@@ -147,10 +151,11 @@ class Tidegate:
         self.notify.messages.clear()
         command = [str(self.binary), "run", "-c", str(self.config_path), "--socket", str(self.socket_path),
                    *self.extra_arguments]
+        command, fds = self.notify.as_service(command)
         with open(self.directory / "stderr", "ab") as err, open(self.directory / "stdout", "ab") as out:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
                                             env=self.environment(), start_new_session=True,
-                                            preexec_fn=self.preexec, pass_fds=self.pass_fds,
+                                            preexec_fn=self.preexec, pass_fds=(*self.pass_fds, *fds),
                                             cwd=self.directory)
         self.sessions.append(self.process.pid)
         return self

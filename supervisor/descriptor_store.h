@@ -1,0 +1,125 @@
+#pragma once
+
+// What systemd keeps for us (systemd.service(5) FileDescriptorStoreMax=), so that even the death of
+// the supervisor and of all workers loses no connection that waits in a queue: the listening
+// sockets, the memory of the counters, the ticket keys, and a state that says what each of them is.
+//
+// The store follows what we hold. It is compared, name by name, with what systemd has of us; what
+// is missing is sent and what is too much is taken back, at once or, while systemd does not read,
+// a little later. Nothing depends on it: it may be too small, or not there, and nobody tells us.
+//
+// Invariants:
+//   1. A name is never used for another descriptor. What is replaced gets a new one, and the old
+//   one goes when the new one is there: a death between the two leaves one.
+//   2. A socket that we are about to close is taken back first: systemd would keep it open, and in
+//   the SO_REUSEPORT group, and connections would go to where nobody accepts.
+//   3. What comes back and cannot be used is closed and taken back before anything is bound, for
+//   the same reason.
+//
+// The keys are as safe there as with us: who can read them from process 1 can read our memory. They
+// wait in a socket (common/ticket_ring.h), in no file and no swap space.
+
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "common/loop.h"
+#include "supervisor/counters_owner.h"
+#include "supervisor/key_ring.h"
+#include "supervisor/listeners.h"
+#include "supervisor/notify.h"
+
+namespace tidegate {
+
+class DescriptorStore {
+ public:
+  // What is stored, and what gets what comes back. All outlive the store.
+  struct Belongings {
+    Listeners& listeners;
+    CountersOwner& counters;
+    KeyRing& keys;
+    std::uint64_t& next_generation;
+  };
+
+  DescriptorStore(Loop& loop, Notify& notify, Belongings belongings);
+  DescriptorStore(const DescriptorStore&) = delete;
+  DescriptorStore& operator=(const DescriptorStore&) = delete;
+
+  // At the start, before anything is bound: what is ours leaves `given`. Logs one line if some of
+  // it cannot be used, and waits until systemd has closed that, for some seconds at most.
+  void Take(std::vector<GivenSocket>& given);
+  // After orphaned workers have brought what they have, which is the same: each thing is adopted
+  // once.
+  void Bring();
+
+  // After each change: a listener, a rotation of the keys, other counters, a generation. Listeners
+  // in `leaving` will be closed soon, whatever still waits there. Never waits.
+  void Follow(const std::vector<std::uint64_t>& leaving = {});
+  // Everything is taken back: no other process is to come.
+  void Empty();
+  // At the stop: what is stored now stays so, although it is closed here.
+  void Freeze() { mode_ = Mode::kFrozen; }
+  // Systemd has been told everything.
+  bool is_flushed() const { return !again_due_.armed(); }
+
+  // For the next image.
+  nlohmann::json Save() const;
+  void Restore(const nlohmann::json& saved);
+
+ private:
+  enum class Mode : std::uint8_t { kFollowing, kEmptying, kFrozen };
+  // By name.
+  using Descriptors = std::vector<std::pair<std::string, int>>;
+  struct Wanted {
+    Descriptors sockets;
+    Descriptors counters;
+    nlohmann::json state;
+  };
+
+  void Update();
+  // False: systemd does not read at present.
+  bool Write();
+  Wanted WhatIsWanted();
+  nlohmann::json ListenersIn(Descriptors& sockets) const;
+  bool PutKeys();
+  bool PutState(const nlohmann::json& state);
+  bool Put(const std::string& name, int fd);
+  bool TakeBack(const std::set<std::string>& kept);
+  std::string FreshName(std::string_view kind);
+
+  // The newest state that can be read, and why one cannot.
+  nlohmann::json FindState(std::string& fault);
+  void DropUnusable();
+  bool IsUsableSocket(const std::string& name, const std::string& bound) const;
+
+  Notify& notify_;
+  Belongings belongings_;
+  Deadline again_due_;
+  Mode mode_ = Mode::kFollowing;
+  // What systemd has of us, as far as we know.
+  std::set<std::string> stored_;
+  std::uint64_t serial_ = 0;
+  std::set<std::uint64_t> leaving_;
+  // How many sockets there is room for.
+  std::size_t room_;
+
+  // What was sent last; the descriptors, to send them again.
+  std::string state_name_;
+  std::string state_text_;
+  UniqueFd state_;
+  std::string keys_name_;
+  std::uint64_t keys_time_ = 0;
+  UniqueFd keys_;
+  // Something was replaced: if there was no room for the new one, there is now.
+  bool send_again_ = false;
+
+  // Between Take and Bring.
+  std::map<std::string, UniqueFd> returned_;
+  nlohmann::json returned_state_;
+};
+
+}  // namespace tidegate

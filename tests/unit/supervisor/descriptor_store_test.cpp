@@ -1,0 +1,308 @@
+#include "supervisor/descriptor_store.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+
+#include <gtest/gtest.h>
+
+#include "common/control.h"
+#include "tests/unit/supervisor/fake_manager.h"
+
+namespace tidegate {
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kSocket = "tidegate.store.socket.";
+constexpr const char* kState = "tidegate.store.state.";
+
+Config Listening(std::vector<std::string> names, const std::string& bind = "127.0.0.1:0") {
+  Config config;
+  for (const std::string& name : names) {
+    config.listeners.push_back(ListenerConfig{.name = name, .bind = *ParseAddress(bind)});
+  }
+  return config;
+}
+
+// One supervisor's life, as far as the store is concerned.
+struct Life {
+  explicit Life(std::vector<GivenSocket> given = {}) {
+    store.Take(given);
+    left = std::move(given);
+    store.Bring();
+    EXPECT_TRUE(counters.Modernize());
+  }
+  // What a start or a reload does.
+  void Serve(const Config& config, unsigned workers) {
+    ASSERT_TRUE(listeners.Prepare(config, workers));
+    ASSERT_TRUE(listeners.Listen());
+    std::vector<std::uint64_t> dropped = listeners.Commit();
+    store.Follow(dropped);
+    listeners.Close(dropped);
+  }
+
+  Loop loop;
+  Notify notify{loop};
+  Listeners listeners;
+  CountersOwner counters;
+  KeyRing keys{1};
+  std::uint64_t next_generation = 1;
+  DescriptorStore store{loop, notify, {listeners, counters, keys, next_generation}};
+  std::vector<GivenSocket> left;
+};
+
+class DescriptorStoreTest : public testing::Test {
+ protected:
+  // What the manager gives to the next one.
+  std::vector<GivenSocket> Given() const {
+    std::vector<GivenSocket> given;
+    for (const auto& [name, fd] : manager_.store) {
+      given.push_back(
+          GivenSocket{.name = name, .fd = UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3))});
+    }
+    return given;
+  }
+  json State() const {
+    Result<std::string> text;
+    for (const auto& [name, fd] : manager_.store) {
+      if (name.starts_with(kState)) {
+        text = ReadMemfd(fd.get());
+      }
+    }
+    return text ? json::parse(*text) : json();
+  }
+  void Replace(const std::string& start, const std::string& text) {
+    for (auto& [name, fd] : manager_.store) {
+      if (name.starts_with(start)) {
+        Result<UniqueFd> memfd = MakeMemfd("test", text);
+        ASSERT_TRUE(memfd);
+        fd = std::move(*memfd);
+      }
+    }
+  }
+
+  FakeManager manager_;
+};
+
+TEST_F(DescriptorStoreTest, TheNextOneHasTheSameSocketsCountersKeysAndNumbers) {
+  std::optional<Life> first(std::in_place);
+  first->Serve(Listening({"web", "other"}), 2);
+  first->next_generation = 7;
+  first->counters.Add(CounterId::kReloadsOk, 3);
+  first->store.Follow();
+  manager_.Hear();
+  ASSERT_EQ(manager_.Names(kSocket).size(), 4U);
+  ASSERT_EQ(manager_.Names().size(), 7U) << "and a state, the keys, the counters";
+  const std::string bound = first->listeners.all()[1].bound;
+  const auto key = first->keys.ring().current().name;
+  first.reset();
+
+  Life second(Given());
+  EXPECT_TRUE(second.left.empty());
+  EXPECT_EQ(second.next_generation, 7U);
+  EXPECT_EQ(second.counters.Sums().at("reloads_ok"), 3U);
+  EXPECT_EQ(second.keys.ring().current().name, key);
+  ASSERT_EQ(second.listeners.all().size(), 2U);
+  EXPECT_EQ(second.listeners.all()[1].bound, bound);
+  second.Serve(Listening({"web", "other"}), 3);
+  EXPECT_EQ(second.listeners.all()[1].bound, bound) << "nothing else is bound";
+  manager_.Hear();
+  EXPECT_EQ(manager_.Names(kSocket).size(), 6U);
+  EXPECT_EQ(manager_.Names().size(), 9U) << "what was replaced is gone";
+}
+
+TEST_F(DescriptorStoreTest, SocketsOfASocketUnitAreLeftToTheListeners) {
+  std::vector<GivenSocket> given;
+  given.push_back(GivenSocket{.name = "tidegate.socket", .bound = "127.0.0.1:1"});
+  given.push_back(GivenSocket{.name = "tidegate.store.odd"});
+  std::optional<Life> life;
+  manager_.HearWhile([&] { life.emplace(std::move(given)); });
+  ASSERT_EQ(life->left.size(), 1U);
+  EXPECT_EQ(life->left[0].name, "tidegate.socket");
+}
+
+TEST_F(DescriptorStoreTest, WhatHasNotChangedIsNotSentAgain) {
+  Life life;
+  life.Serve(Listening({"web"}), 2);
+  EXPECT_FALSE(manager_.Hear().empty());
+  life.store.Follow();
+  EXPECT_TRUE(manager_.Hear().empty());
+}
+
+// Invariant 1.
+TEST_F(DescriptorStoreTest, AStateGoesWhenTheNextOneIsThere) {
+  Life life;
+  life.Serve(Listening({"web"}), 1);
+  manager_.Hear();
+  const std::string old = manager_.Names(kState).at(0);
+  life.next_generation = 5;
+  life.store.Follow();
+  std::vector<std::string> heard = manager_.Hear();
+  ASSERT_GE(heard.size(), 2U);
+  EXPECT_TRUE(heard[0].starts_with("FDSTORE=1\nFDNAME=tidegate.store.state.")) << heard[0];
+  EXPECT_EQ(heard[1], "FDSTOREREMOVE=1\nFDNAME=" + old + "\n");
+  ASSERT_EQ(manager_.Names(kState).size(), 1U);
+  EXPECT_NE(manager_.Names(kState)[0], old);
+  EXPECT_EQ(State()["next_generation"], 5U);
+}
+
+// Invariant 2.
+TEST_F(DescriptorStoreTest, AListenerIsTakenBackBeforeItIsClosed) {
+  Life life;
+  life.Serve(Listening({"web", "other"}), 2);
+  manager_.Hear();
+  ASSERT_TRUE(life.listeners.Prepare(Listening({"web"}), 2));
+  ASSERT_TRUE(life.listeners.Listen());
+  std::vector<std::uint64_t> dropped = life.listeners.Commit();
+  life.store.Follow(dropped);
+  manager_.Hear();
+  EXPECT_EQ(life.listeners.all().size(), 2U) << "it is still open";
+  EXPECT_EQ(manager_.Names(kSocket).size(), 2U);
+  ASSERT_EQ(State()["listeners"].size(), 1U);
+  EXPECT_EQ(State()["listeners"][0]["name"], "web");
+  life.store.Follow();
+  EXPECT_TRUE(manager_.Hear().empty()) << "it does not come back while it is open";
+}
+
+// Invariant 3.
+TEST_F(DescriptorStoreTest, WhatCannotBeUsedIsTakenBackAtOnce) {
+  std::optional<Life> first(std::in_place);
+  first->Serve(Listening({"web"}), 2);
+  manager_.Hear();
+  first.reset();
+  for (const char* text : {"{", "[]", R"({"format": 2})"}) {
+    Replace(kState, text);
+    const bool holds_a_port = !manager_.Names(kSocket).empty();
+    std::optional<Life> second;
+    std::vector<GivenSocket> given = Given();
+    std::vector<std::string> heard = manager_.HearWhile([&] { second.emplace(std::move(given)); });
+    EXPECT_TRUE(second->listeners.all().empty());
+    EXPECT_EQ(second->next_generation, 1U);
+    EXPECT_EQ(!heard.empty() && heard.back() == "BARRIER=1", holds_a_port);
+    EXPECT_TRUE(manager_.Names(kSocket).empty());
+  }
+}
+
+TEST_F(DescriptorStoreTest, ADescriptorThatIsNotWhatTheStateSaysIsNotUsed) {
+  std::optional<Life> first(std::in_place);
+  first->Serve(Listening({"web"}), 3);
+  manager_.Hear();
+  const std::string bound = first->listeners.all()[0].bound;
+  first.reset();
+  // One is missing, one listens elsewhere.
+  auto lost = std::ranges::find_if(manager_.store,
+                                   [](const auto& one) { return one.first.starts_with(kSocket); });
+  UniqueFd elsewhere(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::listen(elsewhere.get(), 1), 0);
+  lost->second = std::move(elsewhere);
+  manager_.store.erase(lost + 1);
+  std::optional<Life> second;
+  std::vector<GivenSocket> given = Given();
+  manager_.HearWhile([&] { second.emplace(std::move(given)); });
+  ASSERT_EQ(second->listeners.all().size(), 1U);
+  EXPECT_EQ(second->listeners.all()[0].slots.size(), 1U);
+  EXPECT_EQ(second->listeners.all()[0].bound, bound);
+  second->Serve(Listening({"web"}), 3);
+  EXPECT_EQ(second->listeners.all()[0].slots.size(), 3U);
+}
+
+TEST_F(DescriptorStoreTest, WhatOrphansHaveBroughtIsNotAdoptedTwice) {
+  std::optional<Life> first(std::in_place);
+  first->Serve(Listening({"web"}), 2);
+  first->counters.Add(CounterId::kReloadsOk, 3);
+  manager_.Hear();
+
+  Life second;
+  std::vector<GivenSocket> given = Given();
+  second.store.Take(given);
+  const ListenerSockets& held = first->listeners.all()[0];
+  std::vector<UniqueFd> slots;
+  for (const UniqueFd& fd : held.slots) {
+    slots.emplace_back(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
+  }
+  second.listeners.Adopt(held.key, "web", held.bound, held.id, std::move(slots));
+  ASSERT_TRUE(
+      second.counters.Adopt(UniqueFd(::fcntl(first->counters.memfd(), F_DUPFD_CLOEXEC, 3)), 1));
+  second.store.Bring();
+  EXPECT_EQ(second.listeners.all().size(), 1U);
+  EXPECT_EQ(second.listeners.all()[0].slots.size(), 2U);
+  EXPECT_EQ(second.counters.Sums().at("reloads_ok"), 3U);
+}
+
+TEST_F(DescriptorStoreTest, WhereThereIsLittleRoomTheStateComesFirst) {
+  ::setenv("FDSTORE", "18", 1);
+  Life life;
+  ::unsetenv("FDSTORE");
+  life.Serve(Listening({"web", "other"}), 3);
+  manager_.Hear();
+  EXPECT_EQ(manager_.Names(kSocket).size(), 2U) << "16 are kept free";
+  ASSERT_EQ(State()["listeners"].size(), 1U);
+  EXPECT_EQ(State()["listeners"][0]["sockets"].size(), 2U) << "it says what was sent";
+}
+
+TEST_F(DescriptorStoreTest, AStateThatIsReplacedFindsRoomInAFullStore) {
+  manager_.room = 5;
+  Life life;
+  life.Serve(Listening({"web"}), 4);
+  manager_.Hear();
+  ASSERT_EQ(manager_.Names().size(), 5U);
+  life.next_generation = 9;
+  life.store.Follow();
+  manager_.Hear();
+  EXPECT_EQ(State()["next_generation"], 9U);
+}
+
+TEST_F(DescriptorStoreTest, AManagerThatDoesNotReadIsToldLater) {
+  Life life;
+  manager_.Fill();
+  life.Serve(Listening({"web"}), 2);
+  EXPECT_FALSE(life.store.is_flushed());
+  manager_.Hear();
+  EXPECT_TRUE(manager_.Names().empty());
+  while (!life.store.is_flushed()) {
+    life.loop.RunNoWait();
+  }
+  manager_.Hear();
+  EXPECT_EQ(manager_.Names(kSocket).size(), 2U);
+  EXPECT_EQ(State()["listeners"].size(), 1U);
+}
+
+TEST_F(DescriptorStoreTest, TheNextImageGoesOnWithWhatIsStored) {
+  Life life;
+  life.Serve(Listening({"web"}), 2);
+  manager_.Hear();
+  const std::vector<std::string> sockets = manager_.Names(kSocket);
+  DescriptorStore next(life.loop, life.notify,
+                       {life.listeners, life.counters, life.keys, life.next_generation});
+  next.Restore(life.store.Save());
+  next.Follow();
+  for (const std::string& text : manager_.Hear()) {
+    EXPECT_EQ(text.find("socket."), std::string::npos) << text;
+  }
+  EXPECT_EQ(manager_.Names(kSocket), sockets);
+  EXPECT_EQ(manager_.Names().size(), 5U);
+}
+
+TEST_F(DescriptorStoreTest, AFrozenStoreKeepsWhatIsClosedAndAnEmptyOneNothing) {
+  Life life;
+  life.Serve(Listening({"web"}), 2);
+  manager_.Hear();
+  DescriptorStore other(life.loop, life.notify,
+                        {life.listeners, life.counters, life.keys, life.next_generation});
+  other.Restore(life.store.Save());
+  life.store.Freeze();
+  life.listeners.Close({life.listeners.all()[0].id});
+  life.store.Follow();
+  EXPECT_TRUE(manager_.Hear().empty());
+  EXPECT_EQ(manager_.Names(kSocket).size(), 2U);
+  other.Empty();
+  manager_.Hear();
+  EXPECT_TRUE(manager_.Names().empty());
+}
+
+}  // namespace
+}  // namespace tidegate
