@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdlib>
@@ -117,6 +118,14 @@ void Notify::Reloading(std::string_view status) {
 
 void Notify::Stopping() {
   Send("STOPPING=1\nSTATUS=draining\n");
+}
+
+void Notify::MayTake(Duration limit) {
+  constexpr Duration kMore = std::chrono::seconds(10);
+  constexpr Duration kMost = std::chrono::hours(24 * 365);
+  Duration most = limit == kNever ? kMost : std::min(limit, kMost) + kMore;
+  Send(fmt::format("EXTEND_TIMEOUT_USEC={}\n",
+                   std::chrono::duration_cast<std::chrono::microseconds>(most).count()));
 }
 
 void Notify::Status(std::string_view status) {

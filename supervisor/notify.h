@@ -21,6 +21,10 @@ class Notify {
   // A reload or upgrade begins; Ready ends it, whatever came of it.
   void Reloading(std::string_view status);
   void Stopping();
+  // What has begun (the start, a reload, the stop) may take as long as `limit`, and some seconds
+  // for what is not counted: systemd's own limit for it becomes at least that. kNever: as good as
+  // none.
+  void MayTake(Duration limit);
   void Status(std::string_view status);
 
   // What became of a message that nobody waits for.

@@ -200,6 +200,7 @@ Task<int> StartServing(Holdings& holdings) {
                         .workers = WorkerCountOf(config),
                         .identity = identity ? *identity : std::nullopt}));
   Generation& generation = *holdings.generations.back();
+  holdings.notify.MayTake(config.upgrade.ready_timeout);
   bool ready = generation.Spawn();
   if (ready) {
     auto prepared = co_await generation.Prepare(holdings.config, config.upgrade.ready_timeout);

@@ -272,6 +272,8 @@ void Supervisor::Operate(Operation operation) {
   bool reload = running_->kind == OperationKind::kReload;
   state_ = reload ? State::kReloading : State::kUpgrading;
   holdings_.notify.Reloading(reload ? "reloading" : "upgrading");
+  const UpgradeConfig& limits = holdings_.config->config.upgrade;
+  holdings_.notify.MayTake(limits.ready_timeout + limits.probation);
   scope_.Start(OperateStory());
 }
 
@@ -416,6 +418,8 @@ void Supervisor::Stop(bool now, ClientId client) {
     holdings_.stopping = true;
     state_ = State::kStopping;
     holdings_.notify.Stopping();
+    const ShutdownConfig& limits = holdings_.config->config.shutdown;
+    holdings_.notify.MayTake(limits.timeout == kNever ? kNever : limits.delay + limits.timeout);
     LogEvent(LogLevel::kInfo, now ? "stopping now" : "stopping");
     if (holdings_.waiting) {
       FinishAll(holdings_.server, holdings_.waiting->clients,

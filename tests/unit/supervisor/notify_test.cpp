@@ -48,6 +48,16 @@ TEST(Notify, DoesNotWaitToStoreWhereNobodyReads) {
   EXPECT_EQ(notify.Forget("tidegate.store.a"), Told::kSent);
 }
 
+TEST(Notify, ExtendsTheLimitOfWhatHasBegun) {
+  FakeManager manager;
+  Loop loop;
+  Notify notify(loop);
+  notify.MayTake(std::chrono::minutes(10));
+  notify.MayTake(kNever);
+  EXPECT_EQ(manager.Hear(),
+            (Strings{"EXTEND_TIMEOUT_USEC=610000000\n", "EXTEND_TIMEOUT_USEC=31536000000000\n"}));
+}
+
 TEST(Notify, ABarrierEndsWhenItsDescriptorIsClosed) {
   FakeManager manager;
   Loop loop;
