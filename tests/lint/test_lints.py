@@ -22,7 +22,7 @@ def load(name):
     return module
 
 
-awaits, floors, length = load("check_awaits"), load("check_floors"), load("check_length")
+awaits, floors, length, pages = (load(name) for name in ("check_awaits", "check_floors", "check_length", "check_pages"))
 
 
 # --- check_awaits
@@ -226,6 +226,25 @@ def test_lines_stay_when_comments_and_strings_go():
     assert sources.plain(text).count("\n") == text.count("\n")
     assert "".join(sources.plain(text).split()) == "ab\"\"\"\"''e"
 
+
+# --- check_pages
+
+PAGE = b'.TH "x" "8" "2026-01-01" "x" "x"\n.SH NAME\nx - a page\n.SH DESCRIPTION\n'
+
+
+def test_a_page_that_mandoc_finds_nothing_in_passes():
+    assert pages.check("x.scd", PAGE + b"Text.\n") == []
+
+
+@pytest.mark.parametrize("text, fault", [
+    (b".P\n.P\nText.\n", "skipping paragraph macro"), (b".NO\n", "unknown macro"), (b"Text.\n.RS 4\nMore.\n", "RS"),
+    (b".nf\n" + b"x" * 90 + b"\n.fi\n", "columns"),
+])
+def test_a_page_with_a_fault_does_not(text, fault):
+    assert any(fault in one for one in pages.check("x.scd", PAGE + text)), pages.check("x.scd", PAGE + text)
+
+
+# --- what each lint says
 
 def test_every_lint_passes_over_the_tree_without_an_exception():
     for name in ("check_awaits", "check_floors", "check_length"):
