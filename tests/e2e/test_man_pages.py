@@ -235,13 +235,14 @@ def test_the_variables_that_are_read_are_in_the_page():
 
 # What the program does not name: it is installed by the package, or made for it.
 PACKAGE_PATHS = {"/etc/tidegate/conf.d/*.json", "/var/log/tidegate/", "/var/lib/tidegate/", "/etc/logrotate.d/tidegate",
-                 "/etc/needrestart/restart.d/", "/usr/libexec/tidegate/tidegate-worker", "/usr/share/tidegate/tidegate.schema.json",
-                 "/usr/share/doc/tidegate/examples"}
+                 "/etc/needrestart/restart.d/tidegate.service", "/usr/libexec/tidegate/tidegate-worker",
+                 "/usr/libexec/tidegate/after-upgrade", "/lib/systemd/system/tidegate.service", "/lib/systemd/system/tidegate.socket",
+                 "/usr/share/tidegate/tidegate.schema.json", "/usr/share/doc/tidegate/examples"}
 
 
 def test_the_files_that_are_named_are_in_the_page():
     text = code(sources("common", "supervisor", "proxy") + sources("common", "supervisor", "proxy", ending="*.h"))
-    named = set(re.findall(r'"(/(?:etc|run|var|usr|tmp)[^"{]*)', text))
+    named = set(re.findall(r'"(/(?:etc|run|var|usr|lib|tmp)/[^"{]*)', text))
     body = section(MAIN, "FILES")
     told = set(re.findall(r"^(/\S+?)(?:\+\+)?$", body, re.MULTILINE))
     for path in named:
