@@ -69,8 +69,9 @@ std::string FirstDifference(std::string_view there, std::string_view meant) {
 std::string Escaped(std::string_view text) {
   std::string escaped;
   for (char c : text) {
-    // '+' only as "++", which breaks a line.
-    if (std::string_view("\\_*").contains(c) || (c == '+' && escaped.ends_with('+'))) {
+    // '+' only as "++", which breaks a line; others where they begin a list, a table, a heading.
+    if (std::string_view("\\_*").contains(c) || (c == '+' && escaped.ends_with('+')) ||
+        (escaped.empty() && std::string_view("-.#;|[]`").contains(c))) {
       escaped += '\\';
     }
     escaped += c;

@@ -48,6 +48,7 @@ TEST(Page, TheFirstDifferenceNamesItsLineAndBothTexts) {
 
 TEST(Page, MarksOfScdocAreEscaped) {
   EXPECT_EQ(Escaped("max_body *.json a+b a++b \\"), "max\\_body \\*.json a+b a+\\+b \\\\");
+  EXPECT_EQ(Escaped("--auto is a-b."), "\\--auto is a-b.");
 }
 
 TEST(Page, ASentenceBeginsWithACapitalAndEndsWithAStop) {
