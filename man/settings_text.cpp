@@ -28,7 +28,9 @@ std::string Plural(std::string_view noun) {
 // What the value is; a list is seen in its schema, because a noun is of one element.
 std::string TypeText(const Setting& setting) {
   if (!setting.choices.empty() && setting.type == &kChoice) {
-    return fmt::format("{}", fmt::join(setting.choices, " or "));
+    return fmt::format("{} or {}",
+                       fmt::join(setting.choices.first(setting.choices.size() - 1), ", "),
+                       setting.choices.back());
   }
   std::string noun(setting.type->noun);
   if (IsOneOf(setting.type, {&kSection, &kSectionList, &kSectionMap})) {

@@ -23,6 +23,7 @@ TEST(SettingsText, AKeyHasItsTypeRangeDefaultAndHelp) {
 
 TEST(SettingsText, WordsToChooseFromAreNamed) {
   EXPECT_TRUE(Has("listeners", "*accept*: _reuseport or shared_, default reuseport\n"));
+  EXPECT_TRUE(Has("logging", "*level*: _debug, info, warn or error_, default info\n"));
 }
 
 TEST(SettingsText, AListSaysWhatItIsOf) {
