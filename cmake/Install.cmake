@@ -27,6 +27,10 @@ install(PROGRAMS packaging/after-upgrade DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}
 install(FILES "${generated}/tidegate.bash" DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME tidegate)
 install(FILES "${generated}/_tidegate" DESTINATION ${TIDEGATE_ZSH_DIR})
 install(FILES "${generated}/tidegate.fish" DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+foreach(page IN LISTS TIDEGATE_MAN_PAGES)
+  string(REGEX REPLACE ".*\\." "" section "${page}")
+  install(FILES "${page}" DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+endforeach()
 install(FILES "${generated}/tidegate.schema.json" DESTINATION ${CMAKE_INSTALL_DATADIR}/tidegate)
 
 file(GLOB examples CONFIGURE_DEPENDS packaging/examples/*.json)
