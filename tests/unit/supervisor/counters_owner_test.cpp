@@ -107,5 +107,29 @@ TEST(CountersOwner, AdoptsTheMemoryOfOrphansOnce) {
   EXPECT_FALSE(heir.Adopt(UniqueFd(::memfd_create("empty", MFD_CLOEXEC)), 1));
 }
 
+TEST(CountersOwner, AdoptsTheMemoryThatWasStoredWithOrWithoutOrphans) {
+  CountersOwner dead;
+  ASSERT_TRUE(dead.Create());
+  auto one = dead.Allocate();
+  auto two = dead.Allocate();
+  for (auto row : {one, two}) {
+    Counters::Map(dead.memfd(), row->row)->Add(CounterId::kRequests, 10);
+  }
+  CountersOwner with_orphan;
+  ASSERT_TRUE(with_orphan.Adopt(UniqueFd(::dup(dead.memfd())), one->row));
+  ASSERT_TRUE(with_orphan.AdoptStored(UniqueFd(::dup(dead.memfd()))));
+  EXPECT_EQ(with_orphan.memfds().size(), 1U);
+  with_orphan.FoldUnclaimed();
+  EXPECT_EQ(with_orphan.Sums()["requests_total"], 20U);
+
+  CountersOwner alone;
+  ASSERT_TRUE(alone.AdoptStored(UniqueFd(::dup(dead.memfd()))));
+  alone.FoldUnclaimed();
+  ASSERT_TRUE(alone.Modernize());
+  EXPECT_EQ(alone.memfds().size(), 1U) << "no new memory where the old one is of our layout";
+  EXPECT_EQ(alone.Sums()["requests_total"], 20U);
+  EXPECT_FALSE(alone.AdoptStored(UniqueFd(::memfd_create("empty", MFD_CLOEXEC))));
+}
+
 }  // namespace
 }  // namespace tidegate

@@ -170,5 +170,33 @@ TEST(Listeners, SocketsOfSystemdAreUsedForEverySlot) {
       << "a refused change lost the given socket";
 }
 
+TEST(Listeners, StoredSocketsComeOnceAndBesideThoseThatAreThere) {
+  Listeners dead;
+  ASSERT_TRUE(dead.Prepare(With({On("a", "127.0.0.1:0"), On("b", "127.0.0.1:0")}), 2));
+  ASSERT_TRUE(dead.Listen());
+  auto duplicates = [&](std::size_t listener, std::size_t first) {
+    std::vector<UniqueFd> fds;
+    for (std::size_t slot = first; slot < 2; ++slot) {
+      fds.emplace_back(::dup(dead.all()[listener].slots[slot].get()));
+    }
+    return fds;
+  };
+  const ListenerSockets& a = dead.all()[0];
+  const ListenerSockets& b = dead.all()[1];
+  Listeners heir;
+  heir.Adopt(a.key, "a", a.bound, a.id, duplicates(0, 1));
+  heir.AdoptStored(a.key, "a", a.bound, a.id, duplicates(0, 0));
+  ASSERT_EQ(heir.all().size(), 1U);
+  EXPECT_EQ(heir.all()[0].slots.size(), 2U);
+  EXPECT_EQ(heir.all()[0].listening, 2U);
+  // The number is taken.
+  heir.AdoptStored(b.key, "b", b.bound, a.id, duplicates(1, 0));
+  ASSERT_EQ(heir.all().size(), 2U);
+  EXPECT_NE(heir.all()[1].id, a.id);
+  EXPECT_EQ(heir.in_force().size(), 2U);
+  ASSERT_TRUE(heir.Prepare(With({On("a", "127.0.0.1:0")}), 2));
+  EXPECT_EQ(heir.Commit(), std::vector{heir.all()[1].id}) << "what nobody wants is told";
+}
+
 }  // namespace
 }  // namespace tidegate
