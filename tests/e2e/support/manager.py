@@ -104,6 +104,14 @@ class Manager(Notify):
             os.close(self.store.pop()[1])
 
 
+def holds_anything(pid):
+    """A process whose first thread is a zombie still has its descriptors while another thread is dying."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1 or processes.alive(pid)
+    except FileNotFoundError:
+        return False
+
+
 def crash(tidegate, workers=True):
     """kill -9 of the supervisor, and of all that it leaves, as systemd does it; nothing is started."""
     left = tidegate.worker_processes()
@@ -115,7 +123,7 @@ def crash(tidegate, workers=True):
         except ProcessLookupError:
             pass
     if workers:
-        until(lambda: not any(processes.alive(pid) for pid in left), "the end of the workers")
+        until(lambda: not any(holds_anything(pid) for pid in left), "the end of the workers")
 
 
 def start_again(tidegate):
