@@ -54,6 +54,9 @@
 //     ping       {id}
 //     rotate_keys {}                             +fds [the ring of ticket keys, common/ticket_ring.h]: after init, and
 //                                                whenever it has changed, also while draining
+//     name_files {}                              +fds [memfds with resolv.conf and /etc/hosts; one that cannot be read is
+//                                                empty]: before prepare, and whenever one of them has changed. Without it
+//                                                a worker goes by what it has read itself at its start
 //     reopen_logs {access_log:bool}              +fds [error log, access log if there is one]
 //     loglevel   {level, seconds}                seconds 0: for good
 //     takeover   {}                              to an orphaned worker, over a new connection to its control socket

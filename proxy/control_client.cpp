@@ -118,14 +118,23 @@ class ControlClient::Body final : public ControlChannel::Handler {
       return;
     }
     static const std::map<std::string, Method, std::less<>> kMethods = {
-        {"init", &Body::OnInit},          {"control_listener", &Body::OnControlListener},
-        {"sockets", &Body::OnSockets},    {"prepare", &Body::OnPrepare},
-        {"commit", &Body::OnCommit},      {"abandon", &Body::OnAbandon},
-        {"accept", &Body::OnAccept},      {"drop_listeners", &Body::OnDropListeners},
-        {"drain", &Body::OnDrain},        {"query", &Body::OnQuery},
-        {"ping", &Body::OnPing},          {"reopen_logs", &Body::OnReopenLogs},
-        {"loglevel", &Body::OnLogLevel},  {"rotate_keys", &Body::OnRotateKeys},
-        {"hand_over", &Body::OnHandOver}, {"adopt_from", &Body::OnAdoptFrom},
+        {"init", &Body::OnInit},
+        {"control_listener", &Body::OnControlListener},
+        {"sockets", &Body::OnSockets},
+        {"prepare", &Body::OnPrepare},
+        {"commit", &Body::OnCommit},
+        {"abandon", &Body::OnAbandon},
+        {"accept", &Body::OnAccept},
+        {"drop_listeners", &Body::OnDropListeners},
+        {"drain", &Body::OnDrain},
+        {"query", &Body::OnQuery},
+        {"ping", &Body::OnPing},
+        {"reopen_logs", &Body::OnReopenLogs},
+        {"loglevel", &Body::OnLogLevel},
+        {"rotate_keys", &Body::OnRotateKeys},
+        {"hand_over", &Body::OnHandOver},
+        {"adopt_from", &Body::OnAdoptFrom},
+        {"name_files", &Body::OnNameFiles},
     };
     auto method = kMethods.find(message.type());
     if (method != kMethods.end()) {
@@ -328,6 +337,21 @@ class ControlClient::Body final : public ControlChannel::Handler {
     }
     keys_ = std::move(message.fds[0]);
     handler_.RotateKeys(std::move(*keys));
+  }
+
+  void OnNameFiles(ControlMessage& message) {
+    if (message.fds.size() != 2) {
+      return;
+    }
+    Result<std::string> resolv_conf = ReadMemfd(message.fds[0].get());
+    Result<std::string> hosts = ReadMemfd(message.fds[1].get());
+    if (!resolv_conf || !hosts) {
+      LogWarn("resolv.conf and /etc/hosts stay as they were: {}",
+              (resolv_conf ? hosts : resolv_conf).error().ToString());
+      return;
+    }
+    handler_.UseNameFiles(
+        NameFiles{.resolv_conf = std::move(*resolv_conf), .hosts = std::move(*hosts)});
   }
 
   void OnReopenLogs(ControlMessage& message) {

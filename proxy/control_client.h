@@ -14,6 +14,7 @@
 #include "common/known_addresses.h"
 #include "common/log_level.h"
 #include "common/loop.h"
+#include "common/name_files.h"
 #include "common/result.h"
 #include "common/ticket_ring.h"
 #include "common/unique_fd.h"
@@ -122,6 +123,8 @@ class WorkerHandler {
   virtual void AdoptFrom(UniqueFd channel, UniqueFd lifeline) = 0;
   // The keys of session tickets from now on: before the first Prepare, and at any time after it.
   virtual void RotateKeys(TicketRing keys) = 0;
+  // Before the first Prepare, and at any time after it.
+  virtual void UseNameFiles(NameFiles files) = 0;
   // The access log is none if there is none.
   virtual void ReopenLogs(UniqueFd error_log, UniqueFd access_log) = 0;
   // `duration` zero: for good, until a configuration says otherwise.

@@ -22,6 +22,7 @@
 
 #include "common/config_load.h"
 #include "common/log.h"
+#include "common/name_files.h"
 #include "common/test_fault.h"
 #include "proxy/client_tls_contexts.h"
 #include "proxy/tls_contexts.h"
@@ -95,6 +96,8 @@ int Serve() {
   uv_signal_t terminate;
   Loop loop;
   Worker worker(loop, UniqueFd(kWorkerChannelFd));
+  // Once it is confined nobody opens them.
+  worker.BeginWithNameFiles(ReadNameFiles());
   uv_signal_init(loop.uv(), &terminate);
   terminate.data = &worker;
   uv_signal_start(

@@ -93,6 +93,11 @@ Result<> Worker::Prepare(PrepareRequest request) {
   if (config->listeners.size() != request.listeners.size()) {
     return Fail(ErrorKind::kProtocol, "the number of listeners differs from the configuration's");
   }
+  if (!std::exchange(knows_of_name_files_, true) && slot_ == 0) {
+    LogInfo(
+        "this supervisor does not tell of resolv.conf and /etc/hosts: they stay as they are now "
+        "until the next upgrade");
+  }
   const Snapshot* in_force = services_.snapshot.get();
   auto tls = TlsContexts::Make(*config, in_force != nullptr ? &in_force->tls() : nullptr, tickets_);
   if (!tls) {
@@ -443,6 +448,15 @@ void Worker::RotateKeys(TicketRing keys) {
             keys.weakness()->ToString());
   }
   tickets_.Install(std::move(keys));
+}
+
+void Worker::BeginWithNameFiles(NameFiles files) {
+  resolver_.SetFiles(std::move(files));
+}
+
+void Worker::UseNameFiles(NameFiles files) {
+  knows_of_name_files_ = true;
+  resolver_.SetFiles(std::move(files));
 }
 
 void Worker::ReopenLogs(UniqueFd error_log, UniqueFd access_log) {

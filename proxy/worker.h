@@ -40,6 +40,9 @@ class Worker final : public WorkerHandler,
   Worker(Loop& loop, UniqueFd channel);
   ~Worker();
 
+  // What names go by until the supervisor says something else, which one of an older version does
+  // not.
+  void BeginWithNameFiles(NameFiles files);
   // Says hello and serves until it is drained. The exit status.
   int Run();
   // The signal TERM: as if the supervisor had said drain, with the limits of the configuration.
@@ -73,6 +76,7 @@ class Worker final : public WorkerHandler,
   void HandOverTo(UniqueFd channel, UniqueFd lifeline) override;
   void AdoptFrom(UniqueFd channel, UniqueFd lifeline) override;
   void RotateKeys(TicketRing keys) override;
+  void UseNameFiles(NameFiles files) override;
   void ReopenLogs(UniqueFd error_log, UniqueFd access_log) override;
   void SetLogLevel(LogLevel level, Duration duration) override;
   Result<std::string> Query(std::string_view what, std::string_view argument) override;
@@ -150,6 +154,8 @@ class Worker final : public WorkerHandler,
   unsigned slot_ = 0;
   unsigned workers_ = 1;
   bool draining_ = false;
+  // The supervisor has told of name files, or it was logged that it does not.
+  bool knows_of_name_files_ = false;
   // That of the ticket keys was logged.
   bool said_unprotected_ = false;
   // Of the drain; what comes back after it ends at once.

@@ -167,6 +167,14 @@ void WorkerProcess::SendKeys() {
   channel_->Send(MakeControlMessage("rotate_keys"), fds);
 }
 
+void WorkerProcess::SendNameFiles() {
+  const NameFilesOwner& files = surroundings_.name_files;
+  if (channel_ && hello_seen_ && sent_name_files_ != files.version()) {
+    sent_name_files_ = files.version();
+    channel_->Send(MakeControlMessage("name_files"), files.fds());
+  }
+}
+
 void WorkerProcess::SendSockets(const PrepareRound& round) {
   json batch = json::array();
   std::vector<int> fds;
@@ -203,6 +211,11 @@ void WorkerProcess::SendPrepare(const PrepareRound& round) {
   if (!channel_) {
     return;
   }
+  // It begins with its names at once.
+  if (Result<bool> looked = surroundings_.name_files.Look(); !looked) {
+    LogEvent(LogLevel::kError, looked.error().ToString());
+  }
+  SendNameFiles();
   SendSockets(round);
   prepared_id_ = 0;
   json message = MakeControlMessage("prepare");

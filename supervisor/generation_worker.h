@@ -22,6 +22,7 @@
 #include "supervisor/key_ring.h"
 #include "supervisor/listeners.h"
 #include "supervisor/log_files.h"
+#include "supervisor/name_files_owner.h"
 #include "supervisor/process.h"
 
 namespace tidegate {
@@ -35,6 +36,7 @@ struct WorkerSurroundings {
   LogFiles& logs;
   AddressBook& addresses;
   KeyRing& keys;
+  NameFilesOwner& name_files;
   // The control socket, for a worker that outlives us.
   int control_listener = -1;
   // Called when a worker serves that was started in the place of a lost one, by its generation and
@@ -122,6 +124,10 @@ class WorkerProcess final : public ControlChannel::Handler {
   void SendInit(std::uint64_t generation, unsigned workers);
   // The ticket keys of now; who has not said hello gets them after it.
   void SendKeys();
+  // resolv.conf and /etc/hosts as they were last looked at; nothing if it has them, or if nobody
+  // has looked yet.
+  void SendNameFiles();
+  // With the name files of now before it.
   void SendPrepare(const PrepareRound& round);
   void SendCommit(std::uint64_t id);
   void SendAbandon(std::uint64_t id);
@@ -194,6 +200,8 @@ class WorkerProcess final : public ControlChannel::Handler {
   std::unique_ptr<ChildOutput> output_;
   std::set<std::pair<std::uint64_t, unsigned>> sent_sockets_;
   std::optional<std::vector<unsigned>> sent_slots_;
+  // NameFilesOwner::version() of what was sent.
+  std::uint64_t sent_name_files_ = 0;
   DrainReport drain_report_;
   std::map<std::uint64_t, Answer> questions_;
   std::uint64_t next_question_ = 1;

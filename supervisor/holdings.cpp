@@ -30,6 +30,7 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
                    .logs = logs,
                    .addresses = addresses,
                    .keys = keys,
+                   .name_files = name_files,
                    .on_replaced = [this](std::uint64_t number, unsigned slot) {
                      OnReplaced(number, slot);
                    }} {}
@@ -98,6 +99,15 @@ std::string Holdings::StillServing() {
 void Holdings::SendKeys() {
   for (const auto& generation : generations) {
     generation->ForEachWorker([](WorkerProcess& worker) { worker.SendKeys(); });
+  }
+}
+
+void Holdings::LookAtNameFiles() {
+  if (Result<bool> looked = name_files.Look(); !looked) {
+    LogEvent(LogLevel::kError, looked.error().ToString());
+  }
+  for (const auto& generation : generations) {
+    generation->ForEachWorker([](WorkerProcess& worker) { worker.SendNameFiles(); });
   }
 }
 

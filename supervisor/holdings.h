@@ -20,6 +20,7 @@
 #include "supervisor/key_ring.h"
 #include "supervisor/listeners.h"
 #include "supervisor/log_files.h"
+#include "supervisor/name_files_owner.h"
 #include "supervisor/notify.h"
 #include "supervisor/operation.h"
 #include "supervisor/process.h"
@@ -64,6 +65,7 @@ struct Holdings {
   LogFiles logs;
   AddressBook addresses;
   KeyRing keys;
+  NameFilesOwner name_files;
   Notify notify;
   DescriptorStore store;
   ControlServer server;
@@ -105,6 +107,8 @@ struct Holdings {
   void OnReplaced(std::uint64_t number, unsigned slot);
   // Every worker of every generation gets the ticket keys of now.
   void SendKeys();
+  // Looks at resolv.conf and /etc/hosts; every worker that has others gets them.
+  void LookAtNameFiles();
 };
 
 // Reads the configuration again, from the file or text that `options` names; --workers goes before

@@ -43,7 +43,8 @@ Supervisor::Supervisor()
       file_watch_(loop_, Bind<&Supervisor::OnFilesChanged>(this)),
       look_at_files_due_(loop_.timers(), Bind<&Supervisor::OnLookAtFiles>(this)),
       log_level_due_(loop_.timers(), Bind<&Supervisor::OnLogLevelOver>(this)),
-      keys_due_(loop_.timers(), Bind<&Supervisor::TendKeys>(this)) {}
+      keys_due_(loop_.timers(), Bind<&Supervisor::TendKeys>(this)),
+      name_files_due_(loop_.timers(), Bind<&Supervisor::TendNameFiles>(this)) {}
 
 // --- entering
 
@@ -86,6 +87,7 @@ int Supervisor::Run() {
   // Also to workers that we have found here: what was sent last may have been lost on the way.
   holdings_.SendKeys();
   TendKeys();
+  TendNameFiles();
   loop_.Run();
   return exit_code_;
 }
@@ -99,6 +101,16 @@ void Supervisor::TendKeys() {
     LogEvent(LogLevel::kInfo, "the keys of session tickets have rotated");
   }
   keys_due_.Arm(holdings_.keys.Wait(now, rotation));
+}
+
+// A configuration with nothing but addresses lets us sleep.
+void Supervisor::TendNameFiles() {
+  if (holdings_.UpstreamNames().empty()) {
+    name_files_due_.Disarm();
+    return;
+  }
+  holdings_.LookAtNameFiles();
+  name_files_due_.Arm(NameFilesOwner::kLookEvery);
 }
 
 void Supervisor::ListenToSignals() {
@@ -323,6 +335,7 @@ void Supervisor::EndOperation(const Operation& operation, Outcome outcome) {
     return;
   }
   WatchFiles();
+  TendNameFiles();
 }
 
 // --- files that change by themselves

@@ -99,6 +99,8 @@ class Supervisor {
   Result<> ReopenLogs();
   // Rotates the ticket keys when it is time, and looks again when it may be.
   void TendKeys();
+  // Looks at resolv.conf and /etc/hosts, and again and again while there are names.
+  void TendNameFiles();
   void ArmLogLevel();
   void OnLogLevelOver();
   nlohmann::json StatusData();
@@ -117,6 +119,7 @@ class Supervisor {
   Deadline log_level_due_;
   // When to look after the ticket keys.
   Deadline keys_due_;
+  Deadline name_files_due_;
   State state_ = State::kStarting;
   // The operation that runs.
   std::optional<Operation> running_;

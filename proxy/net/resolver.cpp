@@ -2,9 +2,13 @@
 
 #include <netdb.h>
 #include <netinet/in.h>
+#include <sys/random.h>
 #include <sys/time.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <unordered_map>
 
@@ -14,7 +18,20 @@
 
 #include "common/address.h"
 #include "common/check.h"
+#include "common/log.h"
 #include "common/text.h"
+#include "proxy/net/name_rules.h"
+
+// In the whole process, in the place of libc's. c-ares before 1.20 takes the key that its query IDs
+// come from out of /dev/urandom, and where it cannot open that, as in a worker, out of rand(),
+// whose numbers anybody can foretell: whoever can, can answer in the place of the server
+// (CVE-2023-31147). Nothing else in a worker asks for it.
+extern "C" [[gnu::visibility("default"), gnu::used]] int rand() noexcept {
+  unsigned number = 0;
+  while (::getrandom(&number, sizeof number, 0) < 0 && errno == EINTR) {
+  }
+  return static_cast<int>(number & RAND_MAX);
+}
 
 namespace tidegate {
 namespace {
@@ -23,8 +40,8 @@ namespace {
 constexpr int kTryMs = 1000;
 constexpr int kTries = 3;
 
-// RFC 6761 section 6.3: such names are loopback, and no server is asked. c-ares relies on
-// /etc/hosts for that, which a container may lack; so IPv4 first, as most files have it.
+// RFC 6761 section 6.3: such names are loopback, and no server is asked. /etc/hosts
+// has it on most machines, but a container may lack it; so IPv4 first, as most files have it.
 bool IsLocalhost(std::string_view name) {
   constexpr std::string_view kLocalhost = "localhost";
   if (name.ends_with('.')) {
@@ -46,6 +63,23 @@ ResolvedAddresses Loopback() {
     loopback.addresses.push_back(address);
   }
   return loopback;
+}
+
+// resolv.conf as it is with what the environment has to say on top, as resolv.conf(5) has it.
+ResolvConf ConfOf(const NameFiles& files) {
+  std::string text = files.resolv_conf;
+  const std::array<std::pair<const char*, const char*>, 2> sources = {
+      {{"LOCALDOMAIN", "\nsearch "}, {"RES_OPTIONS", "\noptions "}}};
+  for (auto [variable, keyword] : sources) {
+    if (const char* value = std::getenv(variable)) {
+      text += std::string(keyword) + value;
+    }
+  }
+  return ParseResolvConf(text);
+}
+
+std::string Joined(const std::vector<std::string>& words) {
+  return fmt::format("{}", fmt::join(words, ","));
 }
 
 // What c-ares found. `found` may be null.
@@ -82,9 +116,12 @@ struct Resolver::Lookup {
         name(std::move(name_asked)),
         limit(owner.loop_.timers(), Bind<&Lookup::OnLimit>(this)) {}
   void OnLimit() { resolver.OnTimeout(*this); }
+  static const Channel* ChannelOf(const std::unique_ptr<Lookup>& lookup) { return lookup->channel; }
 
   Resolver& resolver;
   std::string name;
+  // Which asks for it.
+  const Channel* channel = nullptr;
   // Nobody new may wait: the answer is being delivered, or will come too late.
   bool closed = false;
   std::vector<Waiter> waiters;
@@ -95,9 +132,7 @@ struct Resolver::Lookup {
 class Resolver::Channel {
  public:
   explicit Channel(Loop& loop)
-      : loop_(loop),
-        made_at_(loop.now()),
-        timeout_(loop.timers(), Bind<&Channel::OnTimeout>(this)) {}
+      : loop_(loop), timeout_(loop.timers(), Bind<&Channel::OnTimeout>(this)) {}
   Channel(const Channel&) = delete;
   Channel& operator=(const Channel&) = delete;
   ~Channel() {
@@ -106,13 +141,38 @@ class Resolver::Channel {
     }
   }
 
-  Result<> Open(const std::string& servers) {
+  // `servers` in the place of those of `conf`, unless empty.
+  Result<> Open(ResolvConf conf, const std::string& servers) {
     ares_options options{};
     options.timeout = kTryMs;
     options.tries = kTries;
     options.sock_state_cb = &Channel::OnSocketState;
     options.sock_state_cb_data = this;
-    int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
+    // Of the files, c-ares has its own idea where to find them: we have read them for it.
+    std::string dns_only = "b";
+    std::string no_file = "/dev/null";
+    options.lookups = dns_only.data();
+    options.resolvconf_path = no_file.data();
+    int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS |
+               ARES_OPT_RESOLVCONF;
+    std::vector<char*> domains;
+    if (conf.domains) {
+      for (std::string& domain : *conf.domains) {
+        domains.push_back(domain.data());
+      }
+      options.domains = domains.data();
+      options.ndomains = static_cast<int>(domains.size());
+      mask |= ARES_OPT_DOMAINS;
+    }
+    if (conf.ndots) {
+      options.ndots = *conf.ndots;
+      mask |= ARES_OPT_NDOTS;
+    }
+    if (conf.use_tcp) {
+      options.flags = ARES_FLAG_USEVC | ARES_FLAG_EDNS;
+      mask |= ARES_OPT_FLAGS;
+    }
+    mask |= conf.rotate ? ARES_OPT_ROTATE : ARES_OPT_NOROTATE;
 #ifdef ARES_OPT_QUERY_CACHE
     // Endpoints know how long an answer is good; a second cache would only make it older.
     options.qcache_max_ttl = 0;
@@ -123,16 +183,8 @@ class Resolver::Channel {
       channel_ = nullptr;
       return Fail(ErrorKind::kUpstreamUnresolved, ares_strerror(status));
     }
-    if (!servers.empty()) {
-      status = ares_set_servers_ports_csv(channel_, servers.c_str());
-    }
-    if (status != ARES_SUCCESS) {
-      return Fail(ErrorKind::kUpstreamUnresolved, ares_strerror(status));
-    }
-    return {};
+    return SetServers(std::move(conf.servers), servers);
   }
-
-  bool IsOld() const { return loop_.now() - made_at_ >= TimePoint(kChannelAge.count()); }
 
   void Ask(Lookup& lookup) {
     ares_addrinfo_hints hints{};
@@ -143,6 +195,26 @@ class Resolver::Channel {
   }
 
  private:
+  // Without any, c-ares asks this machine.
+  Result<> SetServers(std::vector<std::string> named, const std::string& instead) {
+    std::string servers = instead.empty() ? Joined(named) : instead;
+    if (servers.empty()) {
+      return {};
+    }
+    int status = ares_set_servers_ports_csv(channel_, servers.c_str());
+    auto has_scope = [](const std::string& server) { return server.contains('%'); };
+    if (status != ARES_SUCCESS && std::erase_if(named, has_scope) > 0) {
+      // Before 1.20 it takes no scope here.
+      LogWarn("this c-ares {} asks no name server with a scope: {} is done without it",
+              ares_version(nullptr), servers);
+      return SetServers(std::move(named), instead);
+    }
+    if (status != ARES_SUCCESS) {
+      return Fail(ErrorKind::kUpstreamUnresolved, ares_strerror(status));
+    }
+    return {};
+  }
+
   // Freed by its close callback, after the channel perhaps.
   struct Poll {
     uv_poll_t handle{};
@@ -224,7 +296,6 @@ class Resolver::Channel {
   }
 
   Loop& loop_;
-  TimePoint made_at_;
   Deadline timeout_;
   ares_channel channel_ = nullptr;
   // Owned by libuv from uv_poll_init until the close callback.
@@ -235,7 +306,13 @@ Resolver::Resolver(Loop& loop, std::string servers) : loop_(loop), servers_(std:
 
 Resolver::~Resolver() {
   // c-ares calls back for every lookup: they must be there still.
+  outdated_.clear();
   channel_.reset();
+}
+
+void Resolver::SetFiles(NameFiles files) {
+  is_outdated_ = is_outdated_ || files.resolv_conf != files_.resolv_conf;
+  files_ = std::move(files);
 }
 
 Resolver::Request Resolver::Resolve(std::string name, OnResolved on_resolved) {
@@ -247,6 +324,11 @@ Resolver::Request Resolver::Resolve(std::string name, OnResolved on_resolved) {
   }
   if (IsLocalhost(name)) {
     on_resolved(Loopback());
+    return {};
+  }
+  if (std::vector<SocketAddress> there = FindInHosts(files_.hosts, name); !there.empty()) {
+    memory_.Learn(name, there);
+    on_resolved(ResolvedAddresses{.addresses = std::move(there), .ttl = kMinTtl});
     return {};
   }
   std::uint64_t id = ++last_id_;
@@ -265,21 +347,27 @@ Resolver::Request Resolver::Resolve(std::string name, OnResolved on_resolved) {
   Lookup& lookup = *lookups_.emplace_back(std::make_unique<Lookup>(*this, std::move(name)));
   lookup.waiters.push_back({id, std::move(on_resolved)});
   lookup.limit.Arm(kResolveLimit);
+  lookup.channel = *channel;
   // May answer before it returns; `lookup` is gone then.
   (*channel)->Ask(lookup);
   return Request(this, id);
 }
 
 Result<Resolver::Channel*> Resolver::ReadyChannel() {
-  if (channel_ != nullptr && channel_->IsOld() && lookups_.empty()) {
-    channel_.reset();
+  if (is_outdated_ && channel_ != nullptr) {
+    // What it is asking goes on: servers that are gone must not keep us from asking the new ones.
+    outdated_.push_back(std::move(channel_));
   }
+  std::erase_if(outdated_, [this](const std::unique_ptr<Channel>& channel) {
+    return std::ranges::find(lookups_, channel.get(), &Lookup::ChannelOf) == lookups_.end();
+  });
   if (channel_ == nullptr) {
     auto channel = std::make_unique<Channel>(loop_);
-    if (Result<> opened = channel->Open(servers_); !opened) {
+    if (Result<> opened = channel->Open(ConfOf(files_), servers_); !opened) {
       return Fail(std::move(opened).error());
     }
     channel_ = std::move(channel);
+    is_outdated_ = false;
   }
   return channel_.get();
 }
@@ -302,12 +390,13 @@ void Resolver::OnAnswer(Lookup& lookup, Result<ResolvedAddresses> result) {
   lookups_.erase(found);
 }
 
-// c-ares goes on with its own timeouts, which may be long. A channel that nobody waits for is
-// dropped with all that it still does, so that the next lookup reads resolv.conf again.
+// c-ares goes on with its own timeouts, which may be long. When nobody waits for
+// anything any more, all that it still does is dropped.
 void Resolver::OnTimeout(Lookup& lookup) {
   Deliver(lookup, LastKnown(lookup.name, "no answer in time"));
   if (std::ranges::all_of(lookups_, &Lookup::closed,
                           [](const auto& entry) -> const Lookup& { return *entry; })) {
+    outdated_.clear();
     channel_.reset();
     lookups_.clear();
   }

@@ -1,13 +1,13 @@
 #pragma once
 
 // Names to addresses, by c-ares on our loop: both families, /etc/hosts before DNS, search domains
-// and servers as resolv.conf has them. All of c-ares stays in here.
+// and servers as resolv.conf has them. All of c-ares stays in here, and it reads no file.
 //
 //   1. A lookup ends within kResolveLimit, whatever the servers do.
 //   2. Who asks for a name that is being looked up waits for the same answer.
 //   3. After a Request is destroyed its callback is not called.
 //   4. localhost and names below it are loopback, whatever files and servers say.
-//   5. resolv.conf and /etc/hosts are read again; a change is seen within kChannelAge.
+//   5. A lookup goes by what SetFiles has said last before it began.
 //   6. A name that is held in the memory and does not resolve is answered from there, if anything
 //      is known of it.
 
@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "common/loop.h"
+#include "common/name_files.h"
 #include "common/result.h"
 #include "common/units.h"
 #include "proxy/net/address_memory.h"
@@ -38,18 +39,20 @@ struct ResolvedAddresses {
 class Resolver {
  public:
   static constexpr Duration kResolveLimit = std::chrono::seconds(5);
-  static constexpr Duration kChannelAge = std::chrono::seconds(30);
   static constexpr Duration kMinTtl = std::chrono::seconds(1);
   static constexpr Duration kMaxTtl = std::chrono::minutes(5);
 
   using OnResolved = std::function<void(Result<ResolvedAddresses>)>;
 
-  // `servers` instead of those of resolv.conf: "127.0.0.1:5353,[::1]:53". For tests.
+  // Without files at first. `servers` instead of those of resolv.conf: "127.0.0.1:5353,[::1]:53".
+  // For tests.
   explicit Resolver(Loop& loop, std::string servers = {});
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
   // Requests must be gone. The loop must turn once more (RunUntilClosed).
   ~Resolver();
+
+  void SetFiles(NameFiles files);
 
   // Somebody's interest in an answer. Movable; its destructor cancels.
   class Request {
@@ -101,9 +104,14 @@ class Resolver {
 
   Loop& loop_;
   std::string servers_;
+  NameFiles files_;
   AddressMemory memory_;
   // Made when it is needed.
   std::unique_ptr<Channel> channel_;
+  // It was made of another resolv.conf than that of now.
+  bool is_outdated_ = false;
+  // Those that were, and still ask for something.
+  std::vector<std::unique_ptr<Channel>> outdated_;
   // Every lookup that c-ares has not ended yet; of some nobody waits for the answer any more.
   std::vector<std::unique_ptr<Lookup>> lookups_;
   std::uint64_t last_id_ = 0;

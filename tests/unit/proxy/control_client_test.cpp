@@ -38,6 +38,7 @@ struct FakeWorker final : WorkerHandler {
   }
   void AdoptFrom(UniqueFd channel, UniqueFd lifeline) override { adopts = channel && lifeline; }
   void RotateKeys(TicketRing the_keys) override { keys = std::move(the_keys); }
+  void UseNameFiles(NameFiles files) override { name_files = std::move(files); }
   void ReopenLogs(UniqueFd, UniqueFd) override { ++reopened; }
   void SetLogLevel(LogLevel the_level, Duration) override { level = the_level; }
   Result<std::string> Query(std::string_view what, std::string_view) override {
@@ -58,6 +59,7 @@ struct FakeWorker final : WorkerHandler {
   std::vector<std::uint64_t> dropped;
   std::optional<DrainLimits> drain;
   std::optional<TicketRing> keys;
+  std::optional<NameFiles> name_files;
   int reopened = 0;
   std::optional<LogLevel> level;
   KnownAddresses last_addresses;
@@ -220,6 +222,21 @@ TEST_F(ControlClientTest, IgnoresWhatItDoesNotKnow) {
   Say(Message("accept", {{"slots", "none"}}));
   Say(Message("ping", {{"id", 5}}));
   EXPECT_EQ(Hear().type(), "pong");
+}
+
+TEST_F(ControlClientTest, TakesNameFiles) {
+  Initialise();
+  auto resolv_conf = MakeMemfd("resolv.conf", "nameserver 192.0.2.53\n");
+  auto hosts = MakeMemfd("hosts", "192.0.2.7 app\n");
+  ASSERT_TRUE(resolv_conf && hosts);
+  Say(MakeControlMessage("name_files"), {resolv_conf->get(), hosts->get()});
+  const NameFiles both{.resolv_conf = "nameserver 192.0.2.53\n", .hosts = "192.0.2.7 app\n"};
+  EXPECT_EQ(worker_.name_files, both);
+  // Whatever else comes changes nothing.
+  Say(MakeControlMessage("name_files"));
+  Say(MakeControlMessage("name_files"), {hosts->get()});
+  Say(MakeControlMessage("name_files"), {STDERR_FILENO, hosts->get()});
+  EXPECT_EQ(worker_.name_files, both);
 }
 
 TEST_F(ControlClientTest, TakesTicketKeysAndGivesThemToASuccessor) {

@@ -1,6 +1,10 @@
 #include "supervisor/generation_worker.h"
 
+#include <unistd.h>
+
+#include <fstream>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "tests/unit/supervisor/worker_rig.h"
@@ -55,6 +59,9 @@ TEST_F(WorkerProcessTest, TellsWhatIsKnownWithPrepare) {
   worker_->SendPrepare(round);
   auto message = ReceiveControl(worker_end_.get(), std::chrono::seconds(1));
   ASSERT_TRUE(message);
+  EXPECT_EQ(message->type(), "name_files");
+  message = ReceiveControl(worker_end_.get(), std::chrono::seconds(1));
+  ASSERT_TRUE(message);
   EXPECT_EQ(message->type(), "prepare");
   EXPECT_EQ(KnownAddressesOf(message->body, "known_addresses"), round.known_addresses);
 
@@ -82,6 +89,33 @@ TEST_F(WorkerProcessTest, TellsTheTicketKeysOfNow) {
     EXPECT_EQ(ring->rotated_at(), now);
     EXPECT_EQ(ring->current().mac, keys_.ring().current().mac);
   }
+}
+
+TEST_F(WorkerProcessTest, TellsTheNameFilesOnceUntilTheyChange) {
+  const std::string path = testing::TempDir() + "tidegate-hosts-" + std::to_string(::getpid());
+  name_files_ = NameFilesOwner({.resolv_conf = path + ".none", .hosts = path});
+  worker_->SendNameFiles();
+  worker_->Ask("ping", {}, [](const json&) {});
+  auto message = ReceiveControl(worker_end_.get(), std::chrono::seconds(1));
+  ASSERT_TRUE(message);
+  EXPECT_EQ(message->type(), "query") << "nobody has looked at them yet";
+  for (const char* text : {"192.0.2.1 app\n", "192.0.2.2 app\n"}) {
+    std::ofstream(path) << text;
+    ASSERT_TRUE(name_files_.Look());
+    worker_->SendNameFiles();
+    worker_->SendNameFiles();
+    worker_->Ask("ping", {}, [](const json&) {});
+    message = ReceiveControl(worker_end_.get(), std::chrono::seconds(1));
+    ASSERT_TRUE(message);
+    EXPECT_EQ(message->type(), "name_files");
+    ASSERT_EQ(message->fds.size(), 2U);
+    EXPECT_EQ(ReadMemfd(message->fds[0].get()).value_or("unreadable"), "");
+    EXPECT_EQ(ReadMemfd(message->fds[1].get()).value_or("unreadable"), text);
+    message = ReceiveControl(worker_end_.get(), std::chrono::seconds(1));
+    ASSERT_TRUE(message);
+    EXPECT_EQ(message->type(), "query");
+  }
+  ::unlink(path.c_str());
 }
 
 TEST_F(WorkerProcessTest, HearsWhatNamesResolveToAndNothingElse) {

@@ -58,13 +58,15 @@ class WorkerRig : public testing::Test {
   LogFiles logs_;
   AddressBook addresses_;
   KeyRing keys_{0};
+  NameFilesOwner name_files_;
   WorkerSurroundings surroundings_{.loop = loop_,
                                    .children = *children_,
                                    .counters = counters_,
                                    .listeners = listeners_,
                                    .logs = logs_,
                                    .addresses = addresses_,
-                                   .keys = keys_};
+                                   .keys = keys_,
+                                   .name_files = name_files_};
   CountersRow row_;
   pid_t pid_ = -1;
   // For Adopt.

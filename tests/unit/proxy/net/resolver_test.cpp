@@ -1,7 +1,10 @@
 #include "proxy/net/resolver.h"
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <functional>
 #include <optional>
 #include <string>
@@ -203,6 +206,70 @@ TEST_F(ResolverTest, EndsInTheMiddleOfLookups) {
   forgotten = Resolver::Request();
   resolver_.reset();
   EXPECT_EQ(answers_.size(), 0u);
+}
+
+TEST_F(ResolverTest, Rule5AsksHostsBeforeServers) {
+  server_.names["app.test"] = {{"192.0.2.1"}};
+  resolver_->SetFiles({.resolv_conf = "", .hosts = "192.0.2.7 app.test\n"});
+  EXPECT_EQ(AskAndWait("app.test"), "192.0.2.7:0");
+  EXPECT_EQ((*last_)->ttl, Resolver::kMinTtl);
+  EXPECT_EQ(server_.queries, 0);
+  resolver_->SetFiles({.resolv_conf = "", .hosts = ""});
+  EXPECT_EQ(AskAndWait("app.test"), "192.0.2.1:0");
+}
+
+TEST_F(ResolverTest, Rule5GoesByTheResolvConfOfNow) {
+  server_.names["app.one.test"] = {{"192.0.2.1"}};
+  server_.names["app.two.test"] = {{"192.0.2.2"}};
+  resolver_->SetFiles({.resolv_conf = "search one.test\n", .hosts = ""});
+  EXPECT_EQ(AskAndWait("app"), "192.0.2.1:0");
+  resolver_->SetFiles({.resolv_conf = "search two.test\n", .hosts = ""});
+  EXPECT_EQ(AskAndWait("app"), "192.0.2.2:0");
+  resolver_->SetFiles({.resolv_conf = "search .\n", .hosts = ""});
+  EXPECT_EQ(AskAndWait("app"), "error app: Domain name not found");
+  // Two labels are enough for the name as it is to be asked for first; not with this option.
+  server_.names["app.one"] = {{"192.0.2.3"}};
+  server_.names["app.one.test"] = {{"192.0.2.1"}};
+  resolver_->SetFiles({.resolv_conf = "search test\n", .hosts = ""});
+  EXPECT_EQ(AskAndWait("app.one"), "192.0.2.3:0");
+  resolver_->SetFiles({.resolv_conf = "search test\noptions ndots:2\n", .hosts = ""});
+  EXPECT_EQ(AskAndWait("app.one"), "192.0.2.1:0");
+}
+
+TEST_F(ResolverTest, Rule5LeavesWhatIsUnderWayAlone) {
+  server_.silent = true;
+  Resolver::Request slow = Ask("slow.test");
+  EXPECT_TRUE(TurnUntil([&] { return server_.queries > 0; }));
+  server_.silent = false;
+  server_.names["app.one.test"] = {{"192.0.2.1"}};
+  server_.names["slow.test"] = {{"192.0.2.5"}};
+  resolver_->SetFiles({.resolv_conf = "search one.test\n", .hosts = ""});
+  EXPECT_EQ(AskAndWait("app"), "192.0.2.1:0") << "it does not wait for the one before";
+  EXPECT_TRUE(TurnUntil([&] { return answers_.size() == 2; }));
+  EXPECT_EQ(answers_.back(), "192.0.2.5:0");
+}
+
+TEST_F(ResolverTest, Rule5TakesAServerWithAScopeOrDoesWithoutIt) {
+  resolver_.emplace(loop_);
+  resolver_->SetFiles({.resolv_conf = "nameserver fe80::1%lo\nnameserver 127.0.0.1\n",
+                       .hosts = "192.0.2.7 app.test\n"});
+  EXPECT_EQ(AskAndWait("app.test"), "192.0.2.7:0");
+  EXPECT_TRUE(AskAndWait("absent.test").starts_with("error absent.test: ")) << answers_.front();
+}
+
+TEST(Rand, CannotBeForetoldInThisProcess) {
+  std::vector<int> first;
+  std::vector<int> second;
+  for (std::vector<int>* numbers : {&first, &second}) {
+    ::srand(1);
+    for (int i = 0; i < 8; ++i) {
+      numbers->push_back(::rand());
+      EXPECT_GE(numbers->back(), 0);
+    }
+  }
+  EXPECT_NE(first, second);
+  EXPECT_EQ(::dlsym(RTLD_DEFAULT, "rand"), reinterpret_cast<void*>(&::rand))
+      << "libraries have another one";
 }
 
 TEST_F(ResolverTest, Rule6AnswersFromMemoryWhileANameDoesNotResolve) {
