@@ -16,6 +16,7 @@ endfunction()
 
 tidegate_pkg_config(uv::uv libuv libuv1-dev)
 tidegate_pkg_config(cares::cares libcares libc-ares-dev)
+tidegate_pkg_config(seccomp::seccomp libseccomp libseccomp-dev)
 tidegate_pkg_config(OpenSSL::SSL libssl libssl-dev)
 tidegate_pkg_config(OpenSSL::Crypto libcrypto libssl-dev)
 

@@ -15,7 +15,8 @@
 // 1. Supervisor and worker (the worker's descriptor 3)
 //
 //   from the worker
-//     hello      {pid, version, protocol}        first, by itself
+//     hello      {pid, version, protocol, confinement:{seccomp:{in_force:bool, note?}, landlock:{same}}}
+//                                                first, by itself. note: why it is not in force, or what is left out
 //     prepared   {id}                            answers prepare
 //     rejected   {id, diagnostics}               answers prepare; a text for people, lines end with \n
 //     committed  {id}                            answers commit
@@ -29,7 +30,7 @@
 //     answer     {id, data} or {id, error}       answers query; data is any JSON
 //     pong       {id}
 //     resolved   {addresses:{name:[text]}}       what names of upstreams resolve to now (common/known_addresses.h)
-//     adopted    {pid, version, generation, slot, workers, row, listeners:[{name,id,bound,key}],
+//     adopted    {pid, version, generation, slot, workers, row, confinement, listeners:[{name,id,bound,key}],
 //                 known_addresses:{name:[text]}, ticket_keys:bool}
 //                                                answers takeover; +fds [counters]; then sockets; ticket_keys:true:
 //                                                then that
@@ -122,6 +123,7 @@
 //       generations:[{number, state:"starting|ready|serving|probation|draining", version, since:"..Z",
 //                     workers:[{slot, pid, state:"starting|prepared|serving|draining|exited", restarts,
 //                               started:"..Z", uptime_seconds, requests, connections, tunnels,
+//                               confinement:{as in hello; absent: a worker of before it},
 //                               draining:{left, tunnels, oldest_seconds, moved:{idle, tunnels, upstream}?,
 //                                         declined:{reason:n}?}?}],
 //                     draining:{the sums, also of workers that are gone}?}],

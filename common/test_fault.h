@@ -9,10 +9,11 @@
 //
 // point   supervisor: preflight, exec, adopt, bind, spawn, prepare, commit, probation, pair (an old
 //         and a new worker), drain, retire, takeover (one orphan has agreed), watch (a directory)
-//         worker: check, start, prepare, commit, serving, drain; of a hand-over (proxy/handover.h)
-//         the old one offer, offered, hand_over, handed_over, the new one adopt_from (fail: it
-//         knows of no hand-over), taking, answer, answered, taken, and record (fail: it does not
-//         know this version)
+//         worker: check, confine (fail: it is not; it reads the file here, before it opens none any
+//         more), start, prepare, commit, serving, drain; of a hand-over (proxy/handover.h) the old
+//         one offer, offered, hand_over, handed_over, the new one adopt_from (fail: it knows of no
+//         hand-over), taking, answer, answered, taken, and record (fail: it does not know this
+//         version)
 //         Those that both have mean the worker; `supervisor.prepare` means the other.
 // action  die (SIGKILL), hang (for ever), stop (SIGSTOP, the first time), garbage (say what is no
 //         message), fail (refuse)

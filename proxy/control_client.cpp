@@ -77,12 +77,14 @@ class ControlClient::Body final : public ControlChannel::Handler {
         serving_fault_(loop.timers(), Bind<&Body::OnServingFault>(this)) {}
   ~Body() { Close(); }
 
-  void Start() {
+  void Start(const ConfinementReport& confinement) {
     Inject("start");
+    confinement_ = ConfinementJson(confinement);
     json hello = MakeControlMessage("hello");
     hello["pid"] = ::getpid();
     hello["version"] = TIDEGATE_VERSION;
     hello["protocol"] = kControlVersion;
+    hello["confinement"] = confinement_;
     channel_->Send(hello);
   }
 
@@ -432,6 +434,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
     answer["slot"] = slot_;
     answer["workers"] = workers_;
     answer["row"] = row_;
+    answer["confinement"] = confinement_;
     answer["sockets"] = sockets_.size();
     answer["listeners"] = json::array();
     for (const PreparedListener& listener : listeners_) {
@@ -478,6 +481,7 @@ class ControlClient::Body final : public ControlChannel::Handler {
   unsigned slot_ = 0;
   unsigned workers_ = 1;
   unsigned row_ = 0;
+  json confinement_;
   bool committed_ = false;
   std::vector<PreparedListener> prepared_listeners_;
   std::vector<PreparedListener> listeners_;
@@ -504,8 +508,8 @@ ControlClient::ControlClient(Loop& loop, UniqueFd channel, WorkerHandler& handle
 
 ControlClient::~ControlClient() = default;
 
-void ControlClient::Start() {
-  body_->Start();
+void ControlClient::Start(const ConfinementReport& confinement) {
+  body_->Start(confinement);
 }
 
 void ControlClient::ReportDraining(const DrainProgress& progress) {

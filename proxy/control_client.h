@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/confinement_report.h"
 #include "common/known_addresses.h"
 #include "common/log_level.h"
 #include "common/loop.h"
@@ -154,8 +155,8 @@ class ControlClient {
   ControlClient& operator=(const ControlClient&) = delete;
   ~ControlClient();
 
-  // Says hello; messages come from then on.
-  void Start();
+  // Says hello, with how this worker is confined; messages come from then on.
+  void Start(const ConfinementReport& confinement);
   void ReportDraining(const DrainProgress& progress);
   // Whether this worker accepts at all: not while it has all connections that it may have.
   void ReportGate(bool open);

@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <nghttp2/nghttp2.h>
+#include <seccomp.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -25,6 +26,7 @@
 #include "common/name_files.h"
 #include "common/test_fault.h"
 #include "proxy/client_tls_contexts.h"
+#include "proxy/confinement.h"
 #include "proxy/tls_contexts.h"
 #include "proxy/worker.h"
 
@@ -50,11 +52,21 @@ void IgnoreSignals() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+ConfinementReport ConfineOrNot() {
+  if (FaultAt("worker", "confine") != Fault::kNone) {
+    const ConfinementReport::Part off{.note = "a test asked for this fault"};
+    return {.seccomp = off, .landlock = off};
+  }
+  return Confine();
+}
+
 int Check(int fd) {
   if (FaultAt("worker", "check") != Fault::kNone) {
     std::fputs("refused by a test\n", stderr);
     return 1;
   }
+  // What a worker cannot build because it is confined is to be found here.
+  ConfineOrNot();
   std::string text;
   char buffer[65536];
   off_t offset = 0;
@@ -89,6 +101,15 @@ int Check(int fd) {
   return 0;
 }
 
+// libuv keeps a descriptor in reserve, which it opens with a loop's first stream; where it cannot,
+// it tries again with every other. So there is a first one before the worker is confined.
+void MakeFirstStream(Loop& loop) {
+  auto* stream = new uv_tcp_t;
+  uv_tcp_init(loop.uv(), stream);
+  uv_close(reinterpret_cast<uv_handle_t*>(stream),
+           [](uv_handle_t* handle) { delete reinterpret_cast<uv_tcp_t*>(handle); });
+}
+
 int Serve() {
   IgnoreSignals();
   RaiseDescriptorLimit();
@@ -96,6 +117,7 @@ int Serve() {
   uv_signal_t terminate;
   Loop loop;
   Worker worker(loop, UniqueFd(kWorkerChannelFd));
+  MakeFirstStream(loop);
   // Once it is confined nobody opens them.
   worker.BeginWithNameFiles(ReadNameFiles());
   uv_signal_init(loop.uv(), &terminate);
@@ -104,7 +126,7 @@ int Serve() {
       &terminate,
       [](uv_signal_t* handle, int) { static_cast<Worker*>(handle->data)->DrainBySignal(); },
       SIGTERM);
-  int status = worker.Run();
+  int status = worker.Run(ConfineOrNot());
   uv_close(reinterpret_cast<uv_handle_t*>(&terminate), nullptr);
   CloseErrorLog();
   return status;
@@ -119,6 +141,8 @@ void PrintVersion(bool with_libraries) {
                 LLHTTP_VERSION_PATCH);
     std::printf("  %-15s%s\n", "c-ares", ares_version(nullptr));
     std::printf("  %-15s%s\n", "nghttp2", nghttp2_version(0)->version_str);
+    std::printf("  %-15s%u.%u.%u\n", "libseccomp", seccomp_version()->major,
+                seccomp_version()->minor, seccomp_version()->micro);
     std::printf("  %-15s%s\n", "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
   }
 }

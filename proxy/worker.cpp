@@ -55,8 +55,8 @@ Worker::Worker(Loop& loop, UniqueFd channel)
 
 Worker::~Worker() = default;
 
-int Worker::Run() {
-  control_.Start();
+int Worker::Run(const ConfinementReport& confinement) {
+  control_.Start(confinement);
   loop_.Run();
   listeners_.clear();
   prepared_.reset();

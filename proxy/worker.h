@@ -43,8 +43,8 @@ class Worker final : public WorkerHandler,
   // What names go by until the supervisor says something else, which one of an older version does
   // not.
   void BeginWithNameFiles(NameFiles files);
-  // Says hello and serves until it is drained. The exit status.
-  int Run();
+  // Says hello, with `confinement`, and serves until it is drained. The exit status.
+  int Run(const ConfinementReport& confinement);
   // The signal TERM: as if the supervisor had said drain, with the limits of the configuration.
   void DrainBySignal();
 

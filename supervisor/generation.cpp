@@ -113,6 +113,7 @@ bool Generation::Spawn() {
 }
 
 void Generation::OnHello(WorkerProcess& worker) {
+  TellConfinement(worker);
   worker.SendInit(number_, workers());
   worker.SendKeys();
   if (round_id_ != 0 && round_slots_.contains(worker.slot())) {

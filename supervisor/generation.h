@@ -139,7 +139,8 @@ class Generation final : public WorkerProcess::Owner {
   // `parts` agrees with the state. Workers that are gone are noticed by their channels.
   void Restore(const nlohmann::json& state);
   // A worker of a dead supervisor.
-  void AdoptWorker(unsigned slot, pid_t pid, UniqueFd channel, CountersRow row);
+  void AdoptWorker(unsigned slot, pid_t pid, UniqueFd channel, CountersRow row,
+                   std::optional<ConfinementReport> confinement = std::nullopt);
 
  private:
   // What a worker may need beyond its limit to close what is left and exit: longer than it listens
@@ -177,6 +178,7 @@ class Generation final : public WorkerProcess::Owner {
   PrepareRound RoundInForce();
   void CommitOne(WorkerProcess& worker);
   void ShareSlots();
+  void TellConfinement(const WorkerProcess& worker);
   void FailRound(std::string reason, std::string diagnostics, std::string output);
   void OnDrainDeadline();
   // The last report of a worker that is gone.
@@ -215,6 +217,8 @@ class Generation final : public WorkerProcess::Owner {
 
   std::uint64_t crashes_ = 0;
   std::string last_crash_;
+  // That its workers are not confined was logged.
+  bool told_confinement_ = false;
   std::uint64_t drain_total_ = 0;
   // Of workers that are gone.
   std::uint64_t cut_ = 0;

@@ -2,6 +2,7 @@
 // to come, which profit from what its workers have resolved.
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -44,6 +45,9 @@ json Generation::Status() const {
                   {"requests", counters.Get(worker.row(), CounterId::kRequests)},
                   {"connections", counters.Get(worker.row(), CounterId::kConnectionsActive)},
                   {"tunnels", counters.Get(worker.row(), CounterId::kTunnelsActive)}};
+    if (worker.confinement()) {
+      entry["confinement"] = ConfinementJson(*worker.confinement());
+    }
     if (worker.drain_report().known) {
       entry["draining"] = DrainingJson(worker.drain_report());
     }
@@ -63,6 +67,15 @@ json Generation::Status() const {
     }
   }
   return status;
+}
+
+// Its workers are alike: one speaks for all.
+void Generation::TellConfinement(const WorkerProcess& worker) {
+  const auto& confinement = worker.confinement();
+  if (confinement && !confinement->is_complete() && !std::exchange(told_confinement_, true)) {
+    LogEvent(LogLevel::kWarn, fmt::format("workers of generation {} are not wholly confined: {}",
+                                          number_, ConfinementText(*confinement)));
+  }
 }
 
 std::string Generation::NamesOfUnprepared() const {
@@ -93,6 +106,7 @@ json Generation::Save(std::vector<int>& fds) const {
                 {"moved", MovedJson(handed_over_)},
                 {"declined", DeclinedJson(handed_over_)},
                 {"told_hand_over", told_hand_over_},
+                {"told_confinement", told_confinement_},
                 {"killed_workers", killed_workers_},
                 {"drain_total", drain_total_},
                 {"drain_ms", drain_limit_.count()}};
@@ -121,6 +135,7 @@ void Generation::Restore(const json& state) {
   cut_ = NumberOf(state, "cut");
   handed_over_ = HandOverCountsIn(state);
   told_hand_over_ = FlagOf(state, "told_hand_over");
+  told_confinement_ = FlagOf(state, "told_confinement");
   if (state.contains("successor")) {
     successor_ = NumberOf(state, "successor");
   }
@@ -168,7 +183,8 @@ void Generation::Restore(const json& state) {
   }
 }
 
-void Generation::AdoptWorker(unsigned slot_number, pid_t pid, UniqueFd channel, CountersRow row) {
+void Generation::AdoptWorker(unsigned slot_number, pid_t pid, UniqueFd channel, CountersRow row,
+                             std::optional<ConfinementReport> confinement) {
   // Two may claim one slot: a worker that did not notice that another had replaced it.
   if (slot_number < slots_.size() && slots_[slot_number].worker) {
     slot_number = static_cast<unsigned>(slots_.size());
@@ -179,6 +195,7 @@ void Generation::AdoptWorker(unsigned slot_number, pid_t pid, UniqueFd channel, 
   Slot& slot = slots_[slot_number];
   slot.worker = std::make_unique<WorkerProcess>(surroundings_, *this, slot_number, row);
   slot.worker->Adopt(pid, std::move(channel), UniqueFd(), WorkerState::kServing, UnixTime(), false);
+  slot.worker->SetConfinement(std::move(confinement));
   // It is not started again if it dies: it is to be replaced.
   state_ = GenerationState::kProbation;
 }

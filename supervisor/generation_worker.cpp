@@ -358,6 +358,7 @@ void WorkerProcess::OnControlMessage(ControlChannel&, ControlMessage message) {
   std::string type = message.type();
   if (type == "hello") {
     hello_seen_ = true;
+    confinement_ = ConfinementReportOf(body.value("confinement", json()));
     owner_.OnHello(*this);
   } else if (type == "prepared") {
     prepared_id_ = NumberOf(body, "id");
@@ -477,6 +478,9 @@ json WorkerProcess::Save(std::vector<int>& fds) const {
                 {"born_ms", born_},
                 {"gate_open", gate_open_},
                 {"prepared_id", prepared_id_}};
+  if (confinement_) {
+    state["confinement"] = ConfinementJson(*confinement_);
+  }
   if (sent_slots_) {
     state["slots"] = *sent_slots_;
   }
@@ -501,6 +505,7 @@ void WorkerProcess::RestoreSent(const json& state) {
   if (state.contains("drain")) {
     drain_report_ = RestoreDrainReport(state["drain"]);
   }
+  confinement_ = ConfinementReportOf(state.value("confinement", json()));
   born_ = state.value("born_ms", born_);
   gate_open_ = state.value("gate_open", true);
   prepared_id_ = state.at("prepared_id").get<std::uint64_t>();

@@ -9,11 +9,13 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "common/confinement_report.h"
 #include "common/control.h"
 #include "common/log_level.h"
 #include "supervisor/address_book.h"
@@ -120,6 +122,10 @@ class WorkerProcess final : public ControlChannel::Handler {
   // (`is_child` false).
   void Adopt(pid_t pid, UniqueFd channel, UniqueFd output, WorkerState state, double started,
              bool is_child);
+  // Of one that said hello to another supervisor.
+  void SetConfinement(std::optional<ConfinementReport> confinement) {
+    confinement_ = std::move(confinement);
+  }
 
   void SendInit(std::uint64_t generation, unsigned workers);
   // The ticket keys of now; who has not said hello gets them after it.
@@ -160,6 +166,8 @@ class WorkerProcess final : public ControlChannel::Handler {
   Duration age() const;
   const DrainReport& drain_report() const { return drain_report_; }
   // False while it has all connections that it may have.
+  // In its own words; nothing: it is of a version that does not say.
+  const std::optional<ConfinementReport>& confinement() const { return confinement_; }
   bool gate_open() const { return gate_open_; }
   std::uint64_t prepared_id() const { return prepared_id_; }
   bool is_flushed() const { return channel_ == nullptr || channel_->is_flushed(); }
@@ -189,6 +197,7 @@ class WorkerProcess final : public ControlChannel::Handler {
   bool is_child_ = true;
   bool hello_seen_ = false;
   bool gate_open_ = true;
+  std::optional<ConfinementReport> confinement_;
   double started_ = 0;
   TimePoint born_ = 0;
   std::uint64_t prepared_id_ = 0;

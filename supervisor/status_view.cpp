@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
+#include <string>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "common/confinement_report.h"
 #include "common/control_messages.h"
 #include "common/text.h"
 #include "supervisor/certificates_view.h"
@@ -139,6 +142,23 @@ std::string WorkersText(const Json& status, const Output& output) {
   return table.empty() ? std::string() : "\n" + table.Format(output);
 }
 
+// "generation 3 confined: seccomp, landlock". Where its workers differ, by " / ".
+std::string ConfinementLines(const Json& status) {
+  std::string text;
+  for (const Json& generation : ArrayOf(status, "generations")) {
+    std::set<std::string> said;
+    for (const Json& worker : ArrayOf(generation, "workers")) {
+      auto report = ConfinementReportOf(worker.value("confinement", Json()));
+      said.insert(report ? ConfinementText(*report) : "unknown, its version does not say");
+    }
+    if (!said.empty()) {
+      text += fmt::format("generation {} confined: {}\n", NumberOf(generation, "number"),
+                          fmt::join(said, " / "));
+    }
+  }
+  return text;
+}
+
 std::string Joined(const Json& array) {
   std::string text;
   for (const Json& entry : array) {
@@ -233,8 +253,9 @@ std::string CountersText(const Json& status, const Output& output, bool detailed
 
 std::string StatusText(const Json& status, const Output& output, bool detailed) {
   return HeadText(status, output, detailed) + WorkersText(status, output) +
-         ListenersText(status, output, detailed) + UpstreamsText(status, output) +
-         CertificatesInStatus(status, output, detailed) + CountersText(status, output, detailed);
+         ConfinementLines(status) + ListenersText(status, output, detailed) +
+         UpstreamsText(status, output) + CertificatesInStatus(status, output, detailed) +
+         CountersText(status, output, detailed);
 }
 
 bool KeepOnly(Json& status, const std::string& name) {

@@ -53,6 +53,7 @@ Result<Orphan> ReadOrphan(UniqueFd channel, ControlMessage adopted) {
   orphan.version = TextOf(adopted.body, "version");
   orphan.generation = NumberOf(adopted.body, "generation");
   orphan.slot = static_cast<unsigned>(NumberOf(adopted.body, "slot"));
+  orphan.confinement = ConfinementReportOf(adopted.body.value("confinement", nlohmann::json()));
   orphan.row = static_cast<unsigned>(NumberOf(adopted.body, "row"));
   orphan.counters = std::move(adopted.fds[0]);
   for (const json& entry : adopted.body.value("listeners", json::array())) {
@@ -289,7 +290,8 @@ Result<> AdoptOrphans(Holdings& holdings, std::vector<Orphan> orphans,
                                 .identity = std::nullopt}));
       generation = holdings.generations.front().get();
     }
-    generation->AdoptWorker(orphan.slot, orphan.pid, std::move(orphan.channel), *row);
+    generation->AdoptWorker(orphan.slot, orphan.pid, std::move(orphan.channel), *row,
+                            orphan.confinement);
     holdings.next_generation = std::max(holdings.next_generation, orphan.generation + 1);
   }
   holdings.counters.FoldUnclaimed();

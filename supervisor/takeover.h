@@ -34,6 +34,7 @@ struct Orphan {
 
   pid_t pid = 0;
   std::string version;
+  std::optional<ConfinementReport> confinement;
   std::uint64_t generation = 0;
   unsigned slot = 0;
   unsigned row = 0;

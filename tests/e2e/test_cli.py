@@ -49,10 +49,10 @@ def test_version_in_detail_names_the_libraries_of_the_worker_too(tmp_path):
     text = version(BIN)
     own, worker = text.split("tidegate-worker ")
     assert "libuv" in own and "nlohmann json" in own
-    for name in ("libuv", "llhttp", "nghttp2", "c-ares", "openssl"):
+    for name in ("libuv", "llhttp", "nghttp2", "c-ares", "libseccomp", "openssl"):
         assert re.search(rf"^  {name} +\d+\.\d+\.\d+$", worker, re.MULTILINE), text
     told = json.loads(version(BIN, "--json"))["worker"]
-    assert set(told) == {"version", "libuv", "llhttp", "nghttp2", "c_ares", "openssl"} and told["version"] == run("version", "--json").json["version"]
+    assert set(told) == {"version", "libuv", "llhttp", "nghttp2", "c_ares", "libseccomp", "openssl"} and told["version"] == run("version", "--json").json["version"]
     for script, reason in (("exec sleep 100", "did not answer within 3s"), ("exit 5", "exited with 5"), ("echo I am ls", "is no worker")):
         directory = tmp_path / reason.replace(" ", "-")
         copied_binaries(directory, worker=f"#!/bin/sh\n{script}\n")

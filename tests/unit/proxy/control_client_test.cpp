@@ -78,7 +78,7 @@ class ControlClientTest : public testing::Test {
     ASSERT_TRUE(pair);
     supervisor_ = std::move(pair->first);
     client_ = std::make_unique<ControlClient>(loop_, std::move(pair->second), worker_);
-    client_->Start();
+    client_->Start({.seccomp = {.in_force = true}, .landlock = {.note = "none here"}});
   }
   void TearDown() override {
     client_.reset();
@@ -222,6 +222,13 @@ TEST_F(ControlClientTest, IgnoresWhatItDoesNotKnow) {
   Say(Message("accept", {{"slots", "none"}}));
   Say(Message("ping", {{"id", 5}}));
   EXPECT_EQ(Hear().type(), "pong");
+}
+
+TEST_F(ControlClientTest, SaysHowItIsConfined) {
+  const ConfinementReport wanted{.seccomp = {.in_force = true}, .landlock = {.note = "none here"}};
+  ControlMessage hello = Hear();
+  EXPECT_EQ(hello.type(), "hello");
+  EXPECT_EQ(ConfinementReportOf(hello.body["confinement"]), wanted);
 }
 
 TEST_F(ControlClientTest, TakesNameFiles) {

@@ -47,6 +47,19 @@ TEST_F(GenerationStateTest, BooksWhatItsWorkersResolveOfItsOwnNames) {
   EXPECT_EQ(addresses_.all(), (KnownAddresses{{"app.test", {"192.0.2.2"}}}));
 }
 
+TEST_F(GenerationStateTest, TellsHowItsWorkersAreConfined) {
+  EXPECT_FALSE(generation_->Status()["workers"][0].contains("confinement")) << "nobody has said";
+  json hello = MakeControlMessage("hello");
+  hello["confinement"] = {{"seccomp", {{"in_force", true}}},
+                          {"landlock", {{"in_force", false}, {"note", "none here"}}}};
+  Say(hello);
+  EXPECT_EQ(generation_->Status()["workers"][0]["confinement"], hello["confinement"]);
+  // And so does the next image.
+  std::vector<int> fds;
+  EXPECT_EQ(generation_->Save(fds)["slots"][0]["worker"]["confinement"], hello["confinement"]);
+  EXPECT_TRUE(generation_->Save(fds)["told_confinement"]);
+}
+
 TEST_F(GenerationStateTest, NamesWhatItsWorkersResolve) {
   NameSet names;
   generation_->AddNames(names);

@@ -20,8 +20,10 @@ Json Status() {
         {"slot": 0, "pid": 100, "state": "draining", "restarts": 0, "uptime_seconds": 90000,
          "draining": {"left": 13, "tunnels": 1, "oldest_seconds": 4.1}}]},
       {"number": 8, "state": "serving", "version": "1.1.0", "workers": [
-        {"slot": 0, "pid": 200, "state": "serving", "restarts": 0, "uptime_seconds": 12.3},
-        {"slot": 1, "pid": 201, "state": "serving", "restarts": 3, "uptime_seconds": 1}]}],
+        {"slot": 0, "pid": 200, "state": "serving", "restarts": 0, "uptime_seconds": 12.3,
+         "confinement": {"seccomp": {"in_force": true}, "landlock": {"in_force": true}}},
+        {"slot": 1, "pid": 201, "state": "serving", "restarts": 3, "uptime_seconds": 1,
+         "confinement": {"seccomp": {"in_force": true}, "landlock": {"in_force": true}}}]}],
     "listeners": [
       {"name": "web", "bind": ":80", "accept": "reuseport", "addresses": ["[::]:80"], "sockets": 2},
       {"name": "priv", "bind": "unix:/run/app", "accept": "shared", "addresses": ["unix:/run/app"],
@@ -44,6 +46,8 @@ TEST(StatusView, ShowsGenerationsWorkersListenersAndCounters) {
       "oldest 4.10s\n"
       "8           serving   1.1.0    0     200  serving   0         12.3s\n"
       "                               1     201  serving   3         1.00s\n"
+      "generation 7 confined: unknown, its version does not say\n"
+      "generation 8 confined: seccomp, landlock\n"
       "\n"
       "LISTENER  BIND           ADDRESSES      ACCEPT\n"
       "web       :80            [::]:80        reuseport\n"
@@ -86,6 +90,17 @@ TEST(StatusView, TellsOfTheLastOperationOnlyIfItFailed) {
   const std::string text = StatusText(status, output, false);
   EXPECT_NE(text.find("\n  last upgrade   rolled back 2026-01-02T12:03:04Z: the new worker exited "
                       "with 1; 1.1.0 serves on\n"),
+            std::string::npos)
+      << text;
+}
+
+TEST(StatusView, SaysWhichWorkersAreNotWhollyConfined) {
+  Json status = Status();
+  Json& landlock = status["generations"][1]["workers"][1]["confinement"]["landlock"];
+  landlock = {{"in_force", false}, {"note", "this kernel has none"}};
+  std::string text = StatusText(status, Output(-1, ColorMode::kNever), false);
+  EXPECT_NE(text.find("generation 8 confined: seccomp, landlock / "
+                      "seccomp; no landlock: this kernel has none\n"),
             std::string::npos)
       << text;
 }

@@ -1,0 +1,199 @@
+"""Workers are confined: no path, no port, no other process, and no system call beyond what they need."""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import socket
+import struct
+import subprocess
+import threading
+
+import pytest
+
+from support import processes
+from support.daemon import BIN, basic
+from support.names import Names
+from support.origin import Origin
+from support.steady import Steady
+from support.wait import until
+
+WHOLE = {"seccomp": {"in_force": True}, "landlock": {"in_force": True}}
+OFF = {"in_force": False, "note": "a build with sanitizers"}
+# A worker with sanitizers is not confined, and has these words in it.
+CONFINED = b"a build with sanitizers" not in (BIN / "tidegate-worker").read_bytes()
+REPORT = WHOLE if CONFINED else {"seccomp": OFF, "landlock": OFF}
+ROOT_RUNS_US = os.geteuid() == 0
+
+
+def confinements(tidegate):
+    return [worker.get("confinement") for generation in tidegate.status()["generations"] for worker in generation["workers"]]
+
+
+def check(tidegate):
+    """Every worker says that it is confined as it should be, and the kernel agrees."""
+    told = confinements(tidegate)
+    assert told and all(one == REPORT for one in told), told
+    for pid in tidegate.worker_processes():
+        assert processes.status_field(pid, "NoNewPrivs") == "1"
+        if CONFINED:
+            assert processes.status_field(pid, "Seccomp") == "2"
+
+
+def test_workers_are_confined_from_the_start_and_after_every_change(launch, origin):
+    tidegate = launch(basic(origin.address, workers=2))
+    check(tidegate)
+    with Steady(tidegate) as steady:
+        tidegate.ok("reload", "--force")
+        check(tidegate)
+        tidegate.ok("upgrade", "--force")
+        tidegate.wait_generations(1)
+        check(tidegate)
+        steady.more()
+
+
+def test_status_says_so_to_people_too(launch, origin):
+    tidegate = launch(basic(origin.address))
+    text = tidegate.ok("status").out
+    wanted = "seccomp, landlock" if CONFINED else "no seccomp: a build with sanitizers; no landlock: a build with sanitizers"
+    assert f"\ngeneration 1 confined: {wanted}\n" in text, text
+
+
+def test_a_worker_that_is_taken_over_or_started_again_is_confined(launch, origin):
+    tidegate = launch(basic(origin.address))
+    tidegate.signal(signal.SIGKILL)
+    tidegate.wait_exit()
+    tidegate.start().wait_ready()
+    check(tidegate)
+    before = tidegate.workers()
+    os.kill(before[0], signal.SIGKILL)
+    until(lambda: tidegate.worker_processes() and not set(before) & set(tidegate.worker_processes()), "another worker")
+    until(lambda: all(confinements(tidegate)), "its word")
+    check(tidegate)
+
+
+def test_what_is_missing_is_said_once_and_serves(launch, origin):
+    tidegate = launch(basic(origin.address, workers=2), env={"TIDEGATE_TEST_FAULT": "worker.confine:fail"})
+    off = {"in_force": False, "note": "a test asked for this fault"}
+    assert confinements(tidegate) == [{"seccomp": off, "landlock": off}] * 2
+    assert tidegate.status()["healthy"]
+    with tidegate.connect() as client:
+        assert client.get("/").status == 200
+    lines = [line for line in tidegate.stderr.splitlines() if "not wholly confined" in line]
+    assert len(lines) == 1 and "workers of generation 1" in lines[0], tidegate.stderr
+    os.kill(tidegate.workers()[0], signal.SIGKILL)
+    until(lambda: "started" in tidegate.stderr and len(tidegate.workers()) == 2, "another worker")
+    assert tidegate.stderr.count("not wholly confined") == 1
+
+
+def test_every_thread_of_a_worker_is_confined(launch, origin):
+    """Those that write logs to files are started when there is something to write."""
+    tidegate = launch(basic(origin.address))
+    with tidegate.connect() as client:
+        assert client.get("/").status == 200
+    tidegate.logged(status=200)
+    pid = tidegate.workers()[0]
+    threads = os.listdir(f"/proc/{pid}/task")
+    assert len(threads) > 1
+    for thread in threads:
+        with open(f"/proc/{pid}/task/{thread}/status", encoding="ascii") as status:
+            assert re.search(rf"^Seccomp:\s+{2 if CONFINED else 0}$", status.read(), re.M), thread
+
+
+def test_no_connection_makes_a_worker_try_to_open_something(launch, origin):
+    """libuv opens a descriptor in reserve, and tries so with each stream until it has one: it has it already."""
+    tidegate = launch(basic(origin.address))
+    descriptors = processes.descriptors(tidegate.workers()[0])
+    assert [fd for fd, path in descriptors.items() if fd > 2 and path == "/dev/null"], descriptors
+
+
+class DnsServer:
+    """At 127.X.Y.Z:53: knows one name and remembers the query IDs."""
+
+    def __init__(self, answer):
+        self.answer, self.ids = answer, []
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.address = f"127.99.{os.getpid() % 250 + 1}.{random.randint(1, 254)}"
+        self.socket.bind((self.address, 53))
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def serve(self):
+        while True:
+            query, peer = self.socket.recvfrom(4096)
+            if not query:
+                return
+            self.ids.append(query[:2].hex())
+            end = query.index(b"\0", 12) + 5
+            is_a = query[end - 4:end - 2] == b"\0\1"
+            records = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + socket.inet_aton(self.answer) if is_a else b""
+            self.socket.sendto(query[:2] + struct.pack(">HHHHH", 0x8180, 1, 1 if is_a else 0, 0, 0) + query[12:end] + records, peer)
+
+    def close(self):
+        with contextlib.suppress(OSError):  # it is not connected, but who waits is woken
+            self.socket.shutdown(socket.SHUT_RD)
+        self.thread.join()
+        self.socket.close()
+
+
+@pytest.fixture
+def names():
+    made = Names()
+    yield made
+    made.close()
+
+
+def test_changed_name_files_are_seen_by_confined_workers(launch, origin, names):
+    port = int(origin.address.rsplit(":", 1)[1])
+    other = Origin(at=("127.0.0.2", port))
+    names.are(app="127.0.0.1")
+    tidegate = launch(basic(f"app.tidegate.test:{port}", timeouts={"upstream_idle": "1ms"}), preexec=names.enter)
+
+    def arrives_at(one):
+        count = len(one.requests)
+        with tidegate.connect() as client:
+            assert client.get("/").status == 200
+        return len(one.requests) > count
+    servers = []
+    try:
+        assert arrives_at(origin)
+        names.are(app="127.0.0.2")
+        until(lambda: arrives_at(other), "a request to the address that /etc/hosts has now")
+        if ROOT_RUNS_US:
+            # Only root may be a name server at port 53.
+            names.are()
+            for address, there in (("127.0.0.1", origin), ("127.0.0.2", other)):
+                servers.append(DnsServer(address))
+                (names.directory / "resolv.conf").write_text(f"nameserver {servers[-1].address}\n")
+                until(lambda there=there: arrives_at(there), "a request to the address that the server of now says")
+        check(tidegate)
+    finally:
+        other.close()
+        for server in servers:
+            server.close()
+
+
+def test_no_two_workers_ask_with_the_same_ids(launch, origin, names):
+    """An old c-ares that cannot open /dev/urandom takes them from rand(): then every worker has the same."""
+    if not ROOT_RUNS_US:
+        # Nobody sees the questions. What they come from is the worker's own, then.
+        symbols = subprocess.run(["readelf", "--dyn-syms", "--wide", BIN / "tidegate-worker"], capture_output=True, text=True, check=True)
+        assert re.search(r"FUNC +GLOBAL +DEFAULT +[0-9]+ rand$", symbols.stdout, re.M)
+        return
+    port = int(origin.address.rsplit(":", 1)[1])
+    server = DnsServer("127.0.0.1")
+    (names.directory / "resolv.conf").write_text(f"nameserver {server.address}\n")
+    seen = []
+    try:
+        for _ in range(3):
+            server.ids.clear()
+            tidegate = launch(basic(f"app.tidegate.test:{port}"), preexec=names.enter)
+            with tidegate.connect() as client:
+                assert client.get("/").status == 200
+            until(lambda: len(server.ids) >= 2, "both questions")
+            seen.append(tuple(server.ids[:2]))
+            tidegate.stop()
+    finally:
+        server.close()
+    assert len(set(seen)) == 3, seen

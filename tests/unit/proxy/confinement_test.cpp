@@ -1,0 +1,267 @@
+#include "proxy/confinement.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <initializer_list>
+#include <iostream>
+#include <string>
+#include <thread>
+
+#include <gtest/gtest.h>
+
+#include "common/control.h"
+#include "common/unique_fd.h"
+
+namespace tidegate {
+namespace {
+
+// The error number, 0 for none.
+int ErrorOf(long status) {
+  return status < 0 ? errno : 0;
+}
+
+// What a child says that has confined itself; what it expects it says on standard error.
+class Child {
+ public:
+  void Expect(bool holds, const std::string& what) {
+    if (!holds) {
+      std::cerr << "not so in a confined process: " << what << "\n";
+      failed_ = true;
+    }
+  }
+  void Same(int got, int wanted, const std::string& what) {
+    Expect(got == wanted, what + ": " + std::to_string(got) + ", not " + std::to_string(wanted));
+  }
+  bool failed() const { return failed_; }
+
+ private:
+  bool failed_ = false;
+};
+
+// The wait status of a process that was confined and then did `act`.
+int ConfinedDoes(
+    const std::function<void(Child&, const ConfinementReport&)>& act,
+    const std::function<void()>& before = [] {}) {
+  pid_t pid = ::fork();
+  if (pid == 0) {
+    Child child;
+    before();
+    act(child, Confine());
+    ::_exit(child.failed() ? 1 : 0);
+  }
+  int status = -1;
+  EXPECT_EQ(::waitpid(pid, &status, 0), pid);
+  return status;
+}
+
+#ifdef TIDEGATE_UNCONFINED
+
+TEST(ConfinementTest, LeavesThisBuildAloneAndSaysSo) {
+  EXPECT_EQ(ConfinedDoes([](Child& child, const ConfinementReport& report) {
+              child.Expect(report.seccomp.note == TIDEGATE_UNCONFINED, report.seccomp.note);
+              child.Expect(report.landlock.note == TIDEGATE_UNCONFINED, report.landlock.note);
+              child.Expect(UniqueFd(::open("/etc/passwd", O_RDONLY)).get() >= 0, "open");
+            }),
+            0);
+}
+
+#else
+
+TEST(ConfinementTest, IsWholeHere) {
+  EXPECT_EQ(ConfinedDoes([](Child& child, const ConfinementReport& report) {
+              child.Expect(report.is_complete(), ConfinementText(report));
+            }),
+            0)
+      << "this kernel must have both for these tests";
+}
+
+TEST(ConfinementTest, OpensNoPath) {
+  EXPECT_EQ(ConfinedDoes([](Child& child, const ConfinementReport&) {
+              for (const char* path : {"/etc/hosts", "/dev/null", "/proc/self/stat", "/"}) {
+                child.Same(ErrorOf(::open(path, O_RDONLY | O_CLOEXEC)), ENOENT, path);
+              }
+              child.Same(ErrorOf(::syscall(SYS_openat2, AT_FDCWD, "/etc/hosts", nullptr, 0)),
+                         ENOENT, "openat2");
+              child.Same(ErrorOf(::mkdir("/tmp/tidegate-confined", 0700)), EPERM, "mkdir");
+              child.Same(ErrorOf(::unlink("/tmp/tidegate-confined")), EPERM, "unlink");
+              child.Same(ErrorOf(::truncate("/tmp/tidegate-confined", 0)), EPERM, "truncate");
+              child.Same(ErrorOf(::chmod("/tmp/tidegate-confined", 0700)), EPERM, "chmod");
+            }),
+            0);
+}
+
+TEST(ConfinementTest, DoesWithDescriptorsWhatAWorkerDoes) {
+  std::string path = testing::TempDir() + "tidegate-confined-" + std::to_string(::getpid());
+  UniqueFd log(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  ASSERT_TRUE(log);
+  EXPECT_EQ(ConfinedDoes([&log](Child& child, const ConfinementReport&) {
+              child.Expect(::write(log.get(), "line\n", 5) == 5, "a log is written");
+              Result<UniqueFd> memfd = MakeMemfd("tidegate-test", "text");
+              child.Expect(memfd && ReadMemfd(memfd->get()).value_or("") == "text", "memfds");
+              Result<std::pair<UniqueFd, UniqueFd> > pair = MakeControlPair();
+              child.Expect(!pair, "pairs of sockets are the supervisor's to make");
+              void* pages = ::mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE,
+                                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+              child.Expect(pages != MAP_FAILED, "memory");
+              child.Same(ErrorOf(::madvise(pages, 1 << 20, MADV_DONTDUMP)), 0, "madvise");
+              char octet = 0;
+              child.Expect(::getrandom(&octet, 1, 0) == 1, "random numbers");
+              int on = 1;
+              child.Same(ErrorOf(::ioctl(log.get(), FIONBIO, &on)), 0, "FIONBIO");
+              rlimit limit{};
+              child.Same(ErrorOf(::getrlimit(RLIMIT_NOFILE, &limit)), 0, "getrlimit");
+              // libuv writes the logs in threads.
+              int answer = 0;
+              std::thread([&answer] { answer = 42; }).join();
+              child.Same(answer, 42, "threads");
+            }),
+            0);
+  ::unlink(path.c_str());
+}
+
+TEST(ConfinementTest, ConnectsAndNeitherBindsNorListens) {
+  UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+  socklen_t length = sizeof address;
+  auto* generic = reinterpret_cast<sockaddr*>(&address);
+  ASSERT_EQ(::bind(listener.get(), generic, length), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  ASSERT_EQ(::getsockname(listener.get(), generic, &length), 0);
+  sockaddr_un local{.sun_family = AF_UNIX, .sun_path = {}};
+  const std::string path =
+      testing::TempDir() + "tidegate-confined-" + std::to_string(::getpid()) + ".sock";
+  path.copy(local.sun_path, sizeof(local.sun_path) - 1);
+  UniqueFd local_listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::bind(local_listener.get(), reinterpret_cast<sockaddr*>(&local), sizeof local), 0);
+  ASSERT_EQ(::listen(local_listener.get(), 1), 0);
+  EXPECT_EQ(ConfinedDoes([&](Child& child, const ConfinementReport&) {
+              UniqueFd tcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+              ::connect(tcp.get(), generic, length);
+              child.Expect(errno == EINPROGRESS || errno == 0, "connect");
+              UniqueFd accepted(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+              child.Expect(static_cast<bool>(accepted), "accept");
+              UniqueFd unix_socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+              child.Same(
+                  ErrorOf(::connect(unix_socket.get(), reinterpret_cast<const sockaddr*>(&local),
+                                    sizeof local)),
+                  0, "connect to a path");
+              UniqueFd own(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+              sockaddr_in6 any{.sin6_family = AF_INET6};
+              child.Same(ErrorOf(::bind(own.get(), reinterpret_cast<sockaddr*>(&any), sizeof any)),
+                         EPERM, "bind");
+              child.Same(ErrorOf(::listen(own.get(), 1)), EPERM, "listen");
+              child.Same(ErrorOf(::socket(AF_PACKET, SOCK_DGRAM, 0)), EPERM, "AF_PACKET");
+              child.Same(ErrorOf(::socket(AF_NETLINK, SOCK_RAW, 0)), EPERM, "AF_NETLINK");
+              child.Same(ErrorOf(::socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)), EPERM, "SOCK_RAW");
+            }),
+            0);
+  ::unlink(path.c_str());
+}
+
+TEST(ConfinementTest, MakesNoCodeAndNoProcesses) {
+  EXPECT_EQ(
+      ConfinedDoes([](Child& child, const ConfinementReport&) {
+        constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS;
+        child.Expect(::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, kFlags, -1, 0) == MAP_FAILED,
+                     "memory with code");
+        void* page = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, kFlags, -1, 0);
+        child.Same(ErrorOf(::mprotect(page, 4096, PROT_READ | PROT_EXEC)), EPERM, "mprotect");
+        child.Same(ErrorOf(::fork()), EPERM, "fork");
+        child.Same(ErrorOf(::kill(::getppid(), 0)), EPERM, "kill");
+        child.Same(ErrorOf(::syscall(SYS_tgkill, ::getppid(), ::getppid(), 0)), EPERM, "tgkill");
+        rlimit limit{};
+        child.Same(ErrorOf(::setrlimit(RLIMIT_NOFILE, &limit)), EPERM, "setrlimit");
+        // What nobody has thought of.
+        child.Same(ErrorOf(::syscall(SYS_fanotify_init, 0, 0)), EPERM, "fanotify");
+      }),
+      0);
+}
+
+TEST(ConfinementTest, EndsWhoDoesWhatOnlyAnIntruderDoes) {
+  const std::initializer_list<std::pair<const char*, void (*)()> > acts = {
+      {"execve", [] { ::execl("/bin/true", "true", nullptr); }},
+      {"ptrace", [] { ::syscall(SYS_ptrace, 0, 0, 0, 0); }},
+      {"process_vm_readv", [] { ::syscall(SYS_process_vm_readv, 1, nullptr, 0, nullptr, 0, 0); }},
+      {"unshare", [] { ::syscall(SYS_unshare, 0); }},
+      {"bpf", [] { ::syscall(SYS_bpf, 0, nullptr, 0); }},
+      {"keyctl", [] { ::syscall(SYS_keyctl, 0, 0, 0, 0, 0); }}};
+  for (const auto& [name, act] : acts) {
+    int status = ConfinedDoes([act](Child&, const ConfinementReport&) { act(); });
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) << name << ": " << status;
+  }
+}
+
+TEST(ConfinementTest, AbortsAsOthersDo) {
+  int status = ConfinedDoes([](Child&, const ConfinementReport&) { std::abort(); });
+  EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) << status;
+}
+
+// Makes a kernel without `call`: it answers with `system_errno`.
+void Lacks(int call, int system_errno) {
+  scmp_filter_ctx kernel = seccomp_init(SCMP_ACT_ALLOW);
+  bool there =
+      kernel != nullptr &&
+      seccomp_rule_add(kernel, SCMP_ACT_ERRNO(static_cast<unsigned>(system_errno)), call, 0) == 0 &&
+      seccomp_load(kernel) == 0;
+  if (!there) {
+    ::_exit(99);
+  }
+}
+
+TEST(ConfinementTest, DoesWithoutWhatTheKernelDoesNotHaveAndSaysSo) {
+  EXPECT_EQ(ConfinedDoes(
+                [](Child& child, const ConfinementReport& report) {
+                  child.Expect(
+                      ConfinementText(report) == "seccomp; no landlock: this kernel has none",
+                      ConfinementText(report));
+                  child.Same(ErrorOf(::open("/etc/hosts", O_RDONLY)), ENOENT, "open");
+                },
+                [] { Lacks(SCMP_SYS(landlock_create_ruleset), ENOSYS); }),
+            0);
+  EXPECT_EQ(ConfinedDoes(
+                [](Child& child, const ConfinementReport& report) {
+                  child.Expect(
+                      ConfinementText(report) == "seccomp; no landlock: it is off in this kernel",
+                      ConfinementText(report));
+                },
+                [] { Lacks(SCMP_SYS(landlock_create_ruleset), EOPNOTSUPP); }),
+            0);
+  // As in some containers. Landlock alone says EACCES.
+  EXPECT_EQ(
+      ConfinedDoes(
+          [](Child& child, const ConfinementReport& report) {
+            child.Expect(ConfinementText(report) == "landlock; no seccomp: Operation not permitted",
+                         ConfinementText(report));
+            child.Same(ErrorOf(::open("/etc/hosts", O_RDONLY)), EACCES, "open");
+            sockaddr_in any{.sin_family = AF_INET};
+            UniqueFd own(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+            child.Same(ErrorOf(::bind(own.get(), reinterpret_cast<sockaddr*>(&any), sizeof any)),
+                       EACCES, "bind");
+            child.Same(ErrorOf(::kill(::getppid(), 0)), EPERM, "kill");
+          },
+          [] { Lacks(SCMP_SYS(seccomp), EPERM); }),
+      0);
+}
+
+#endif
+
+}  // namespace
+}  // namespace tidegate
