@@ -31,6 +31,7 @@ class Connection:
         self.reused = False
         self.usable = True
         self.port = writer.get_extra_info("sockname")[1]
+        self.opened = time.time()
 
     @classmethod
     async def open(cls, tally, port, context=None, receive_buffer=None):
@@ -226,9 +227,9 @@ KINDS = {
 }
 
 
-async def one_client(tally, port, kind):
-    """One client of that kind: a connection at a time, opened again when it has ended."""
-    act, _, batch, receive_buffer = KINDS[kind]
+async def one_client(tally, port, kind, how):
+    """One client of that kind: a connection at a time, opened again when it has ended. `how`: as in KINDS."""
+    act, _, batch, receive_buffer = how
     context = tally.context("http/1.1")
     connection = None
     while not tally.stopping:
@@ -242,6 +243,7 @@ async def one_client(tally, port, kind):
             if not connection or not connection.usable:
                 if connection:
                     connection.close()
+                    connection = None  # what is refused now has nothing to do with it
                 connection = await Connection.open(tally, port, context, receive_buffer)
                 if connection.idle_end():
                     raise Lost(RESET_BEFORE)
@@ -257,7 +259,7 @@ async def one_client(tally, port, kind):
                 outcome = IDLE_RACE  # unless the origin saw the request: the test asks it
             for number in numbers:
                 tally.fail(kind, number, outcome, lost.detail, connection.port if connection else 0,
-                           bool(connection and connection.reused))
+                           bool(connection and connection.reused), connection.opened if connection else None)
             if connection:
                 connection.close()
             if outcome == REFUSED:
@@ -269,7 +271,8 @@ async def one_client(tally, port, kind):
 
 async def main(port, certificate=None):
     tally = Tally(certificate)
-    clients = [asyncio.create_task(one_client(tally, port, kind)) for kind, (_, many, _, _) in KINDS.items() for _ in range(many)]
+    clients = [asyncio.create_task(one_client(tally, port, kind, how)) for kind, how in KINDS.items()
+               for _ in range(how[1])]
     ended = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     while not ended.done():
         await asyncio.wait([ended], timeout=0.2)

@@ -20,10 +20,10 @@ KINDS = {
 
 
 class Child:
-    """A process that speaks JSON lines and ends when its standard input does."""
+    """A process that speaks JSON lines and ends when its standard input does. `before`: what goes before its command."""
 
-    def __init__(self, script, *arguments):
-        self.process = subprocess.Popen([sys.executable, str(HERE / script), *map(str, arguments)],
+    def __init__(self, script, *arguments, before=()):
+        self.process = subprocess.Popen([*before, sys.executable, str(HERE / script), *map(str, arguments)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.latest = {}
         self._arrived = threading.Event()

@@ -56,10 +56,11 @@ class Tally:
         with self.lock:
             self.answers[status // 100] += 1
 
-    def fail(self, kind, number, outcome, detail, port, reused=False):
+    def fail(self, kind, number, outcome, detail, port, reused=False, opened=None):
+        """`opened`: when its connection was, as time.time()."""
         self.count(kind, outcome)
         self.failures.append({"kind": kind, "number": number, "outcome": outcome, "detail": detail, "port": port,
-                              "at": time.time(), "reused": reused})
+                              "at": time.time(), "reused": reused, "opened": opened})
 
     def progress(self):
         with self.lock:
