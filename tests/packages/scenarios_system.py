@@ -1,0 +1,136 @@
+"""The system around the service: logs that are rotated, libraries that are replaced, hardening, sockets of systemd."""
+
+import gzip
+import json
+import re
+
+from bed import dpkg_install, ours, page, proxy, scenario, status, wait_active
+from rig import FETCHED_AGAIN
+from support import processes
+from support.wait import until
+from traffic import Traffic
+
+LIBRARY = "libssl.so.3"
+LIMIT = 2.0  # of the exposure that systemd-analyze finds
+
+
+@scenario
+def log_rotation(bed):
+    with bed.machine() as machine, bed.traffic(machine) as traffic:
+        logs = machine.path("/var/log/tidegate")
+        for _ in range(2):
+            machine.do("logrotate -f /etc/logrotate.d/tidegate")
+            traffic.progress("answers after a rotation")
+            until(lambda: (logs / "access.log").stat().st_size > 0, "lines in the new file")
+        owner = machine.do("stat -c '%U:%G %a' /var/log/tidegate/access.log")
+        assert owner == "tidegate:tidegate 640", owner
+        result = traffic.end()
+        result.expect_nothing_lost()
+        exchanges = ("fresh", "busy", "idle", "download", "upload", "websocket")
+        expected = result.of(*exchanges)
+
+        def lines():
+            found = []
+            for file in sorted(logs.iterdir()):
+                octets = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+                found += [json.loads(line) for line in octets.decode().splitlines()]
+            return found
+        until(lambda: len(lines()) >= expected, lambda: f"{expected} lines in the logs; there are {len(lines())}", 10)
+        numbers = [line["path"].split("/")[1] for line in lines()]
+        found = (len(numbers), len(set(numbers)))
+        assert found == (expected, expected), f"{expected} exchanges, {found[0]} lines, {found[1]} different"
+        files = sorted(file.name for file in logs.iterdir())
+        return f"2 rotations under load: {expected:,} exchanges, {len(numbers):,} lines in {', '.join(files)}; new file {owner}"
+
+
+@scenario
+def library_update_through_needrestart(bed):
+    library = FETCHED_AGAIN[bed.suite]
+    with bed.machine() as machine:
+        machine.do("apt-get install -y --no-install-recommends needrestart", 300)
+        with bed.traffic(machine) as traffic:
+            before = status(machine)
+            assert libraries(machine) == {"in place"}, libraries(machine)
+            # What an update of it does to those that run: the file that they have mapped is deleted.
+            done, _, _ = traffic.during(machine.try_, f"NEEDRESTART_MODE=a apt-get install -y --reinstall {library} 2>&1")
+            assert done.code == 0, done.text
+            after = status(machine)
+            said = [line.strip() for line in done.text.splitlines() if "tidegate" in line]
+            assert machine.pid() == before["pid"] == after["pid"], f"it was restarted: {done.text[-1500:]}"
+            assert machine.property("NRestarts") == "0"
+            assert after["generation"] == before["generation"] + 1, f"generation {after['generation']}: {done.text[-1500:]}"
+            until(lambda: libraries(machine) == {"in place"}, lambda: f"workers with the new file: {libraries(machine)}", 20)
+            result = traffic.end()
+            result.expect_nothing_lost()
+            return (f"{library} was replaced; needrestart said: {said}; generation {before['generation']} -> {after['generation']}, "
+                    f"MainPID {before['pid']} as before, workers have mapped the new file\n{result.figures()}")
+
+
+def libraries(machine):
+    """What the workers have mapped of the library: files that are in place, or deleted ones."""
+    found = set()
+    for pid in machine.processes("tidegate-worker"):
+        with open(f"/proc/{pid}/maps", encoding="latin-1") as maps:
+            found |= {"deleted" if line.rstrip().endswith("(deleted)") else "in place" for line in maps if LIBRARY in line}
+    return found
+
+
+@scenario
+def hardening(bed):
+    """The figure is worth something only while the proxy serves under it."""
+    with bed.machine() as machine, bed.traffic(machine) as traffic:
+        report = machine.do("systemd-analyze security --no-pager tidegate.service")
+        score = float(re.search(r"Overall exposure level for tidegate.service: ([\d.]+)", report).group(1))
+        confined = [worker["confinement"] for generation in status(machine)["generations"] for worker in generation["workers"]]
+        assert all(one[what]["in_force"] for one in confined for what in ("seccomp", "landlock")), f"workers say: {confined}"
+        for pid in machine.processes("tidegate-worker"):
+            found = [processes.status_field(pid, name) for name in ("Seccomp", "NoNewPrivs", "CapPrm", "CapAmb")]
+            assert found == ["2", "1", "0" * 16, "0" * 16], f"a worker has Seccomp, NoNewPrivs, CapPrm, CapAmb {found}"
+        traffic.progress()
+        result = traffic.end()
+        result.expect_nothing_lost()
+        assert score <= LIMIT, f"exposure {score} is over {LIMIT}"
+        return (f"exposure {score}, workers without capabilities, confined by seccomp and Landlock, while they serve:\n"
+                f"{result.figures()}")
+
+
+@scenario
+def socket_of_systemd(bed):
+    with bed.machine() as machine:
+        assert machine.try_("systemctl is-enabled tidegate.socket").out.strip() == "disabled"
+
+        def configure(port):
+            machine.do("systemctl stop tidegate")
+            bed.put_config(machine, proxy(port, listeners=[{"name": "web", "bind": "systemd:web"}]))
+            machine.do("systemctl enable --now tidegate.socket")
+            # The socket is there first; the first connection starts the service.
+            assert machine.active() == "inactive"
+            assert page(machine, "/900000001/x/1").out.endswith("\n200"), page(machine, "/900000002/x/1").text
+            wait_active(machine)
+        with Traffic(machine, configure) as traffic:
+            pid = machine.pid()
+            done, _, _ = traffic.during(dpkg_install, machine, bed.next())
+            assert done.code == 0, done.text
+            assert (machine.pid(), status(machine)["version"]) == (pid, bed.next_version)
+            result = traffic.end()
+            result.expect_nothing_lost()
+        # Its queue outlives the service.
+        machine.do("systemctl stop tidegate")
+        assert machine.active("tidegate.socket") == "active"
+        assert page(machine, "/900000003/x/1").out.endswith(("\n200", "\n502")), page(machine).text
+        return f"started by the first connection; upgraded to {bed.next_version} with it\n{result.figures()}"
+
+
+@scenario
+def the_same_package_again(bed):
+    """Its files are put in the place of equal ones, which nobody may notice either."""
+    with bed.machine() as machine, bed.traffic(machine) as traffic:
+        pid, before = machine.pid(), status(machine)["generation"]
+        done, _, _ = traffic.during(dpkg_install, machine, bed.deb)
+        assert done.code == 0, done.text
+        after = status(machine)
+        assert (machine.pid(), after["version"]) == (pid, bed.version), after
+        assert not ours(done), ours(done)
+        result = traffic.end()
+        result.expect_nothing_lost()
+        return f"generation {before} -> {after['generation']}\n{result.figures()}"
