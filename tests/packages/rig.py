@@ -26,7 +26,7 @@ PATH = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 # What a machine needs to boot and to be looked at. Nothing of it is for Tidegate: its dependencies come with its package.
 PACKAGES = ["systemd", "systemd-sysv", "dbus", "iproute2", "ca-certificates", "curl", "procps", "logrotate"]
 # Fetched, and installed only where they are compared with or needed.
-FETCHED = ["nginx", "haproxy", "needrestart"]
+FETCHED = ["nginx", "haproxy", "needrestart", "rpm"]
 FETCHED_AGAIN = {"bookworm": "libssl3", "trixie": "libssl3t64"}  # it is in every root, and the test installs it once more
 
 
@@ -148,6 +148,23 @@ def inner_pid(pid):
                 numbers = line.split()[1:]
                 return int(numbers[-1]) if len(numbers) > 1 else None
     return None
+
+
+@contextlib.contextmanager
+def scratch_root(work, *lower):
+    """A root that nothing runs in: an overlay of `lower`, gone at the end."""
+    Machine.count += 1
+    folder = Path(work) / f"scratch-{Machine.count}"
+    for name in ("upper", "work", "root"):
+        (folder / name).mkdir(parents=True)
+    root = folder / "root"
+    must(["mount", "-t", "overlay", "overlay", "-o",
+          f"lowerdir={':'.join(map(str, lower))},upperdir={folder / 'upper'},workdir={folder / 'work'}", root])
+    try:
+        yield root
+    finally:
+        call(["umount", "--lazy", root])
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Machine:
