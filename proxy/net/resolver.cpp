@@ -6,7 +6,6 @@
 #include <sys/time.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -68,12 +67,11 @@ ResolvedAddresses Loopback() {
 // resolv.conf as it is with what the environment has to say on top, as resolv.conf(5) has it.
 ResolvConf ConfOf(const NameFiles& files) {
   std::string text = files.resolv_conf;
-  const std::array<std::pair<const char*, const char*>, 2> sources = {
-      {{"LOCALDOMAIN", "\nsearch "}, {"RES_OPTIONS", "\noptions "}}};
-  for (auto [variable, keyword] : sources) {
-    if (const char* value = std::getenv(variable)) {
-      text += std::string(keyword) + value;
-    }
+  if (const char* domains = std::getenv("LOCALDOMAIN")) {
+    text += std::string("\nsearch ") + domains;
+  }
+  if (const char* options = std::getenv("RES_OPTIONS")) {
+    text += std::string("\noptions ") + options;
   }
   return ParseResolvConf(text);
 }
