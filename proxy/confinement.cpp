@@ -108,10 +108,14 @@ Part RestrictByLandlock() {
 // The rules as they grow; the first that fails is kept.
 class Filter {
  public:
-  Filter() : context_(seccomp_init(SCMP_ACT_ERRNO(EPERM)), &seccomp_release) {
+  // `other`: what becomes of the calls without a rule.
+  explicit Filter(std::uint32_t other) : context_(seccomp_init(other), &seccomp_release) {
     if (context_ == nullptr) {
       failure_ = -ENOMEM;
     }
+    // Kernels before 5.16 turn a mitigation on for whom is confined, which is there for foreign
+    // code that runs in a process. Here is none, and it costs more than the filter.
+    Set(SCMP_FLTATR_CTL_SSB, 1);
   }
 
   void Set(scmp_filter_attr attribute, std::uint32_t value) {
@@ -159,6 +163,8 @@ void AddRules(Filter& filter) {
   // Of clone3 a filter cannot see the flags: libc takes this for an old kernel, and uses clone.
   // That makes threads, and no processes.
   filter.Add(SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3));
+  // As before: of two filters the newer one's error counts.
+  filter.Add(SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(io_uring_setup));
   filter.AllowIf(SCMP_SYS(clone), {HasBits(0, CLONE_THREAD, CLONE_THREAD)});
   // Beside the flags that come along.
   constexpr std::uint64_t kSocketType = 0xf;
@@ -196,15 +202,12 @@ Part RestrictBySeccomp() {
   if (::syscall(SYS_seccomp, kGetActionAvailable, 0, &action) != 0) {
     return {.note = errno == ENOSYS ? "this kernel has none" : ReasonOf(errno)};
   }
-  Filter filter;
+  Filter filter(SCMP_ACT_ERRNO(EPERM));
   // Another architecture's calls have other numbers.
   filter.Set(SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
   filter.Set(SCMP_FLTATR_CTL_TSYNC, 1);
   // A tree of comparisons in the place of a list of 150.
   filter.Set(SCMP_FLTATR_CTL_OPTIMIZE, 2);
-  // Kernels before 5.16 turn a mitigation on for whom is confined, which is there for foreign code
-  // that runs in a process. Here is none, and it costs more than the filter.
-  filter.Set(SCMP_FLTATR_CTL_SSB, 1);
   AddRules(filter);
   filter.Load();
   if (filter.failure() != 0) {
@@ -214,6 +217,16 @@ Part RestrictBySeccomp() {
 }
 
 }  // namespace
+
+void RefuseRings() {
+  if (!kUnconfined.empty() || ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+    return;
+  }
+  // What fails here fails in Confine() as well, which tells.
+  Filter filter(SCMP_ACT_ALLOW);
+  filter.Add(SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(io_uring_setup));
+  filter.Load();
+}
 
 ConfinementReport Confine() {
   if (!kUnconfined.empty()) {

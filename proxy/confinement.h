@@ -16,6 +16,11 @@
 
 namespace tidegate {
 
+// Before the loop is made: from now on there is no io_uring here (ENOSYS). libuv 1.50 makes a ring
+// with each loop, for epoll_ctl; a filter does not see what a ring is told, so Confine() does not
+// let its calls through, and libuv aborts where a ring that it has made fails.
+void RefuseRings();
+
 // Of the whole process, for good, and of all that it starts. There must be one thread. Says what is
 // in force and why the rest is not.
 ConfinementReport Confine();

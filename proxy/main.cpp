@@ -60,13 +60,27 @@ ConfinementReport ConfineOrNot() {
   return Confine();
 }
 
+// libuv keeps a descriptor in reserve, which it opens with a loop's first stream; where it cannot,
+// it tries again with every other. So there is a first one before the worker is confined.
+void MakeFirstStream(Loop& loop) {
+  auto* stream = new uv_tcp_t;
+  uv_tcp_init(loop.uv(), stream);
+  uv_close(reinterpret_cast<uv_handle_t*>(stream),
+           [](uv_handle_t* handle) { delete reinterpret_cast<uv_tcp_t*>(handle); });
+}
+
 int Check(int fd) {
   if (FaultAt("worker", "check") != Fault::kNone) {
     std::fputs("refused by a test\n", stderr);
     return 1;
   }
-  // What a worker cannot build because it is confined is to be found here.
+  // What a worker cannot do because it is confined is to be found here: a turn of its loop, too.
+  RefuseRings();
+  Loop loop;
+  MakeFirstStream(loop);
   ConfineOrNot();
+  loop.RunNoWait();
+  loop.RunUntilClosed();
   std::string text;
   char buffer[65536];
   off_t offset = 0;
@@ -101,18 +115,10 @@ int Check(int fd) {
   return 0;
 }
 
-// libuv keeps a descriptor in reserve, which it opens with a loop's first stream; where it cannot,
-// it tries again with every other. So there is a first one before the worker is confined.
-void MakeFirstStream(Loop& loop) {
-  auto* stream = new uv_tcp_t;
-  uv_tcp_init(loop.uv(), stream);
-  uv_close(reinterpret_cast<uv_handle_t*>(stream),
-           [](uv_handle_t* handle) { delete reinterpret_cast<uv_tcp_t*>(handle); });
-}
-
 int Serve() {
   IgnoreSignals();
   RaiseDescriptorLimit();
+  RefuseRings();
   // Outlives the loop, whose destructor runs its close callback.
   uv_signal_t terminate;
   Loop loop;

@@ -85,6 +85,21 @@ TEST(ConfinementTest, LeavesThisBuildAloneAndSaysSo) {
 
 #else
 
+TEST(ConfinementTest, RingsAreRefusedAsByAKernelWithoutThemBeforeAndAfter) {
+  EXPECT_EQ(ConfinedDoes(
+                [](Child& child, const ConfinementReport& report) {
+                  child.Expect(report.seccomp.in_force, report.seccomp.note);
+                  child.Same(ErrorOf(::syscall(SYS_io_uring_setup, 8, nullptr)), ENOSYS, "a ring");
+                },
+                [] {
+                  RefuseRings();
+                  if (ErrorOf(::syscall(SYS_io_uring_setup, 8, nullptr)) != ENOSYS) {
+                    ::_exit(2);
+                  }
+                }),
+            0);
+}
+
 TEST(ConfinementTest, IsWholeHere) {
   EXPECT_EQ(ConfinedDoes([](Child& child, const ConfinementReport& report) {
               child.Expect(report.is_complete(), ConfinementText(report));
