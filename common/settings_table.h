@@ -62,7 +62,7 @@ inline constexpr std::array kListenerSettings = {
             "What status and logs call it; by default its address."},
     Setting{"bind", &kBindAddress, kField<&ListenerConfig::bind>, "", kAny,
             "The address to accept on: \"127.0.0.1:80\", \":80\" (both families), \"unix:/path\" "
-            "or \"systemd:NAME\"."}
+            "or \"systemd:NAME\". Everybody may connect to a unix socket whom its folder lets in."}
         .Required(),
     Setting{"accept", &kChoice, kField<&ListenerConfig::accept>, "reuseport", kAny,
             "One socket for each worker, or one shared by all; unix and systemd sockets are always "

@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +27,7 @@ using nlohmann::json;
 
 // The kernel cuts it to net.core.somaxconn.
 constexpr int kBacklog = 65535;
+constexpr mode_t kEverybody = 0666;
 
 std::string BoundAddress(int fd) {
   sockaddr_storage address{};
@@ -127,6 +129,12 @@ Result<UniqueFd> BindSocket(const BindAddress& address, const Address& shown, bo
   }
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) != 0) {
     return Fail(Error::System(errno, "listen on " + shown.ToString()));
+  }
+  // Not what the umask leaves, which a unit may have for its files: a listener is for everybody
+  // whom its folder lets in. Before anybody can connect.
+  if (family == AF_UNIX &&
+      ::chmod(reinterpret_cast<const sockaddr_un*>(&address.storage)->sun_path, kEverybody) != 0) {
+    return Fail(Error::System(errno, "set the mode of " + shown.ToString()));
   }
   return fd;
 }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 
@@ -104,6 +105,18 @@ TEST(Listeners, Invariant1ADroppedListenerStaysUntilItIsClosedAndComesBack) {
   EXPECT_EQ(listeners.in_force().size(), 2U);
   listeners.Close({id});
   EXPECT_FALSE(Connects(bound));
+}
+
+TEST(Listeners, AUnixSocketIsForEverybodyWhateverTheUmask) {
+  std::string path = testing::TempDir() + "tidegate-listeners-mode.sock";
+  std::filesystem::remove(path);
+  const mode_t before = ::umask(0027);
+  Listeners listeners;
+  ASSERT_TRUE(listeners.Prepare(With({On("u", "unix:" + path, AcceptMode::kShared)}), 1));
+  ::umask(before);
+  struct stat info{};
+  ASSERT_EQ(::stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0666U);
 }
 
 TEST(Listeners, AUnixSocketOfADeadProcessIsReplacedAndAFileIsNot) {
