@@ -25,7 +25,7 @@ constexpr std::string_view kOurs = "tidegate.store.";
 constexpr std::string_view kState = "state";
 constexpr std::string_view kKeys = "keys";
 // Where systemd does not say how much room there is (before 254): what our unit asks for.
-constexpr std::size_t kUsualRoom = 1024;
+constexpr std::size_t kUsualRoom = 4096;
 // For two states, two rings of keys, the memories of the counters.
 constexpr std::size_t kKeptFree = 16;
 
@@ -267,6 +267,11 @@ void DescriptorStore::Follow(const std::vector<std::uint64_t>& leaving) {
   Update();
 }
 
+void DescriptorStore::SendAll() {
+  again_ = stored_;
+  Follow();
+}
+
 void DescriptorStore::Empty() {
   mode_ = Mode::kEmptying;
   Update();
@@ -305,14 +310,9 @@ bool DescriptorStore::Write() {
   if (!TakeBack(kept)) {
     return false;
   }
-  if (send_again_) {
-    // What systemd has already it ignores.
-    for (const auto& [name, fd] : {std::pair(&state_name_, &state_), {&keys_name_, &keys_}}) {
-      if (*fd && notify_.Store(*name, fd->get()) == Notify::Told::kLater) {
-        return false;
-      }
-    }
-    send_again_ = false;
+  // Again, if something has made room for them.
+  if (!Put(state_name_, state_.get()) || !Put(keys_name_, keys_.get())) {
+    return false;
   }
   return std::ranges::all_of(wanted.sockets,
                              [this](const auto& one) { return Put(one.first, one.second); });
@@ -396,12 +396,13 @@ bool DescriptorStore::PutState(const json& state) {
 }
 
 bool DescriptorStore::Put(const std::string& name, int fd) {
-  if (stored_.contains(name)) {
+  if (fd < 0 || (stored_.contains(name) && !again_.contains(name))) {
     return true;
   }
   const Notify::Told told = notify_.Store(name, fd);
   if (told == Notify::Told::kSent) {
     stored_.insert(name);
+    again_.erase(name);
   }
   return told != Notify::Told::kLater;
 }
@@ -417,7 +418,7 @@ bool DescriptorStore::TakeBack(const std::set<std::string>& kept) {
       return false;
     }
     name = told == Notify::Told::kSent ? stored_.erase(name) : std::next(name);
-    send_again_ = true;
+    again_.insert({state_name_, keys_name_});
   }
   return true;
 }
@@ -432,6 +433,7 @@ void DescriptorStore::Restore(const json& saved) {
   for (const std::string& name : NamesIn(saved, "stored")) {
     stored_.insert(name);
   }
+  again_ = stored_;
   serial_ = NumberOf(saved, "serial");
 }
 

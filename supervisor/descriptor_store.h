@@ -4,9 +4,12 @@
 // the supervisor and of all workers loses no connection that waits in a queue: the listening
 // sockets, the memory of the counters, the ticket keys, and a state that says what each of them is.
 //
-// The store follows what we hold. It is compared, name by name, with what systemd has of us; what
-// is missing is sent and what is too much is taken back, at once or, while systemd does not read,
-// a little later. Nothing depends on it: it may be too small, or not there, and nobody tells us.
+// The store follows what we hold. It is compared, name by name, with what we have sent; what is
+// missing is sent and what is too much is taken back, at once or, while systemd does not read, a
+// little later. Nothing depends on it: it may be too small, or not there, and nobody tells us.
+// Systemd may also lose it while we run (a daemon-reload that finds the unit masked, another
+// FileDescriptorStoreMax=): after each operation, and by each new image, all is sent again. What
+// is there already systemd ignores.
 //
 // Invariants:
 //   1. A name is never used for another descriptor. What is replaced gets a new one, and the old
@@ -59,6 +62,8 @@ class DescriptorStore {
   // After each change: a listener, a rotation of the keys, other counters, a generation. Listeners
   // in `leaving` will be closed soon, whatever still waits there. Never waits.
   void Follow(const std::vector<std::uint64_t>& leaving = {});
+  // After an operation, with whatever outcome: the same, and what was sent before is sent again.
+  void SendAll();
   // Everything is taken back: no other process is to come.
   void Empty();
   // At the stop: what is stored now stays so, although it is closed here.
@@ -102,6 +107,9 @@ class DescriptorStore {
   Mode mode_ = Mode::kFollowing;
   // What systemd has of us, as far as we know.
   std::set<std::string> stored_;
+  // Names of those that are to be sent though they are there: it may have lost them, or had no
+  // room when they came.
+  std::set<std::string> again_;
   std::uint64_t serial_ = 0;
   std::set<std::uint64_t> leaving_;
   // How many sockets there is room for.
@@ -114,8 +122,6 @@ class DescriptorStore {
   std::string keys_name_;
   std::uint64_t keys_time_ = 0;
   UniqueFd keys_;
-  // Something was replaced: if there was no room for the new one, there is now.
-  bool send_again_ = false;
 
   // Between Take and Bring.
   std::map<std::string, UniqueFd> returned_;

@@ -323,7 +323,7 @@ void Supervisor::EndOperation(const Operation& operation, Outcome outcome) {
     return;
   }
   state_ = State::kServing;
-  holdings_.store.Follow();
+  holdings_.store.SendAll();
   holdings_.notify.Ready(StatusLine());
   if (operation.files_only) {
     JudgeFiles(outcome);

@@ -259,6 +259,26 @@ def test_a_refused_upgrade_leaves_the_store_as_it_was(service, tmp_path):
     until(lambda: len(tidegate.notify.names("socket")) == len(state_of(tidegate)["listeners"][0]["sockets"]), "a whole state")
 
 
+@pytest.mark.parametrize("words", [["reload"], ["reload", "--force"], ["upgrade", "--force"]], ids=" ".join)
+def test_a_store_that_the_manager_has_lost_is_filled_by_the_next_operation(service, words):
+    """As after a daemon-reload that found the unit masked."""
+    tidegate = service(workers=2)
+    stored(tidegate, "socket", 2)
+    names = set(tidegate.notify.names("socket"))
+    tidegate.notify.lose("")
+    assert not tidegate.notify.names()
+    tidegate.ok(*words)
+    stored(tidegate, "socket", 2)
+    assert set(tidegate.notify.names("socket")) == names
+    tidegate.wait_generations(1)
+    stored(tidegate, "state", 1)
+    address = tidegate.address()
+    crash(tidegate)
+    parked = park(address)
+    start_again(tidegate)
+    answered(parked)
+
+
 # What cannot be used stops no start, and holds no port.
 
 def memfd(text):

@@ -16,7 +16,7 @@ from support.daemon import Notify
 from support.wait import until
 
 LAUNCHER = Path(__file__).with_name("as_service.py")
-ROOM = 1024
+ROOM = 4096
 
 
 class Manager(Notify):

@@ -107,7 +107,7 @@ class FakeManager {
     return names;
   }
 
-  std::size_t room = 1024;
+  std::size_t room = 4096;
   std::vector<std::pair<std::string, UniqueFd>> store;
 
  private:
