@@ -72,8 +72,8 @@ constexpr std::array kProxyOptions = {
 constexpr std::array kReloadOptions = {
     OptionRow{.name = "force", .help = "put it in force even if nothing changed"},
 };
-// What is named or forced is not left to what lies on the disk.
-constexpr std::array<std::string_view, 2> kNotWithAuto = {"binary", "force"};
+// What is named is not left to what lies on the disk.
+constexpr std::array<std::string_view, 1> kNotWithAuto = {"binary"};
 constexpr std::array kUpgradeOptions = {
     OptionRow{.name = "auto",
               .help = "only if the binaries on disk have changed; else a reload",
@@ -193,7 +193,8 @@ constexpr std::array kCommands = {
                "Starts new workers beside the old ones, moves over when all of them are\n"
                "ready, and drains the old ones. If anything fails, the old ones serve on.\n"
                "--auto is for packages and service managers: whatever is new on disk is in\n"
-               "force afterwards, with no more than that takes; it does not wait for the\n"
+               "force afterwards, with no more than that takes, or with --force by an upgrade\n"
+               "in any case (a library has changed, say); it does not wait for the\n"
                "drain. Ctrl-C ends only the display.",
                "upgrade --drain 1m",
                {},

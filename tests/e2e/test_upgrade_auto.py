@@ -39,8 +39,8 @@ class Installed:
     def fault(self, fault):
         (self.binary.parent / "tidegate.fault").write_text(fault)
 
-    def auto(self):
-        outcome = self.tidegate.cli("upgrade", "--auto", "--json", seconds=60)
+    def auto(self, *more):
+        outcome = self.tidegate.cli("upgrade", "--auto", *more, "--json", seconds=60)
         return outcome.code, outcome.json_lines[-1]
 
     def last(self):
@@ -88,6 +88,14 @@ def test_nothing_changed_is_nothing_to_do(installed):
     assert installed.tidegate.workers() == installed.workers
     assert "nothing to do" in installed.tidegate.ok("upgrade", "--auto").out
     assert installed.last()["result"] == "nothing_to_do"
+
+
+def test_with_force_it_is_an_upgrade_in_any_case(installed):
+    """A library has changed, say."""
+    code, answer = installed.auto("--force")
+    assert (code, answer["generation"], answer["changed"]) == (0, 2, True), answer
+    assert not set(installed.tidegate.workers()) & set(installed.workers)
+    assert installed.last()["operation"] == "upgrade"
 
 
 @pytest.mark.parametrize("names", [[], ["tidegate"]], ids=["reload", "upgrade"])
