@@ -10,6 +10,8 @@
 #include <filesystem>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "common/check.h"
 #include "supervisor/event_log.h"
 
@@ -20,6 +22,11 @@ using nlohmann::json;
 
 constexpr mode_t kSocketMode = 0660;
 constexpr int kPermission = 5;
+constexpr TimePoint kTellEvery = 60'000;
+
+bool IsOwner(const PeerCredentials& peer) {
+  return peer.uid == 0 || peer.uid == ::geteuid();
+}
 
 // Also by one of its supplementary groups (Linux 4.13 and newer tell them).
 bool IsInGroup(int fd, const PeerCredentials& peer, gid_t group) {
@@ -64,7 +71,7 @@ void ControlServer::Adopt(UniqueFd listener, const std::string& path) {
   TG_CHECK(uv_poll_init(loop_.uv(), poll_, listener_.get()) == 0);
   poll_->data = this;
   uv_poll_start(poll_, UV_READABLE, [](uv_poll_t* handle, int, int) {
-    static_cast<ControlServer*>(handle->data)->Accept();
+    static_cast<ControlServer*>(handle->data)->AcceptWaiting();
   });
 }
 
@@ -85,26 +92,54 @@ Result<> ControlServer::MoveTo(const std::string& path) {
   return {};
 }
 
-void ControlServer::Accept() {
-  UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!fd) {
-    return;
+void ControlServer::AcceptWaiting() {
+  while (listener_) {
+    UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (fd) {
+      Judge(std::move(fd));
+    } else if (errno != EINTR && errno != ECONNABORTED) {
+      return;
+    }
   }
+}
+
+void ControlServer::Judge(UniqueFd fd) {
   Result<PeerCredentials> peer = PeerOf(fd.get());
   struct stat info{};
   ::stat(path_.c_str(), &info);
   // The mode of the socket lets in the owner and its group; the kernel has checked that on connect.
-  bool allowed =
-      peer && !is_worker_(peer->pid) &&
-      (peer->uid == 0 || peer->uid == ::geteuid() || IsInGroup(fd.get(), *peer, info.st_gid));
-  if (!allowed) {
-    LogEvent(LogLevel::kWarn, "the control socket refused a peer of another user, or a worker");
+  const bool is_worker = peer && is_worker_(peer->pid);
+  if (peer && !is_worker && (IsOwner(*peer) || IsInGroup(fd.get(), *peer, info.st_gid))) {
+    AdoptClient(std::move(fd), false);
+    return;
+  }
+  TellOfRefusal(peer ? *peer : PeerCredentials{}, is_worker);
+  // A worker gets no answer: with many connections it would hold all our descriptors, and the rest
+  // of its queue would wait until we do not know it any more.
+  if (!is_worker) {
     // It may not have asked yet: answered now, closed when it has read.
     Finish(AdoptClient(std::move(fd), true), kPermission,
            "the daemon takes commands from its own user, its group and root only");
+  }
+}
+
+void ControlServer::TellOfRefusal(const PeerCredentials& peer, bool is_worker) {
+  ++refused_;
+  const TimePoint now = loop_.now();
+  if (refusal_told_ != 0 && now - refusal_told_ < kTellEvery) {
     return;
   }
-  AdoptClient(std::move(fd), false);
+  refusal_told_ = std::max<TimePoint>(now, 1);
+  LogEvent(
+      LogLevel::kWarn,
+      fmt::format("the control socket refused {} (pid {}, uid {}), number {} of those refused",
+                  is_worker ? "a worker" : "a peer of another user", peer.pid, peer.uid, refused_));
+}
+
+bool ControlServer::MayNamePrograms(ClientId client) const {
+  const int fd = FdOf(client);
+  Result<PeerCredentials> peer = fd < 0 ? Fail(ErrorKind::kClosed, "it has left") : PeerOf(fd);
+  return peer && IsOwner(*peer);
 }
 
 ClientId ControlServer::AdoptClient(UniqueFd fd, bool has_asked) {

@@ -40,6 +40,9 @@ class ControlServer final : public ControlChannel::Handler {
   void StopListening();
   // From here on the socket is found at `path`, whatever was there. Error: kSystem.
   Result<> MoveTo(const std::string& path);
+  // Takes all that waits. Before a worker is forgotten, say: who connected is known by its process
+  // id.
+  void AcceptWaiting();
   int listener_fd() const { return listener_.get(); }
   const std::string& path() const { return path_; }
 
@@ -51,6 +54,10 @@ class ControlServer final : public ControlChannel::Handler {
               const nlohmann::json& more = nlohmann::json::object());
   bool is_flushed() const;
 
+  // Whether a client is root or our own user, who may have us execute any program, and not only of
+  // the socket's group: what we execute keeps our capabilities.
+  bool MayNamePrograms(ClientId client) const;
+
   // For the state: the descriptor of a client, -1 if it has left; and the client at one.
   int FdOf(ClientId client) const;
   // `has_asked`: it waits for an answer.
@@ -59,7 +66,8 @@ class ControlServer final : public ControlChannel::Handler {
   std::vector<int> SilentFds() const;
 
  private:
-  void Accept();
+  void Judge(UniqueFd fd);
+  void TellOfRefusal(const PeerCredentials& peer, bool is_worker);
   void OnControlMessage(ControlChannel& channel, ControlMessage message) override;
   void OnControlClosed(ControlChannel& channel, const Error& reason) override;
   ClientId IdOf(const ControlChannel& channel) const;
@@ -76,6 +84,9 @@ class ControlServer final : public ControlChannel::Handler {
   // Answered, and not everything is written yet.
   std::vector<std::unique_ptr<ControlChannel>> leaving_;
   Deadline sweep_;
+  // One line a minute tells of refused peers.
+  TimePoint refusal_told_ = 0;
+  std::uint64_t refused_ = 0;
   ClientId next_id_ = 1;
 };
 

@@ -33,10 +33,13 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
                    .name_files = name_files,
                    .on_replaced = [this](std::uint64_t number, unsigned slot) {
                      OnReplaced(number, slot);
-                   }} {}
+                   }} {
+  // It connects no more, and is still known as a worker.
+  children.BeforeEach([this] { server.AcceptWaiting(); });
+}
 
 bool Holdings::IsWorker(pid_t pid) {
-  bool found = false;
+  bool found = former_workers.contains(pid);
   for (const auto& generation : generations) {
     generation->ForEachWorker(
         [&](const WorkerProcess& worker) { found = found || worker.pid() == pid; });

@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -82,6 +83,8 @@ struct Holdings {
   // Oldest first. The last that serves is the current one.
   std::vector<std::unique_ptr<Generation>> generations;
   std::uint64_t next_generation = 1;
+  // While a state is restored: those that it knows, who may have ended since.
+  std::set<pid_t> former_workers;
   // How the last operation ended (RecordOf); null before the first one.
   nlohmann::json last_operation;
   // The operation that waits until the running one has ended.

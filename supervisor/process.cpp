@@ -111,6 +111,9 @@ void Children::Reap() {
     if (watched == watched_.end()) {
       continue;
     }
+    if (before_each_) {
+      before_each_();
+    }
     Ended ended = std::move(watched->second);
     watched_.erase(watched);
     ended(status);

@@ -80,6 +80,9 @@ class Children {
   // `ended` is called once from the loop. A child must be watched in the turn in which it is
   // spawned. Replaces an earlier watch.
   void Watch(pid_t pid, Ended ended);
+  // Called for each child that has ended, before its watch: what it has left is still to be known
+  // as its own.
+  void BeforeEach(std::function<void()> before) { before_each_ = std::move(before); }
   void Forget(pid_t pid) { watched_.erase(pid); }
   // Looks for children that ended while nobody listened: after execve.
   void Reap();
@@ -87,6 +90,7 @@ class Children {
  private:
   uv_signal_t* signal_;
   std::map<pid_t, Ended> watched_;
+  std::function<void()> before_each_;
 };
 
 // What a child writes to its stdout and stderr: passed on to our stderr, and the end of it kept for

@@ -78,6 +78,20 @@ void RestoreKeys(Holdings& holdings, const json& state) {
   }
 }
 
+// What waits at the control socket is judged while every worker of the image before is known: one
+// may have connected and died since.
+void AcceptAmongFormerWorkers(Holdings& holdings, const json& state) {
+  for (const json& generation : state.at("generations")) {
+    for (const json& slot : generation.at("slots")) {
+      if (slot.contains("worker")) {
+        holdings.former_workers.insert(slot["worker"].at("pid").get<pid_t>());
+      }
+    }
+  }
+  holdings.server.AcceptWaiting();
+  holdings.former_workers.clear();
+}
+
 Result<> RestoreGenerations(Holdings& holdings, const json& state) {
   for (json saved : state.at("generations")) {
     // A channel that has been closed since is not there; its worker is, and goes: what it said last
@@ -171,6 +185,7 @@ Result<> Restore(Holdings& holdings, const json& state) {
   }
   Result<> generations = RestoreGenerations(holdings, state);
   if (generations) {
+    AcceptAmongFormerWorkers(holdings, state);
     holdings.addresses.Learn(KnownAddressesOf(state, "known_addresses"), holdings.UpstreamNames());
   }
   return generations;

@@ -62,6 +62,7 @@ json WithDates(json certificate) {
 }
 
 constexpr int kUnhealthy = 3;
+constexpr int kPermission = 5;
 
 // Who has not answered by then hangs: the others' answers do not wait for it.
 constexpr Duration kAnswerLimit = std::chrono::seconds(2);
@@ -94,12 +95,20 @@ void Supervisor::Reload(ClientId client, const json& args) {
 }
 
 void Supervisor::Upgrade(ClientId client, const json& args) {
+  if (!TextOf(args, "binary").empty() && !holdings_.server.MayNamePrograms(client)) {
+    holdings_.server.Finish(client, kPermission,
+                            "--binary is for root and the daemon's own user: the program gets the "
+                            "daemon's privileges, and the group of the socket may not choose it");
+    return;
+  }
   Enqueue(Operation{.kind = OperationKind::kUpgrade,
                     .force = FlagOf(args, "force"),
                     .binary = TextOf(args, "binary"),
                     .drain = DurationIn(args, "drain"),
                     .clients = {{.id = client, .answer_at = AnswerAtOf(args)}},
-                    .automatic = FlagOf(args, "auto")});
+                    // Forced, it is an upgrade in any case: a library has changed, say. Joined with
+                    // a forced reload it is told from what only that wants.
+                    .automatic = FlagOf(args, "auto") && !FlagOf(args, "force")});
 }
 
 void Supervisor::RollBack(ClientId client, const json& args) {

@@ -166,6 +166,32 @@ def test_a_port_that_needs_root_is_named(origin, tmp_path_factory):
     assert f"127.0.0.1:{port}" in done.stderr or "s.sock" in done.stderr, done.stderr
 
 
+def test_a_member_of_the_group_may_upgrade_and_not_choose_the_program(origin, tmp_path_factory):
+    if not ROOT_RUNS_US:
+        return  # nobody else is there to ask
+    nobody, other = pwd.getpwnam("nobody"), pwd.getpwnam("daemon")
+    binaries = reachable_binaries(tmp_path_factory)
+    tidegate = Tidegate(basic(origin.address, user="nobody"), bin_dir=binaries, preexec=become(nobody), before=give_to(nobody))
+
+    def ask(*words):
+        command = [str(binaries / "tidegate"), *words, "--socket", str(tidegate.socket_path)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=40, cwd="/",
+                              user=other.pw_uid, group=nobody.pw_gid, extra_groups=[])
+    try:
+        tidegate.wait_ready()
+        refused = ask("upgrade", "--force", "--binary", str(binaries / "tidegate"))
+        assert refused.returncode == 5 and "--binary is for root" in refused.stdout + refused.stderr, refused
+        assert tidegate.generation == 1
+        assert ask("upgrade", "--force").returncode == 0
+        tidegate.ok("upgrade", "--force", "--binary", binaries / "tidegate")
+        tidegate.wait_generations(1)
+        assert tidegate.generation == 3
+    finally:
+        faults = tidegate.close()
+        tidegate.remove()
+    assert not faults, faults
+
+
 CAP_NET_BIND_SERVICE, CAP_DAC_READ_SEARCH = 10, 2
 
 

@@ -1,9 +1,13 @@
 #include "supervisor/control_server.h"
 
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <optional>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -27,12 +31,13 @@ class Peer final : public ControlChannel::Handler {
     channel_.Send(message);
   }
   std::optional<json> answer;
+  bool closed = false;
 
  private:
   void OnControlMessage(ControlChannel&, ControlMessage message) override {
     answer = std::move(message.body);
   }
-  void OnControlClosed(ControlChannel&, const Error&) override {}
+  void OnControlClosed(ControlChannel&, const Error&) override { closed = true; }
 
   ControlChannel channel_;
 };
@@ -67,6 +72,7 @@ class ControlServerTest : public testing::Test {
   std::string path_;
   std::string commands_;
   pid_t worker_ = 0;
+  std::vector<UniqueFd> others_;
   ControlServer server_;
 };
 
@@ -81,8 +87,73 @@ TEST_F(ControlServerTest, AWorkerGivesNoneAlsoAsOurOwnUser) {
   worker_ = ::getpid();
   Peer peer(loop_, path_);
   peer.Ask("upgrade");
-  EXPECT_EQ(AnswerTo(peer).at("exit_code"), 5);
+  while (!peer.closed) {
+    loop_.RunNoWait();
+  }
+  EXPECT_FALSE(peer.answer) << "it holds no descriptor of ours";
   EXPECT_EQ(commands_, "");
+}
+
+// It connects often and ends before we look once.
+TEST_F(ControlServerTest, AWorkerThatHasEndedLeavesNoCommandInTheQueue) {
+  worker_ = ::fork();
+  if (worker_ == 0) {
+    json message = MakeControlMessage("command");
+    message["command"] = "upgrade";
+    for (int i = 0; i < 20; ++i) {
+      Result<UniqueFd> fd = ConnectControl(path_, std::chrono::seconds(1));
+      bool sent = fd && SendControl(fd->get(), message, {}, std::chrono::seconds(1));
+      if (!sent) {
+        ::_exit(1);
+      }
+      std::ignore = fd->Release();
+    }
+    ::_exit(0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(worker_, &status, 0), worker_);
+  ASSERT_EQ(status, 0);
+  server_.AcceptWaiting();
+  worker_ = 0;
+  // Who is read after them has been read after all of them.
+  Peer peer(loop_, path_);
+  peer.Ask("status");
+  AnswerTo(peer);
+  EXPECT_EQ(commands_, "status");
+}
+
+TEST_F(ControlServerTest, OneTurnTakesAllThatWait) {
+  std::vector<UniqueFd> peers;
+  for (int i = 0; i < 5; ++i) {
+    peers.push_back(*ConnectControl(path_, std::chrono::seconds(1)));
+  }
+  loop_.RunNoWait();
+  EXPECT_EQ(server_.SilentFds().size(), 5U);
+  peers.clear();
+  while (!server_.SilentFds().empty()) {
+    loop_.RunNoWait();
+  }
+}
+
+TEST_F(ControlServerTest, OnlyRootAndOurOwnUserMayNameAProgram) {
+  auto client_of = [this](uid_t uid) {
+    int ends[2];
+    // The peer of a pair is who made it.
+    EXPECT_EQ(::seteuid(uid), 0);
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends), 0);
+    EXPECT_EQ(::seteuid(::getuid()), 0);
+    others_.emplace_back(ends[1]);
+    return server_.AdoptClient(UniqueFd(ends[0]), false);
+  };
+  EXPECT_TRUE(server_.MayNamePrograms(client_of(::geteuid())));
+  EXPECT_FALSE(server_.MayNamePrograms(999)) << "it has left";
+  if (::geteuid() == 0) {
+    EXPECT_FALSE(server_.MayNamePrograms(client_of(65534)));
+  }
+  others_.clear();
+  while (!server_.SilentFds().empty()) {
+    loop_.RunNoWait();
+  }
 }
 
 }  // namespace
