@@ -292,3 +292,16 @@ def open_of(pid):
         with contextlib.suppress(FileNotFoundError):  # Closed meanwhile.
             links.append(os.readlink(f"/proc/{pid}/fd/{number}"))
     return {kind: sum(link.startswith(kind) for link in links) for kind in ("socket:", "pipe:")}
+
+
+def test_a_worker_that_has_ended_gives_no_commands(played):
+    """As the daemon's own user it could have it execute any program: it asks often and is gone before it is looked at."""
+    one = played(user="root") if os.geteuid() == 0 else played()
+    one.upgrade("--detach")
+    tidegate = one.tidegate
+    until(lambda: one.heard(kind="drain"), "the drain")
+    one.says({"type": "usurp", "socket": str(tidegate.socket_path), "binary": str(NEW)})
+    assert tidegate.wait_generations(1)["generation"] == 2
+    tidegate.ok("upgrade", "--force")
+    assert tidegate.wait_generations(1)["generation"] == 3, "nobody else has upgraded"
+    assert tidegate.stderr.count("the control socket refused") == 1

@@ -4,7 +4,7 @@
 It runs where the daemon does (its working directory is the daemon's). What it hears goes to the file heard.GENERATION.SLOT,
 one JSON object a line, with the kinds of the descriptors that came along. The file say.GENERATION.SLOT holds what it says
 from the drain on, one JSON object a line; lines that a test adds are said when they come. {"type": "exit"} ends it with 0,
-{"type": "die"} as a crash does."""
+{"type": "die"} as a crash does, {"type": "usurp", "socket": PATH, "binary": PATH} after many commands to the daemon."""
 
 import json
 import os
@@ -46,11 +46,23 @@ def answer(channel, message):
         send(channel, type="answer", id=message["id"], data=None)
 
 
+def usurp(path, binary):
+    command = {"type": "command", "command": "upgrade", "args": {"binary": binary, "force": True}}
+    for _ in range(60):
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        client.connect(path)
+        send(client, **command)
+        client.detach()
+    os._exit(0)
+
+
 def say(channel, lines):
     for line in lines:
         said = json.loads(line)
         if said["type"] == "exit":
             os._exit(0)
+        if said["type"] == "usurp":
+            usurp(said["socket"], said["binary"])
         if said["type"] == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         send(channel, **said)
