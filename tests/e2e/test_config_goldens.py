@@ -11,7 +11,7 @@ from support.daemon import BIN, ROOT
 
 CONFIG = Path(__file__).parent / "config"
 BROKEN = sorted((CONFIG / "broken").glob("*.json"))
-VALID = sorted((CONFIG / "valid").glob("*.json")) + sorted((ROOT / "packaging/examples").glob("*.json"))
+VALID = sorted((CONFIG / "valid").glob("*.json")) + sorted((ROOT / "packaging").glob("**/*.json"))
 
 
 def check(path, *arguments):

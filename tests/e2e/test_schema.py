@@ -14,7 +14,7 @@ from support.daemon import BIN, ROOT
 
 CONFIG = Path(__file__).parent / "config"
 VALID = (sorted((CONFIG / "valid").glob("**/*.json")) + sorted((CONFIG / "broken/parts").glob("[cs][mo]*.json"))
-         + sorted((ROOT / "packaging/examples").glob("*.json")))
+         + sorted((ROOT / "packaging").glob("**/*.json")))
 
 # Faults that a schema can see: wrong types, unknown keys and words, numbers out of range.
 REFUSED = ["unknown_key", "unknown_key_in_route", "unknown_key_later_version", "unknown_key_spelling", "null_value",
