@@ -154,11 +154,20 @@ OwnedSsl TlsPeer::Open() {
   return ssl;
 }
 
+std::time_t MadeAt(const SSL_SESSION* session) {
+#if OPENSSL_VERSION_NUMBER >= \
+    0x30300000L  // The other one is deprecated: it ends in 2038 on some systems.
+  return SSL_SESSION_get_time_ex(session);
+#else
+  return SSL_SESSION_get_time(session);
+#endif
+}
+
 bool MayResume(SSL_SESSION* session, std::time_t now) {
   X509* certificate = SSL_SESSION_get0_peer(session);
   bool valid = certificate == nullptr || X509_cmp_time(X509_get0_notAfter(certificate), &now) > 0;
   return valid && SSL_SESSION_is_resumable(session) == 1 &&
-         SSL_SESSION_get_time(session) + SSL_SESSION_get_timeout(session) > now;
+         MadeAt(session) + SSL_SESSION_get_timeout(session) > now;
 }
 
 OwnedSslSession TlsPeer::TakeSession() {

@@ -13,6 +13,10 @@ class GenerationStateTest : public WorkerRig {
  protected:
   void SetUp() override {
     WorkerRig::SetUp();
+    // What a worker is given when it has said hello.
+    ASSERT_TRUE(logs_.Prepare(LoggingConfig{}));
+    logs_.Commit();
+    surroundings_.control_listener = worker_end_.get();
     auto loaded = LoadConfigText("test.json", R"({"listen": ":0", "upstream": "app.test:80"})",
                                  [](std::string_view) { return std::nullopt; });
     ASSERT_TRUE(loaded);
