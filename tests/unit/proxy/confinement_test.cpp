@@ -169,8 +169,8 @@ TEST(ConfinementTest, ConnectsAndNeitherBindsNorListens) {
   ASSERT_EQ(::listen(local_listener.get(), 1), 0);
   EXPECT_EQ(ConfinedDoes([&](Child& child, const ConfinementReport&) {
               UniqueFd tcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-              ::connect(tcp.get(), generic, length);
-              child.Expect(errno == EINPROGRESS || errno == 0, "connect");
+              int error = ErrorOf(::connect(tcp.get(), generic, length));
+              child.Expect(error == EINPROGRESS || error == 0, "connect");
               UniqueFd accepted(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
               child.Expect(static_cast<bool>(accepted), "accept");
               UniqueFd unix_socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
