@@ -33,11 +33,6 @@
 namespace tidegate {
 namespace {
 
-// The error number, 0 for none.
-int ErrorOf(long status) {
-  return status < 0 ? errno : 0;
-}
-
 // What a child says that has confined itself; what it expects it says on standard error.
 class Child {
  public:
@@ -84,6 +79,11 @@ TEST(ConfinementTest, LeavesThisBuildAloneAndSaysSo) {
 }
 
 #else
+
+// The error number, 0 for none.
+int ErrorOf(long status) {
+  return status < 0 ? errno : 0;
+}
 
 TEST(ConfinementTest, RingsAreRefusedAsByAKernelWithoutThemBeforeAndAfter) {
   EXPECT_EQ(ConfinedDoes(
