@@ -19,14 +19,16 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_terminal_summary(terminalreporter):
-    if report.lines():
+    figures = report.lines(one for reports in terminalreporter.stats.values() for one in reports)
+    if figures:
         terminalreporter.section("figures")
-        for line in report.lines():
+        for line in figures:
             terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item, call):
+    item.user_properties += report.properties()
     outcome = yield
     result = outcome.get_result()
     setattr(item, "report_" + result.when, result)

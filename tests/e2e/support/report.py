@@ -1,11 +1,22 @@
-"""Tables that a run should show even when everything passed; conftest.py prints them at the end."""
+"""Figures that a run should show even when everything passed; conftest.py prints them at the end.
 
-_LINES = []
+They travel with the report of their test: with several processes, the one that prints is not the one that tests."""
+
+_PROPERTY = "figure"
+_lines = []
 
 
 def add(lines):
-    _LINES.extend(lines)
+    _lines.extend(lines)
 
 
-def lines():
-    return list(_LINES)
+def properties():
+    """What was added since the last call, as user properties of the test that runs."""
+    taken = [(_PROPERTY, line) for line in _lines]
+    _lines.clear()
+    return taken
+
+
+def lines(reports):
+    """In the order in which the tests ended. The last report of a test has all of its figures."""
+    return [value for one in reports if getattr(one, "when", "") == "teardown" for name, value in one.user_properties if name == _PROPERTY]
