@@ -17,8 +17,9 @@ constexpr Duration kLingerTime = std::chrono::seconds(2);
 constexpr std::uint64_t kLingerOctets = 4 * 1024 * 1024;
 // A client that goes on reading, or loads the rest of a page, has asked again by then.
 constexpr Duration kParkAfter = std::chrono::seconds(5);
-// A client that made a handshake while we stop has its request at hand, one round trip and a lost
-// packet away. One that connected in advance has none, and would hold the stop up.
+// A client that has just connected, or made a handshake, while we stop has its request at hand, one
+// round trip and a lost packet away. One that connected in advance has none, and would hold the stop
+// up.
 constexpr Duration kStopPatience = std::chrono::seconds(2);
 constexpr Duration kLastLook = std::chrono::milliseconds(1);
 
@@ -394,6 +395,10 @@ Task<void> Session::Linger() {
 void Session::OnDeadline() {
   switch (state_) {
     case State::kHandshake:
+      // Only a stop arms it; a handshake that has begun has its own time.
+      if (!tls_->has_heard()) {
+        ForceEnd(Error(ErrorKind::kShutdown));
+      }
       break;
     case State::kIdle:
       if (patience_ > kParkAfter) {
@@ -437,16 +442,21 @@ void Session::CloseAfterExchange() {
   }
 }
 
+Duration Session::PatienceAtStop() const {
+  const Duration age(services_.loop.now() - opened_);
+  return octets_in_ == 0 ? std::max(kStopPatience - age, kLastLook) : kLastLook;
+}
+
 void Session::CloseNow() {
   if (h2_ != nullptr) {
     h2_->CloseAfterExchanges();
   } else if (state_ == State::kIdle) {
     // One that was parked or taken back a moment ago has not looked yet: a request may wait in the
     // kernel, for as long as a batch took. The next poll comes before the deadline.
-    patience_ = kLastLook;
-    deadline_.Arm(kLastLook);
+    patience_ = PatienceAtStop();
+    deadline_.Arm(patience_);
   } else if (state_ == State::kHandshake && !tls_->has_heard()) {
-    ForceEnd(Error(ErrorKind::kShutdown));
+    deadline_.Arm(PatienceAtStop());
   }
 }
 

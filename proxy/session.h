@@ -105,6 +105,8 @@ class Session : public InSlab {
   IdleConnection Description() const;
   // Between two requests: how long it may still be quiet.
   Duration PatienceLeft() const;
+  // How long a stop waits for who is quiet: for a moment, unless it has connected just now.
+  Duration PatienceAtStop() const;
   // Between two requests: to the mover, octets that were read along. False: it cannot be now.
   bool MoveIdle();
   void MoveTunnel();

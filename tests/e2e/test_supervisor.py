@@ -292,6 +292,19 @@ def test_a_stop_closes_a_connection_whose_answer_had_begun(launch, origin):
     assert tidegate.wait_exit() == 0
 
 
+def test_a_stop_serves_the_first_request_of_who_has_just_connected(tidegate):
+    """It may be one round trip away."""
+    with tidegate.connect() as client:
+        until(lambda: tidegate.counters()["connections_active"] == 1, "the connection to be accepted")
+        tidegate.signal(signal.SIGTERM)
+        until(lambda: "STOPPING=1" in tidegate.notify.lines(), "STOPPING=1")
+        assert client.silent(0.3)
+        answer = client.get("/")
+        assert (answer.status, answer.get("connection")) == (200, "close")
+        client.expect_end()
+    assert tidegate.wait_exit() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_stop_signal_ends_with_0_and_leaves_nothing(tidegate, number):
     with tidegate.connect() as client:
