@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 from pathlib import Path
 
@@ -297,13 +298,14 @@ def test_a_start_that_fails_leaves_no_trace_of_its_pidfile(launch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_control_folder_in_tmp_that_is_anothers_is_refused_by_both_sides(origin, tmp_path_factory):
+def test_a_control_folder_in_tmp_that_is_anothers_is_refused_by_both_sides(origin):
     """Without root and without a session the socket lies in /tmp, where anybody may make the folder first."""
     if os.geteuid() != 0:
         return  # only root can be somebody without a session, and make what belongs to another
-    binary = copied_binaries(tmp_path_factory.mktemp("bin"))
-    binary.parent.parent.chmod(0o755)
-    binary.parent.parent.parent.chmod(0o755)
+    # The folder of a test is closed to others.
+    programs = Path(tempfile.mkdtemp(prefix="tg-"))
+    programs.chmod(0o755)
+    binary = copied_binaries(programs / "bin")
     nobody = pwd.getpwnam("nobody")
     folder = Path(f"/tmp/tidegate-{nobody.pw_uid}")
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("TIDEGATE_", "XDG_"))}
@@ -333,6 +335,7 @@ def test_a_control_folder_in_tmp_that_is_anothers_is_refused_by_both_sides(origi
         until(lambda: not processes.in_session(process.pid), "no process left")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(programs)
 
 
 def test_workers_of_the_flag_count_more_than_the_files(launch, origin):
