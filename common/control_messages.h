@@ -119,6 +119,7 @@
 //     { schema_version:1, pid, version, state:"starting|serving|reloading|upgrading|stopping",
 //       healthy:bool (false: exit 3), problems:[text], started:"2026-..Z", uptime_seconds,
 //       config_file, config_loaded:"2026-..Z", binary, worker_binary, socket, generation,
+//       config_fault (null, or why the file could not be used at the start: what was in force before a crash serves),
 //       previous_version (or null),
 //       generations:[{number, state:"starting|ready|serving|probation|draining", version, since:"..Z",
 //                     workers:[{slot, pid, state:"starting|prepared|serving|draining|exited", restarts,

@@ -24,9 +24,10 @@ constexpr std::uint64_t kFormat = 1;
 constexpr std::string_view kOurs = "tidegate.store.";
 constexpr std::string_view kState = "state";
 constexpr std::string_view kKeys = "keys";
+constexpr std::string_view kConfig = "config";
 // Where systemd does not say how much room there is (before 254): what our unit asks for.
 constexpr std::size_t kUsualRoom = 4096;
-// For two states, two rings of keys, the memories of the counters.
+// For two states, two rings of keys, two configurations, the memories of the counters.
 constexpr std::size_t kKeptFree = 16;
 
 constexpr Duration kAgain = std::chrono::milliseconds(50);
@@ -98,7 +99,7 @@ void DescriptorStore::Take(std::vector<GivenSocket>& given) {
   for (GivenSocket& one : given) {
     if (one.name.starts_with(kOurs)) {
       stored_.insert(one.name);
-      for (std::string_view kind : {kState, kKeys}) {
+      for (std::string_view kind : {kState, kKeys, kConfig}) {
         serial_ = std::max(serial_, NumberIn(one.name, kind).value_or(0));
       }
       returned_[one.name] = std::move(one.fd);
@@ -116,6 +117,26 @@ void DescriptorStore::Take(std::vector<GivenSocket>& given) {
         fmt::format("what systemd has kept for us cannot be used, all is made anew: {}", fault));
   }
   DropUnusable();
+  ReadConfig();
+}
+
+bool DescriptorStore::BringsConfig() {
+  const char* names = std::getenv("LISTEN_FDNAMES");
+  return names != nullptr &&
+         std::string_view(names).find(fmt::format("{}{}.", kOurs, kConfig)) != std::string::npos;
+}
+
+// Nothing is told of one that is damaged: it is missed only where the file cannot be used, and then
+// the start fails and says why.
+void DescriptorStore::ReadConfig() {
+  auto found = returned_.find(TextOf(returned_state_, "config"));
+  if (found == returned_.end()) {
+    return;
+  }
+  if (Result<std::string> text = ReadMemfd(found->second.get())) {
+    stored_config_ = StoredConfiguration{.effective = std::move(*text),
+                                         .loaded = SecondsOf(returned_state_, "config_loaded")};
+  }
 }
 
 json DescriptorStore::FindState(std::string& fault) {
@@ -177,6 +198,7 @@ void DescriptorStore::DropUnusable() {
     usable.insert(name);
   }
   usable.insert(TextOf(returned_state_, "keys"));
+  usable.insert(TextOf(returned_state_, "config"));
   if (missing > 0) {
     LogEvent(LogLevel::kWarn,
              fmt::format("{} of the sockets that systemd should have kept for us cannot be used; "
@@ -261,6 +283,7 @@ void DescriptorStore::Bring() {
 // --- what goes there
 
 void DescriptorStore::Follow(const std::vector<std::uint64_t>& leaving) {
+  stored_config_.reset();
   leaving_.insert(leaving.begin(), leaving.end());
   std::erase_if(leaving_,
                 [this](std::uint64_t id) { return belongings_.listeners.Find(id) == nullptr; });
@@ -277,9 +300,23 @@ void DescriptorStore::Empty() {
   Update();
 }
 
+void DescriptorStore::ForgetConfig() {
+  keeps_config_ = false;
+  config_name_.clear();
+  config_.reset();
+  Update();
+}
+
 void DescriptorStore::Update() {
   again_due_.Disarm();
-  if (mode_ != Mode::kFrozen && notify_.has_manager() && !Write()) {
+  if (!notify_.has_manager()) {
+    return;
+  }
+  bool told = keeps_config_ || TakeBackConfig();
+  if (told && mode_ != Mode::kFrozen) {
+    told = Write();
+  }
+  if (!told) {
     again_due_.Arm(kAgain);
   }
 }
@@ -289,11 +326,11 @@ bool DescriptorStore::Write() {
   if (mode_ == Mode::kEmptying) {
     return TakeBack({});
   }
-  if (!PutKeys()) {
+  if (!PutKeys() || !PutConfig()) {
     return false;
   }
   Wanted wanted = WhatIsWanted();
-  std::set<std::string> kept = {keys_name_};
+  std::set<std::string> kept = {keys_name_, config_name_};
   for (const auto& [name, fd] : wanted.counters) {
     kept.insert(name);
     if (!Put(name, fd)) {
@@ -311,7 +348,7 @@ bool DescriptorStore::Write() {
     return false;
   }
   // Again, if something has made room for them.
-  if (!Put(state_name_, state_.get()) || !Put(keys_name_, keys_.get())) {
+  if (!Put(state_name_, state_.get()) || !Put(keys_name_, keys_.get()) || !PutConfig()) {
     return false;
   }
   return std::ranges::all_of(wanted.sockets,
@@ -326,6 +363,10 @@ DescriptorStore::Wanted DescriptorStore::WhatIsWanted() {
                   {"counters", json::array()}};
   if (!keys_name_.empty()) {
     wanted.state["keys"] = keys_name_;
+  }
+  if (config_ != nullptr) {
+    wanted.state["config"] = config_name_;
+    wanted.state["config_loaded"] = config_->loaded;
   }
   for (int fd : belongings_.counters.memfds()) {
     wanted.counters.emplace_back(NameByInode("counters", fd), fd);
@@ -380,6 +421,17 @@ bool DescriptorStore::PutKeys() {
   return Put(keys_name_, keys_.get());
 }
 
+bool DescriptorStore::PutConfig() {
+  if (!keeps_config_ || belongings_.config == nullptr) {
+    return true;
+  }
+  if (config_ != belongings_.config) {
+    config_ = belongings_.config;
+    config_name_ = FreshName(kConfig);
+  }
+  return Put(config_name_, config_->memfd.get());
+}
+
 bool DescriptorStore::PutState(const json& state) {
   std::string text = state.dump();
   if (text != state_text_) {
@@ -418,9 +470,15 @@ bool DescriptorStore::TakeBack(const std::set<std::string>& kept) {
       return false;
     }
     name = told == Notify::Told::kSent ? stored_.erase(name) : std::next(name);
-    again_.insert({state_name_, keys_name_});
+    again_.insert({state_name_, keys_name_, config_name_});
   }
   return true;
+}
+
+bool DescriptorStore::TakeBackConfig() {
+  std::set<std::string> kept = stored_;
+  std::erase_if(kept, [](const std::string& name) { return NumberIn(name, kConfig).has_value(); });
+  return TakeBack(kept);
 }
 
 // --- from image to image

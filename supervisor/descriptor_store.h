@@ -2,7 +2,8 @@
 
 // What systemd keeps for us (systemd.service(5) FileDescriptorStoreMax=), so that even the death of
 // the supervisor and of all workers loses no connection that waits in a queue: the listening
-// sockets, the memory of the counters, the ticket keys, and a state that says what each of them is.
+// sockets, the memory of the counters, the ticket keys, the configuration in force, and a state
+// that says what each of them is.
 //
 // The store follows what we hold. It is compared, name by name, with what we have sent; what is
 // missing is sent and what is too much is taken back, at once or, while systemd does not read, a
@@ -19,11 +20,19 @@
 //   3. What comes back and cannot be used is closed and taken back before anything is bound, for
 //   the same reason.
 //
-// The keys are as safe there as with us: who can read them from process 1 can read our memory. They
-// wait in a socket (common/ticket_ring.h), in no file and no swap space.
+// The configuration is there for a crash while the file on disk cannot be used: what has served can
+// serve on. A restart that somebody has asked for is to find such a file, so it is there only while
+// nobody has asked us to stop (ForgetConfig), and goes with the service: process 1 closes its copy
+// when it is taken back or replaced, and when the service is over or has failed for good.
+//
+// The keys are as safe there as with us: who can read them from process 1 can read our memory.
+// Those of tickets wait in a socket (common/ticket_ring.h), in no file and no swap space. The
+// private keys of certificates are in the configuration: a sealed memory file without a name, as
+// workers have it, which may be swapped out as our own memory may.
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -31,6 +40,7 @@
 #include <nlohmann/json.hpp>
 
 #include "common/loop.h"
+#include "supervisor/active_config.h"
 #include "supervisor/counters_owner.h"
 #include "supervisor/key_ring.h"
 #include "supervisor/listeners.h"
@@ -46,6 +56,16 @@ class DescriptorStore {
     CountersOwner& counters;
     KeyRing& keys;
     std::uint64_t& next_generation;
+    // Does not come back by itself (StoredConfig). Null: none is in force yet.
+    const ActiveConfigPtr& config;
+  };
+
+  // What was in force when the one before us died.
+  struct StoredConfiguration {
+    // EffectiveJson of the image that made it; nobody has looked whether it can be read.
+    std::string effective;
+    // Unix time; 0 if nobody has said.
+    double loaded = 0;
   };
 
   DescriptorStore(Loop& loop, Notify& notify, Belongings belongings);
@@ -55,6 +75,11 @@ class DescriptorStore {
   // At the start, before anything is bound: what is ours leaves `given`. Logs one line if some of
   // it cannot be used, and waits until systemd has closed that, for some seconds at most.
   void Take(std::vector<GivenSocket>& given);
+  // Whether Take will find a configuration, as far as its name tells.
+  static bool BringsConfig();
+  // From Take until the first Follow, which stores another one. Nothing: none has come back, or
+  // what has is no such thing.
+  const std::optional<StoredConfiguration>& stored_config() const { return stored_config_; }
   // After orphaned workers have brought what they have, which is the same: each thing is adopted
   // once.
   void Bring();
@@ -66,6 +91,9 @@ class DescriptorStore {
   void SendAll();
   // Everything is taken back: no other process is to come.
   void Empty();
+  // Somebody has asked us to stop: the next one starts with the file, or not at all. Until the end
+  // it is tried again, also when all else is frozen.
+  void ForgetConfig();
   // At the stop: what is stored now stays so, although it is closed here.
   void Freeze() { mode_ = Mode::kFrozen; }
   // Systemd has been told everything.
@@ -91,20 +119,24 @@ class DescriptorStore {
   Wanted WhatIsWanted();
   nlohmann::json ListenersIn(Descriptors& sockets) const;
   bool PutKeys();
+  bool PutConfig();
   bool PutState(const nlohmann::json& state);
   bool Put(const std::string& name, int fd);
   bool TakeBack(const std::set<std::string>& kept);
+  bool TakeBackConfig();
   std::string FreshName(std::string_view kind);
 
   // The newest state that can be read, and why one cannot.
   nlohmann::json FindState(std::string& fault);
   void DropUnusable();
+  void ReadConfig();
   bool IsUsableSocket(const std::string& name, const std::string& bound) const;
 
   Notify& notify_;
   Belongings belongings_;
   Deadline again_due_;
   Mode mode_ = Mode::kFollowing;
+  bool keeps_config_ = true;
   // What systemd has of us, as far as we know.
   std::set<std::string> stored_;
   // Names of those that are to be sent though they are there: it may have lost them, or had no
@@ -122,10 +154,13 @@ class DescriptorStore {
   std::string keys_name_;
   std::uint64_t keys_time_ = 0;
   UniqueFd keys_;
+  std::string config_name_;
+  ActiveConfigPtr config_;
 
   // Between Take and Bring.
   std::map<std::string, UniqueFd> returned_;
   nlohmann::json returned_state_;
+  std::optional<StoredConfiguration> stored_config_;
 };
 
 }  // namespace tidegate

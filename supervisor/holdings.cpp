@@ -20,7 +20,7 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
       children(the_loop),
       keys(KeyRing::Now()),
       notify(the_loop),
-      store(the_loop, notify, {listeners, counters, keys, next_generation}),
+      store(the_loop, notify, {listeners, counters, keys, next_generation, config}),
       server(the_loop, std::move(on_command), [this](pid_t pid) { return IsWorker(pid); }),
       stragglers(the_loop),
       surroundings{.loop = the_loop,
@@ -139,11 +139,11 @@ std::expected<LoadedConfig, std::vector<Diagnostic>> LoadFilesAgain(const Config
 
 namespace {
 
-Result<ActiveConfigPtr> ActivateAs(Config config, std::string effective) {
+Result<ActiveConfigPtr> ActivateAs(Config config, std::string effective, double loaded) {
   auto active = std::make_shared<ActiveConfig>();
   active->effective = std::move(effective);
   active->config = std::move(config);
-  active->loaded = UnixTime();
+  active->loaded = loaded;
   Result<UniqueFd> memfd = MakeMemfd("tidegate-config", active->effective);
   if (!memfd) {
     return Fail(memfd.error());
@@ -156,15 +156,15 @@ Result<ActiveConfigPtr> ActivateAs(Config config, std::string effective) {
 
 Result<ActiveConfigPtr> Activate(Config config) {
   std::string effective = EffectiveJson(config);
-  return ActivateAs(std::move(config), std::move(effective));
+  return ActivateAs(std::move(config), std::move(effective), UnixTime());
 }
 
-Result<ActiveConfigPtr> ActivateText(std::string effective) {
+Result<ActiveConfigPtr> ActivateText(std::string effective, std::optional<double> loaded) {
   Result<Config> config = ParseEffectiveConfig(effective);
   if (!config) {
     return Fail(std::move(config).error());
   }
-  return ActivateAs(std::move(*config), std::move(effective));
+  return ActivateAs(std::move(*config), std::move(effective), loaded.value_or(UnixTime()));
 }
 
 unsigned WorkerCountOf(const Config& config) {

@@ -79,6 +79,10 @@ struct Holdings {
   std::string version = TIDEGATE_VERSION;
   ActiveConfigPtr config;
   std::optional<Previous> previous;
+  // Why the configuration file could not be used at the start, so that `config` is what was in
+  // force before a crash; until a reload or an upgrade has read one that can be used. Empty: it
+  // could.
+  std::string config_fault;
 
   // Oldest first. The last that serves is the current one.
   std::vector<std::unique_ptr<Generation>> generations;
@@ -122,8 +126,10 @@ std::expected<LoadedConfig, std::vector<Diagnostic>> LoadFilesAgain(const Config
 // For what a generation gets. Error: kSystem.
 Result<ActiveConfigPtr> Activate(Config config);
 // The same for an effective text that another image has written, which is kept octet for octet:
-// that image may get it back, and does not know what we would add. Also kConfig.
-Result<ActiveConfigPtr> ActivateText(std::string effective);
+// that image may get it back, and does not know what we would add. `loaded`: when it was read, unix
+// time; now if nobody knows. Also kConfig.
+Result<ActiveConfigPtr> ActivateText(std::string effective,
+                                     std::optional<double> loaded = std::nullopt);
 // How many workers `config` means.
 unsigned WorkerCountOf(const Config& config);
 // Whom workers run as: nobody else unless we are root. Without a `user`, root takes "tidegate", or

@@ -22,6 +22,11 @@ bool IsNothingToDo(const Operation& operation, const Outcome& outcome) {
 
 }  // namespace
 
+bool HasReadTheFile(const Operation& operation, const Outcome& outcome) {
+  return outcome.exit_code == 0 && !operation.files_only &&
+         operation.kind != OperationKind::kRollback;
+}
+
 AnswerAt AnswerAtOf(const json& wishes) {
   if (FlagOf(wishes, "detach")) {
     return AnswerAt::kCommit;

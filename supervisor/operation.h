@@ -55,6 +55,9 @@ struct Outcome {
   nlohmann::json more = nlohmann::json::object();
 };
 
+// It has found a configuration file that can be used, also if there was nothing to do.
+bool HasReadTheFile(const Operation& operation, const Outcome& outcome);
+
 // What a command's arguments, or the state of another image, say of it.
 AnswerAt AnswerAtOf(const nlohmann::json& wishes);
 

@@ -133,13 +133,13 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
   narrator.Begin("commit", 0);
   bool other_error_log = holdings.config->config.logging.error != (*config)->config.logging.error;
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
-  holdings.store.Follow(dropped);
   holdings.logs.Commit();
   if (!operation.files_only) {
     // Certificates that are renewed at night must not take away what a roll-back goes to.
     KeepPrevious(holdings);
   }
   holdings.config = *config;
+  holdings.store.Follow(dropped);
   auto committed = co_await generation.Commit(kCommitLimit);
   if (!committed) {
     // It is in force: a worker that does not answer is not heard of again, one that died starts

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "supervisor/descriptor_store.h"
 #include "supervisor/invocation.h"
 #include "supervisor/output.h"
 #include "supervisor/proxy_config.h"
@@ -36,7 +37,9 @@ Result<RunOptions> CommonOptions(const Invocation& invocation) {
 
 ExitCode RunCommand(const Invocation& invocation, Outputs& outputs) {
   std::string config_path = ConfigPathOf(invocation);
-  if (!invocation.Has("config") && ::access(config_path.c_str(), F_OK) != 0) {
+  // After a crash what was in force serves on without a file.
+  if (!invocation.Has("config") && ::access(config_path.c_str(), F_OK) != 0 &&
+      !DescriptorStore::BringsConfig()) {
     outputs.Complain(fmt::format("no configuration at {}: name one with -c, or try \"tidegate {}\"",
                                  config_path, FindCommand("proxy")->example));
     return ExitCode::kConfigInvalid;

@@ -32,18 +32,59 @@ int Refuse(int exit_code, const std::string& text) {
   return exit_code;
 }
 
+// --- which configuration
+
+// What was in force before a crash takes the place of the one that cannot be used, once; `why` is
+// for the log and `status`. False: there is none, it cannot be used either, or it is the same.
+bool FallBack(Holdings& holdings, std::string why) {
+  const auto& stored = holdings.store.stored_config();
+  if (!stored || !holdings.config_fault.empty()) {
+    return false;
+  }
+  Result<ActiveConfigPtr> config = ActivateText(
+      stored->effective, stored->loaded > 0 ? std::optional(stored->loaded) : std::nullopt);
+  Result<> usable;
+  if (!config) {
+    usable = Fail(config.error());
+  } else if (auto identity = IdentityFor((*config)->config); !identity) {
+    usable = Fail(identity.error());
+  }
+  if (!usable) {
+    std::fputs(fmt::format("tidegate: what was in force before cannot be used either: {}\n",
+                           usable.error().ToString())
+                   .c_str(),
+               stderr);
+    return false;
+  }
+  if (holdings.config != nullptr && holdings.config->config == (*config)->config) {
+    return false;
+  }
+  holdings.config = *config;
+  holdings.config_fault = std::move(why);
+  return true;
+}
+
+std::string FirstFault(const std::vector<Diagnostic>& diagnostics) {
+  auto first = std::ranges::find(diagnostics, Severity::kError, &Diagnostic::severity);
+  std::string text = first == diagnostics.end() ? std::string() : FormatDiagnostics({*first});
+  text.resize(std::min(text.find('\n'), text.size()));
+  return text;
+}
+
 int OpenConfiguration(Holdings& holdings) {
   auto loaded = LoadConfiguration(holdings.options);
   if (!loaded) {
     std::fputs(FormatDiagnostics(loaded.error()).c_str(), stderr);
-    return kInvalid;
+    return FallBack(holdings, FirstFault(loaded.error())) ? 0 : kInvalid;
   }
   std::fputs(FormatDiagnostics(loaded->warnings).c_str(), stderr);
   Result<std::optional<Identity>> identity = IdentityFor(loaded->config);
   if (!identity) {
     auto origin = loaded->origins.find("user");
     std::string place = origin == loaded->origins.end() ? "" : origin->second + ": ";
-    return Refuse(kInvalid, place + identity.error().ToString());
+    std::string fault = place + identity.error().ToString();
+    int refused = Refuse(kInvalid, fault);
+    return FallBack(holdings, std::move(fault)) ? 0 : refused;
   }
   if (*identity && loaded->config.user.empty()) {
     LogEvent(LogLevel::kInfo,
@@ -56,6 +97,8 @@ int OpenConfiguration(Holdings& holdings) {
   holdings.config = *config;
   return 0;
 }
+
+// --- what it needs
 
 int OpenPrograms(Holdings& holdings) {
   Result<Program> own = OpenOwnProgram();
@@ -158,7 +201,90 @@ void WritePidfile(const std::string& path) {
   }
 }
 
+// Listeners and logs of the configuration. Error: kSystem, kConfig; nothing is left then.
+Result<> OpenItsFiles(Holdings& holdings) {
+  const Config& config = holdings.config->config;
+  Result<> opened = holdings.logs.Prepare(config.logging);
+  if (opened) {
+    opened = holdings.listeners.Prepare(config, WorkerCountOf(config));
+  }
+  if (opened) {
+    // Workers get the error log when they are spawned, before anything is committed.
+    holdings.logs.Commit();
+    opened = holdings.logs.Prepare(config.logging);
+  }
+  if (!opened) {
+    holdings.listeners.Abandon();
+    return opened;
+  }
+  if (!holdings.config_fault.empty()) {
+    LogEvent(LogLevel::kWarn, UnusableFileText(holdings.config_fault));
+  }
+  return {};
+}
+
+// The generation of the configuration, ready, and its listeners listen. Null: `failure` says why
+// not, and nothing of it is left; or we have been told to stop, and the stop ends what is there.
+Task<Generation*> MakeReady(Holdings& holdings, GenerationFailure& failure) {
+  const ActiveConfigPtr config = holdings.config;
+  const Duration limit = config->config.upgrade.ready_timeout;
+  Result<std::optional<Identity>> identity = IdentityFor(config->config);
+  holdings.generations.push_back(std::make_unique<Generation>(
+      holdings.surroundings,
+      Generation::Parts{.number = holdings.next_generation++,
+                        .config = config,
+                        .worker_program = holdings.worker_program.Duplicate(),
+                        .version = holdings.version,
+                        .workers = WorkerCountOf(config->config),
+                        .identity = identity ? *identity : std::nullopt}));
+  Generation& generation = *holdings.generations.back();
+  holdings.notify.MayTake(limit);
+  bool ready = generation.Spawn();
+  if (ready) {
+    auto prepared = co_await generation.Prepare(config, limit);
+    ready = prepared;
+  }
+  failure = generation.failure();
+  if (holdings.stopping) {
+    co_return nullptr;
+  }
+  if (ready) {
+    Result<> listening = holdings.listeners.Listen();
+    if (listening) {
+      co_return &generation;
+    }
+    failure.reason = listening.error().ToString();
+  }
+  generation.Kill("the start has failed");
+  co_await generation.WaitExited(kCommitLimit);
+  holdings.RemoveGeneration(generation.number());
+  --holdings.next_generation;
+  holdings.listeners.Abandon();
+  co_return nullptr;
+}
+
+// The first line of what workers say, and why it counts.
+std::string InShort(const GenerationFailure& failure) {
+  return failure.diagnostics.empty()
+             ? failure.reason
+             : failure.reason + ": " +
+                   InOneLine(failure.diagnostics.substr(0, failure.diagnostics.find('\n')));
+}
+
+int RefuseFor(const GenerationFailure& failure) {
+  if (!failure.diagnostics.empty()) {
+    std::fputs(failure.diagnostics.c_str(), stderr);
+  }
+  return Refuse(kFailed, failure.reason);
+}
+
 }  // namespace
+
+std::string UnusableFileText(const std::string& fault) {
+  return fmt::format(
+      "the configuration file cannot be used ({}): what was in force before the crash serves",
+      fault);
+}
 
 int OpenAll(Holdings& holdings) {
   std::vector<GivenSocket> given = TakeGivenSockets();
@@ -170,56 +296,38 @@ int OpenAll(Holdings& holdings) {
       return exit_code;
     }
   }
-  const Config& config = holdings.config->config;
-  Result<> opened = holdings.logs.Prepare(config.logging);
-  if (opened) {
-    opened = holdings.listeners.Prepare(config, WorkerCountOf(config));
+  Result<> opened = OpenItsFiles(holdings);
+  if (!opened && FallBack(holdings, opened.error().ToString())) {
+    Refuse(kFailed, opened.error().ToString());
+    opened = OpenItsFiles(holdings);
   }
-  if (!opened) {
-    return Refuse(kFailed, opened.error().ToString());
-  }
-  // Workers get the error log when they are spawned, before anything is committed.
-  holdings.logs.Commit();
-  opened = holdings.logs.Prepare(config.logging);
   return opened ? 0 : Refuse(kFailed, opened.error().ToString());
 }
 
 Task<int> StartServing(Holdings& holdings) {
-  const Config& config = holdings.config->config;
   std::vector<Generation*> adopted;
   for (const auto& generation : holdings.generations) {
     adopted.push_back(generation.get());
   }
-  Result<std::optional<Identity>> identity = IdentityFor(config);
-  holdings.generations.push_back(std::make_unique<Generation>(
-      holdings.surroundings,
-      Generation::Parts{.number = holdings.next_generation++,
-                        .config = holdings.config,
-                        .worker_program = holdings.worker_program.Duplicate(),
-                        .version = holdings.version,
-                        .workers = WorkerCountOf(config),
-                        .identity = identity ? *identity : std::nullopt}));
-  Generation& generation = *holdings.generations.back();
-  holdings.notify.MayTake(config.upgrade.ready_timeout);
-  bool ready = generation.Spawn();
-  if (ready) {
-    auto prepared = co_await generation.Prepare(holdings.config, config.upgrade.ready_timeout);
-    ready = prepared;
-  }
-  if (!ready) {
-    const GenerationFailure& failure = generation.failure();
-    if (!failure.diagnostics.empty()) {
-      std::fputs(failure.diagnostics.c_str(), stderr);
+  GenerationFailure failure;
+  auto ready = co_await MakeReady(holdings, failure);
+  if (ready == nullptr && !holdings.stopping && FallBack(holdings, InShort(failure))) {
+    RefuseFor(failure);
+    Result<> opened = OpenItsFiles(holdings);
+    if (!opened) {
+      co_return Refuse(kFailed, opened.error().ToString());
     }
-    co_return Refuse(kFailed, failure.reason);
+    auto other = co_await MakeReady(holdings, failure);
+    ready = other;
   }
   if (holdings.stopping) {
     co_return kFailed;
   }
-  Result<> listening = holdings.listeners.Listen();
-  if (!listening) {
-    co_return Refuse(kFailed, listening.error().ToString());
+  if (ready == nullptr) {
+    co_return RefuseFor(failure);
   }
+  Generation& generation = *ready;
+  const Config& config = holdings.config->config;
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
   holdings.store.Follow(dropped);
   holdings.logs.Commit();

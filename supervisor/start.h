@@ -2,7 +2,10 @@
 
 // From nothing to a generation that serves: everything is opened and checked first, in the
 // foreground, then prepared and committed as any other generation. What a dead supervisor left is
-// taken over on the way.
+// taken over on the way. If the configuration file cannot be used after a crash, what was in force
+// before serves on (Holdings::config_fault).
+
+#include <string>
 
 #include "common/task.h"
 #include "supervisor/holdings.h"
@@ -15,5 +18,7 @@ int OpenAll(Holdings& holdings);
 // The first generation of this supervisor: spawn, prepare, commit; then adopted workers drain. As
 // above.
 Task<int> StartServing(Holdings& holdings);
+// What people are told while the file cannot be used, for `fault`.
+std::string UnusableFileText(const std::string& fault);
 
 }  // namespace tidegate

@@ -32,11 +32,7 @@ json SaveConfig(const ActiveConfig& config) {
 
 // Throws nothing but json's own.
 Result<ActiveConfigPtr> RestoreConfig(const json& saved) {
-  Result<ActiveConfigPtr> active = ActivateText(saved.at("effective").get<std::string>());
-  if (active) {
-    const_cast<ActiveConfig&>(**active).loaded = saved.at("loaded").get<double>();
-  }
-  return active;
+  return ActivateText(saved.at("effective").get<std::string>(), saved.at("loaded").get<double>());
 }
 
 json SaveOptions(const RunOptions& options) {
@@ -139,6 +135,7 @@ Result<> Restore(Holdings& holdings, const json& state) {
   holdings.version = state.at("version").get<std::string>();
   holdings.next_generation = state.at("next_generation").get<std::uint64_t>();
   holdings.last_operation = state.value("last_operation", json());
+  holdings.config_fault = TextOf(state, "config_fault");
   holdings.store.Restore(state.value("descriptor_store", json::object()));
   RestoreKeys(holdings, state);
   holdings.server.Adopt(UniqueFd(state.at("control_listener").get<int>()),
@@ -226,6 +223,7 @@ Result<SavedState> SaveState(const Holdings& holdings, const json& upgrade,
                 {"worker_program", SaveProgram(holdings.worker_program, saved.fds)},
                 {"previous", nullptr},
                 {"last_operation", holdings.last_operation},
+                {"config_fault", holdings.config_fault},
                 {"descriptor_store", holdings.store.Save()},
                 {"known_addresses", holdings.addresses.all()},
                 {"generations", json::array()},

@@ -97,7 +97,10 @@ void Supervisor::TendKeys() {
   std::uint64_t now = KeyRing::Now();
   if (holdings_.keys.RotateIfDue(now, rotation)) {
     holdings_.SendKeys();
-    holdings_.store.Follow();
+    // What has come back stays as it is until we serve: another start may want it.
+    if (state_ != State::kStarting) {
+      holdings_.store.Follow();
+    }
     LogEvent(LogLevel::kInfo, "the keys of session tickets have rotated");
   }
   keys_due_.Arm(holdings_.keys.Wait(now, rotation));
@@ -317,6 +320,9 @@ void Supervisor::EndOperation(const Operation& operation, Outcome outcome) {
   if (!operation.files_only) {
     holdings_.last_operation = RecordOf(operation, outcome, UnixTime());
   }
+  if (HasReadTheFile(operation, outcome)) {
+    holdings_.config_fault.clear();
+  }
   FinishAll(holdings_.server, operation.clients, outcome);
   running_.reset();
   if (holdings_.stopping) {
@@ -430,6 +436,8 @@ void Supervisor::Stop(bool now, ClientId client) {
   if (!holdings_.stopping) {
     holdings_.stopping = true;
     state_ = State::kStopping;
+    // First, and while systemd still hears us: whoever starts us again means the file.
+    holdings_.store.ForgetConfig();
     holdings_.notify.Stopping();
     const ShutdownConfig& limits = holdings_.config->config.shutdown;
     holdings_.notify.MayTake(limits.timeout == kNever ? kNever : limits.delay + limits.timeout);
@@ -515,7 +523,7 @@ Task<void> Supervisor::StopStory() {
               Outcome{.exit_code = 1, .message = "the daemon was stopped"});
   }
   TimePoint until = loop_.now() + static_cast<TimePoint>(kFlushLimit.count());
-  while (!holdings_.server.is_flushed() && loop_.now() < until) {
+  while (!(holdings_.server.is_flushed() && holdings_.store.is_flushed()) && loop_.now() < until) {
     co_await Sleep(loop_.timers(), kStopPoll);
   }
   holdings_.server.StopListening();

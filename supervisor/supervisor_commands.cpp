@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "supervisor/event_log.h"
+#include "supervisor/start.h"
 #include "supervisor/supervisor_body.h"
 
 namespace tidegate {
@@ -254,6 +255,9 @@ json Supervisor::StatusData() {
     problems.push_back(
         "a worker of a dead supervisor serves an old configuration and does not answer");
   }
+  if (!holdings_.config_fault.empty()) {
+    problems.push_back(UnusableFileText(holdings_.config_fault));
+  }
   json generations = json::array();
   for (const auto& generation : holdings_.generations) {
     if (generation->state() != GenerationState::kExited) {
@@ -284,6 +288,8 @@ json Supervisor::StatusData() {
       {"uptime_seconds", UnixTime() - holdings_.started},
       {"config_file", holdings_.options.config_path},
       {"config_loaded", FormatTime(holdings_.config->loaded)},
+      {"config_fault",
+       holdings_.config_fault.empty() ? json(nullptr) : json(holdings_.config_fault)},
       {"binary", holdings_.supervisor_program.path},
       {"worker_binary", holdings_.worker_program.path},
       {"socket", holdings_.server.path()},

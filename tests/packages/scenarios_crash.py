@@ -200,7 +200,7 @@ def killed_worker(bed):
 
 @scenario
 def invalid_configuration(bed):
-    """It is not started again and again, and a reload of it changes nothing."""
+    """A reload of it changes nothing, after a crash what was in force serves, and a restart is not tried again and again."""
     with bed.machine() as machine:
         with bed.traffic(machine) as traffic:
             pid = machine.pid()
@@ -213,14 +213,29 @@ def invalid_configuration(bed):
             assert machine.pid() == pid and machine.active() == "active"
             result = traffic.end()
             result.expect_nothing_lost()
+        with bed.traffic(machine) as traffic:
+            crash = Crash(machine, traffic)
+            machine.kill(crash.pid)
+            crash.wait_for_the_end_of_the_old()
+            wait_active(machine, seconds=20)
+            until(lambda: machine.pid() not in (0, crash.pid), "another supervisor", 20)
+            traffic.progress("answers of the new processes")
+            crashed = traffic.end()
+            connections = crash.check_connections(crashed)
+        told = machine.try_("tidegate status")
+        assert told.code == 3 and "wrokers" in told.text and "before the crash serves" in told.text, told.text
+        assert "before the crash serves" in machine.journal(), "the journal has no warning"
+        bed.put_config(machine, good)
+        machine.do("tidegate reload && tidegate status")
+        bed.put_config(machine, good.replace('"workers"', '"wrokers"'))
         done = machine.try_("systemctl restart tidegate")
         assert done.code != 0
         wait_active(machine, "failed")
         # A restart would come 100 ms later: systemd would be in auto-restart now.
         assert machine.property("SubState") == "failed", machine.property("SubState")
-        assert (machine.property("ExecMainStatus"), machine.property("NRestarts")) == ("78", "0")
+        assert machine.property("ExecMainStatus") == "78", machine.property("ExecMainStatus")
         bed.put_config(machine, good)
         machine.do("systemctl start tidegate")
         assert machine.active() == "active" and page(machine).code == 0
         fault = next(line for line in said.splitlines() if "wrokers" in line)
-        return f"reload: {fault.strip()}\nstart: exit status 78, failed, no restart; with a valid one it starts\n{result.figures()}"
+        return f"reload: {fault.strip()}\ncrash: what was in force serves, status ends with 3\n{connections}\nrestart: exit status 78, failed, no restart; with a valid one it starts\n{result.figures()}"

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "common/control.h"
+#include "supervisor/holdings.h"
 #include "tests/unit/supervisor/fake_manager.h"
 
 namespace tidegate {
@@ -19,6 +20,7 @@ using nlohmann::json;
 
 constexpr const char* kSocket = "tidegate.store.socket.";
 constexpr const char* kState = "tidegate.store.state.";
+constexpr const char* kConfig = "tidegate.store.config.";
 
 Config Listening(std::vector<std::string> names, const std::string& bind = "127.0.0.1:0") {
   Config config;
@@ -36,13 +38,19 @@ struct Life {
     store.Bring();
     EXPECT_TRUE(counters.Modernize());
   }
-  // What a start or a reload does.
-  void Serve(const Config& config, unsigned workers) {
-    ASSERT_TRUE(listeners.Prepare(config, workers));
+  // What a start or a reload does, but for the configuration (Use).
+  void Serve(const Config& wanted, unsigned workers) {
+    ASSERT_TRUE(listeners.Prepare(wanted, workers));
     ASSERT_TRUE(listeners.Listen());
     std::vector<std::uint64_t> dropped = listeners.Commit();
     store.Follow(dropped);
     listeners.Close(dropped);
+  }
+  void Use(const std::string& name) {
+    Result<ActiveConfigPtr> made = Activate(Listening({name}));
+    ASSERT_TRUE(made);
+    config = *made;
+    store.Follow();
   }
 
   Loop loop;
@@ -51,7 +59,8 @@ struct Life {
   CountersOwner counters;
   KeyRing keys{1};
   std::uint64_t next_generation = 1;
-  DescriptorStore store{loop, notify, {listeners, counters, keys, next_generation}};
+  ActiveConfigPtr config;
+  DescriptorStore store{loop, notify, {listeners, counters, keys, next_generation, config}};
   std::vector<GivenSocket> left;
 };
 
@@ -293,8 +302,9 @@ TEST_F(DescriptorStoreTest, TheNextImageGoesOnWithWhatIsStored) {
   life.Serve(Listening({"web"}), 2);
   manager_.Hear();
   const std::vector<std::string> sockets = manager_.Names(kSocket);
-  DescriptorStore next(life.loop, life.notify,
-                       {life.listeners, life.counters, life.keys, life.next_generation});
+  DescriptorStore next(
+      life.loop, life.notify,
+      {life.listeners, life.counters, life.keys, life.next_generation, life.config});
   next.Restore(life.store.Save());
   manager_.store.erase(
       std::ranges::find(manager_.store, sockets[0], &std::pair<std::string, UniqueFd>::first));
@@ -309,8 +319,9 @@ TEST_F(DescriptorStoreTest, AFrozenStoreKeepsWhatIsClosedAndAnEmptyOneNothing) {
   Life life;
   life.Serve(Listening({"web"}), 2);
   manager_.Hear();
-  DescriptorStore other(life.loop, life.notify,
-                        {life.listeners, life.counters, life.keys, life.next_generation});
+  DescriptorStore other(
+      life.loop, life.notify,
+      {life.listeners, life.counters, life.keys, life.next_generation, life.config});
   other.Restore(life.store.Save());
   life.store.Freeze();
   life.listeners.Close({life.listeners.all()[0].id});
@@ -320,6 +331,132 @@ TEST_F(DescriptorStoreTest, AFrozenStoreKeepsWhatIsClosedAndAnEmptyOneNothing) {
   other.Empty();
   manager_.Hear();
   EXPECT_TRUE(manager_.Names().empty());
+}
+
+// --- the configuration
+
+TEST_F(DescriptorStoreTest, TheNextOneMayHaveTheConfigurationThatWasInForce) {
+  std::optional<Life> first(std::in_place);
+  first->Serve(Listening({"web"}), 1);
+  first->Use("web");
+  const std::string effective = first->config->effective;
+  const double loaded = first->config->loaded;
+  manager_.Hear();
+  ASSERT_EQ(manager_.Names(kConfig).size(), 1U);
+  first.reset();
+
+  std::vector<GivenSocket> given = Given();
+  Life second(std::move(given));
+  ASSERT_TRUE(second.store.stored_config());
+  EXPECT_EQ(second.store.stored_config()->effective, effective);
+  EXPECT_DOUBLE_EQ(second.store.stored_config()->loaded, loaded);
+  EXPECT_TRUE(manager_.Hear().empty()) << "it stays until another one is in force";
+  second.Use("other");
+  EXPECT_FALSE(second.store.stored_config());
+  manager_.Hear();
+  EXPECT_EQ(manager_.Names(kConfig).size(), 1U);
+  EXPECT_EQ(State()["config"], manager_.Names(kConfig)[0]);
+}
+
+// Invariant 1.
+TEST_F(DescriptorStoreTest, AConfigurationIsThereBeforeTheStateThatNamesItAndGoesAfterIt) {
+  Life life;
+  life.Use("web");
+  manager_.Hear();
+  const std::string old = manager_.Names(kConfig).at(0);
+  life.Use("other");
+  std::vector<std::string> heard = manager_.Hear();
+  auto at = [&](const std::string& start) {
+    return std::ranges::find_if(heard, [&](const auto& one) { return one.starts_with(start); }) -
+           heard.begin();
+  };
+  EXPECT_LT(at("FDSTORE=1\nFDNAME=tidegate.store.config."),
+            at("FDSTORE=1\nFDNAME=tidegate.store.state."));
+  EXPECT_LT(at("FDSTORE=1\nFDNAME=tidegate.store.state."), at("FDSTOREREMOVE=1\nFDNAME=" + old));
+  EXPECT_LT(at("FDSTOREREMOVE=1\nFDNAME=" + old), std::ssize(heard));
+  life.store.Follow();
+  EXPECT_TRUE(manager_.Hear().empty());
+}
+
+TEST_F(DescriptorStoreTest, AConfigurationThatIsForgottenDoesNotComeBack) {
+  Life life;
+  life.Serve(Listening({"web"}), 1);
+  life.Use("web");
+  manager_.Hear();
+  const std::vector<std::string> names = manager_.Names(kConfig);
+  life.store.ForgetConfig();
+  EXPECT_EQ(manager_.Hear().front(), "FDSTOREREMOVE=1\nFDNAME=" + names.at(0) + "\n") << "first";
+  EXPECT_TRUE(manager_.Names(kConfig).empty());
+  EXPECT_FALSE(State().contains("config"));
+  life.Use("other");
+  life.store.SendAll();
+  manager_.Hear();
+  EXPECT_TRUE(manager_.Names(kConfig).empty());
+  EXPECT_EQ(manager_.Names(kSocket).size(), 1U) << "nothing else is forgotten";
+}
+
+TEST_F(DescriptorStoreTest, AFrozenStoreStillForgetsTheConfiguration) {
+  Life life;
+  life.Use("web");
+  manager_.Hear();
+  manager_.Fill();
+  life.store.ForgetConfig();
+  life.store.Freeze();
+  EXPECT_FALSE(life.store.is_flushed());
+  manager_.Hear();
+  ASSERT_EQ(manager_.Names(kConfig).size(), 1U);
+  while (!life.store.is_flushed()) {
+    life.loop.RunNoWait();
+  }
+  EXPECT_EQ(manager_.Hear().size(), 1U);
+  EXPECT_TRUE(manager_.Names(kConfig).empty());
+}
+
+TEST_F(DescriptorStoreTest, WhatIsNoSealedConfigurationIsNone) {
+  std::optional<Life> first(std::in_place);
+  first->Use("web");
+  manager_.Hear();
+  first.reset();
+  for (auto& [name, fd] : manager_.store) {
+    if (name.starts_with(kConfig)) {
+      fd.Reset(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+    }
+  }
+  std::vector<GivenSocket> given = Given();
+  Life second(std::move(given));
+  EXPECT_FALSE(second.store.stored_config());
+  second.Use("web");
+  manager_.Hear();
+  EXPECT_EQ(manager_.Names(kConfig).size(), 1U) << "it has gone";
+}
+
+// As an older version would: it has the name, and knows no such kind.
+TEST_F(DescriptorStoreTest, TheNextImageReplacesTheConfigurationOfTheLast) {
+  Life life;
+  life.Use("web");
+  manager_.Hear();
+  const std::string old = manager_.Names(kConfig).at(0);
+  DescriptorStore next(
+      life.loop, life.notify,
+      {life.listeners, life.counters, life.keys, life.next_generation, life.config});
+  next.Restore(life.store.Save());
+  EXPECT_EQ(manager_.Names(kConfig), std::vector{old}) << "until it follows";
+  Result<ActiveConfigPtr> made = Activate(Listening({"web"}));
+  ASSERT_TRUE(made);
+  life.config = *made;
+  next.Follow();
+  manager_.Hear();
+  ASSERT_EQ(manager_.Names(kConfig).size(), 1U);
+  EXPECT_NE(manager_.Names(kConfig)[0], old);
+}
+
+TEST_F(DescriptorStoreTest, TheNamesTellThatAConfigurationComes) {
+  ::setenv("LISTEN_FDNAMES", "web:tidegate.store.state.3", 1);
+  EXPECT_FALSE(DescriptorStore::BringsConfig());
+  ::setenv("LISTEN_FDNAMES", "web:tidegate.store.state.3:tidegate.store.config.2", 1);
+  EXPECT_TRUE(DescriptorStore::BringsConfig());
+  ::unsetenv("LISTEN_FDNAMES");
+  EXPECT_FALSE(DescriptorStore::BringsConfig());
 }
 
 }  // namespace

@@ -31,6 +31,12 @@ TEST(ActiveConfig, OfAnotherImageKeepsItsTextOctetForOctet) {
   EXPECT_EQ((*active)->config.limits.max_headers, Loaded().limits.max_headers);
 }
 
+TEST(ActiveConfig, OfAnotherImageWasReadWhenThatSays) {
+  const std::string text = EffectiveJson(Loaded());
+  EXPECT_DOUBLE_EQ((*ActivateText(text, 1234.5))->loaded, 1234.5);
+  EXPECT_GT((*ActivateText(text))->loaded, 1234.5);
+}
+
 TEST(ActiveConfig, OfAnotherImageMustBeUnderstood) {
   auto active = ActivateText(R"({"listeners": [], "of_later": 1})");
   ASSERT_FALSE(active.has_value());
