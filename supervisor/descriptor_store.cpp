@@ -205,18 +205,35 @@ void DescriptorStore::DropUnusable() {
                          "they are bound anew",
                          missing));
   }
-  bool dropped = false;
-  for (auto entry = returned_.begin(); entry != returned_.end();) {
-    if (usable.contains(entry->first)) {
-      ++entry;
-      continue;
+  std::vector<std::string> unusable;
+  std::erase_if(returned_, [&](const auto& one) {
+    if (usable.contains(one.first)) {
+      return false;
     }
     // An old state holds no port: it goes with the next change.
-    const std::string name = entry->first;
-    entry = returned_.erase(entry);
-    if (NumberIn(name, kState)) {
-      continue;
+    if (!NumberIn(one.first, kState)) {
+      unusable.push_back(one.first);
     }
+    return true;
+  });
+  TakeBackNow(unusable);
+}
+
+void DescriptorStore::Release(const std::vector<std::uint64_t>& listeners) {
+  std::vector<std::string> names;
+  for (std::uint64_t id : listeners) {
+    const ListenerSockets* sockets = belongings_.listeners.Find(id);
+    for (const UniqueFd& slot : sockets->slots) {
+      names.push_back(NameByInode("socket", slot.get()));
+    }
+  }
+  belongings_.listeners.Close(listeners);
+  TakeBackNow(names);
+}
+
+void DescriptorStore::TakeBackNow(const std::vector<std::string>& names) {
+  bool dropped = false;
+  for (const std::string& name : names) {
     auto told = Notify::Told::kLater;
     for (int tries = 0; told == Notify::Told::kLater && tries < kForgetTries; ++tries) {
       told = notify_.Forget(name);
@@ -231,7 +248,7 @@ void DescriptorStore::DropUnusable() {
   }
   if (dropped && !notify_.Barrier(kBarrierLimit)) {
     LogEvent(LogLevel::kWarn,
-             "systemd does not say that it has closed what cannot be used; ports may be taken");
+             "systemd does not say that it has closed what is not wanted; ports may be taken");
   }
 }
 

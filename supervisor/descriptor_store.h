@@ -91,6 +91,9 @@ class DescriptorStore {
   void SendAll();
   // Everything is taken back: no other process is to come.
   void Empty();
+  // At the start: these are closed, here and by systemd, before others are bound in their place.
+  // Waits as Take does.
+  void Release(const std::vector<std::uint64_t>& listeners);
   // Somebody has asked us to stop: the next one starts with the file, or not at all. Until the end
   // it is tried again, also when all else is frozen.
   void ForgetConfig();
@@ -129,6 +132,7 @@ class DescriptorStore {
   // The newest state that can be read, and why one cannot.
   nlohmann::json FindState(std::string& fault);
   void DropUnusable();
+  void TakeBackNow(const std::vector<std::string>& names);
   void ReadConfig();
   bool IsUsableSocket(const std::string& name, const std::string& bound) const;
 

@@ -322,6 +322,40 @@ Result<> Listeners::Prepare(const Config& config, unsigned workers) {
   return {};
 }
 
+std::vector<std::uint64_t> Listeners::InTheWay(const Config& config) {
+  std::vector<std::uint64_t> ids;
+  auto is_wanted = [&](const ListenerSockets& held) {
+    return std::ranges::any_of(config.listeners, [&](const ListenerConfig& listener) {
+      return KeyOf(listener) == held.key && listener.accept == held.accept;
+    });
+  };
+  for (const ListenerSockets& held : sockets_) {
+    if (held.repeated || held.slots.empty() || is_wanted(held)) {
+      continue;
+    }
+    const BindAddress address = BoundTo(held.slots.front().get());
+    const bool in_the_way =
+        std::ranges::any_of(config.listeners, [&](const ListenerConfig& listener) {
+          if (KeyOf(listener) == held.key) {
+            return true;
+          }
+          const ListenerSockets* own = FindByKey(KeyOf(listener));
+          const bool is_bound = own != nullptr && own->accept == listener.accept;
+          const bool both_share =
+              listener.accept == AcceptMode::kReusePort && held.accept == AcceptMode::kReusePort;
+          if (listener.bind.kind != Address::Kind::kTcp || is_bound || both_share) {
+            return false;
+          }
+          Result<BindAddress> wanted = Resolve(listener.bind);
+          return wanted && Overlap(address, *wanted);
+        });
+    if (in_the_way) {
+      ids.push_back(held.id);
+    }
+  }
+  return ids;
+}
+
 void Listeners::Abandon() {
   prepared_.clear();
   for (ListenerSockets& sockets : sockets_) {
@@ -343,8 +377,8 @@ void Listeners::Abandon() {
 
 Result<> Listeners::Listen() {
   for (ListenerSockets& sockets : sockets_) {
-    for (std::size_t slot = sockets.listening; slot < sockets.slots.size(); ++slot) {
-      if (::listen(sockets.slots[slot].get(), kBacklog) != 0) {
+    for (const UniqueFd& slot : sockets.slots) {
+      if (::listen(slot.get(), kBacklog) != 0) {
         return Fail(Error::System(errno, "listen on " + sockets.bound));
       }
     }

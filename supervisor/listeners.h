@@ -71,7 +71,12 @@ class Listeners {
   Result<> Prepare(const Config& config, unsigned workers);
   // Closes what Prepare opened.
   void Abandon();
-  // What was prepared listens. Error: kSystem with the address in use; then Abandon.
+  // Of those that we have and `config` does not want as they are: who would be in the way of what
+  // it wants. The address of another one, unless both share it (SO_REUSEPORT), or the same one with
+  // another `accept`.
+  std::vector<std::uint64_t> InTheWay(const Config& config);
+  // What was prepared listens; what listens already has as long a queue as the system allows now.
+  // Error: kSystem with the address in use; then Abandon.
   Result<> Listen();
   // What was prepared is in force. Returns the ids that are not in force any more.
   std::vector<std::uint64_t> Commit();

@@ -201,11 +201,26 @@ void WritePidfile(const std::string& path) {
   }
 }
 
+// What systemd has kept and the configuration does not want must not keep it from what it wants.
+// The rest stays until we serve. With orphans it does, too: they accept there.
+void MakeWay(Holdings& holdings) {
+  std::vector<std::uint64_t> ids = holdings.listeners.InTheWay(holdings.config->config);
+  if (ids.empty() || !holdings.generations.empty()) {
+    return;
+  }
+  for (std::uint64_t id : ids) {
+    LogEvent(LogLevel::kInfo, fmt::format("{} is bound anew: the configuration wants it otherwise",
+                                          holdings.listeners.Find(id)->bound));
+  }
+  holdings.store.Release(ids);
+}
+
 // Listeners and logs of the configuration. Error: kSystem, kConfig; nothing is left then.
 Result<> OpenItsFiles(Holdings& holdings) {
   const Config& config = holdings.config->config;
   Result<> opened = holdings.logs.Prepare(config.logging);
   if (opened) {
+    MakeWay(holdings);
     opened = holdings.listeners.Prepare(config, WorkerCountOf(config));
   }
   if (opened) {

@@ -220,6 +220,37 @@ def test_a_listener_that_the_configuration_does_not_want_any_more_is_taken_back_
     stored(tidegate, "socket", 2)
 
 
+@pytest.mark.parametrize("ends", [crash, lambda tidegate: tidegate.stop() == 0 or pytest.fail("no clean stop")], ids=["crash", "stop"])
+@pytest.mark.parametrize("before, after", [("127.0.0.1 shared", "0.0.0.0 shared"), ("0.0.0.0 shared", "127.0.0.1 reuseport"),
+                                           ("127.0.0.1 reuseport", "0.0.0.0 shared"), ("127.0.0.1 shared", "127.0.0.1 reuseport"),
+                                           ("127.0.0.1 reuseport", "127.0.0.1 shared"), ("127.0.0.1 reuseport", "0.0.0.0 reuseport")])
+def test_sockets_of_our_own_are_not_in_the_way_of_another_start(service, ends, before, after):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def bound(text):
+        host, accept = text.split()
+        return [{"name": "web", "bind": f"{host}:{port}", "accept": accept}, *listeners("other")]
+    tidegate = service(workers=2, listeners=bound(before))
+    stored(tidegate, "socket", 4 if "reuseport" in before else 3)
+    other = tidegate.address("other")
+    ends(tidegate)
+    tidegate.change(listeners=bound(after))
+    parked = park(other)
+    start_again(tidegate)
+    answered(parked)
+    answered(park(f"127.0.0.1:{port}"))
+    web = tidegate.status()["listeners"][0]
+    assert f"{web['bind'].split(':')[0]} {web['accept']}" == after
+    stored(tidegate, "socket", 4 if "reuseport" in after else 3)
+    # And these are found again.
+    crash(tidegate)
+    parked = park(f"127.0.0.1:{port}")
+    start_again(tidegate)
+    answered(parked)
+
+
 def test_an_upgrade_goes_on_storing(service, tmp_path):
     tidegate = service(workers=1)
     stored(tidegate, "socket", 1)

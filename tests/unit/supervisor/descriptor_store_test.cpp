@@ -236,6 +236,24 @@ TEST_F(DescriptorStoreTest, ADescriptorThatIsNotWhatTheStateSaysIsNotUsed) {
   EXPECT_EQ(second->listeners.all()[0].slots.size(), 3U);
 }
 
+TEST_F(DescriptorStoreTest, WhatIsInTheWayIsClosedHereAndThereAtOnce) {
+  std::optional<Life> first(std::in_place);
+  first->Serve(Listening({"web", "other"}), 2);
+  manager_.Hear();
+  const std::string bound = first->listeners.all()[0].bound;
+  first.reset();
+  Life second(Given());
+  std::vector<std::string> heard =
+      manager_.HearWhile([&] { second.store.Release({second.listeners.all()[0].id}); });
+  ASSERT_EQ(heard.size(), 3U);
+  EXPECT_EQ(heard[2], "BARRIER=1");
+  EXPECT_EQ(manager_.Names(kSocket).size(), 2U);
+  ASSERT_EQ(second.listeners.all().size(), 1U);
+  Config config = Listening({"web"}, bound);
+  config.listeners[0].accept = AcceptMode::kShared;
+  EXPECT_TRUE(second.listeners.Prepare(config, 1)) << "nobody has it any more";
+}
+
 TEST_F(DescriptorStoreTest, WhatOrphansHaveBroughtIsNotAdoptedTwice) {
   std::optional<Life> first(std::in_place);
   first->Serve(Listening({"web"}), 2);

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -181,6 +182,56 @@ TEST(Listeners, SocketsOfSystemdAreUsedForEverySlot) {
   EXPECT_FALSE(listeners.Prepare(With({On("web", "systemd:other")}), 3));
   ASSERT_TRUE(listeners.Prepare(With({On("web", "systemd:front")}), 3))
       << "a refused change lost the given socket";
+}
+
+TEST(Listeners, InTheWayIsWhatIsWantedOtherwise) {
+  Listeners dead;
+  ASSERT_TRUE(dead.Prepare(With({On("a", "127.0.0.1:0", AcceptMode::kShared),
+                                 On("b", "127.0.0.1:0"), On("c", "127.0.0.1:0")}),
+                           1));
+  ASSERT_TRUE(dead.Listen());
+  Listeners heir;
+  auto port_of = [](const std::string& bound) { return bound.substr(bound.rfind(':')); };
+  for (const ListenerSockets& sockets : dead.all()) {
+    std::vector<UniqueFd> slots;
+    slots.emplace_back(::dup(sockets.slots[0].get()));
+    heir.AdoptStored(sockets.bound, "x", sockets.bound, sockets.id, std::move(slots));
+  }
+  const std::string a = dead.all()[0].bound;
+  const std::string b = dead.all()[1].bound;
+  auto ids = [&](std::vector<ListenerConfig> listeners) {
+    return heir.InTheWay(With(std::move(listeners)));
+  };
+  using Ids = std::vector<std::uint64_t>;
+  const std::uint64_t first = dead.all()[0].id;
+  const std::uint64_t second = dead.all()[1].id;
+  EXPECT_EQ(ids({On("x", a, AcceptMode::kShared), On("y", b)}), Ids{}) << "as it is";
+  EXPECT_EQ(ids({}), Ids{}) << "what nobody wants is in nobody's way";
+  EXPECT_EQ(ids({On("x", a), On("y", b, AcceptMode::kShared)}), (Ids{first, second}));
+  EXPECT_EQ(ids({On("x", "0.0.0.0" + port_of(a), AcceptMode::kShared)}), Ids{first});
+  EXPECT_EQ(ids({On("x", port_of(a), AcceptMode::kReusePort)}), Ids{first});
+  EXPECT_EQ(ids({On("x", "0.0.0.0" + port_of(b))}), Ids{}) << "both share it";
+  EXPECT_EQ(ids({On("x", "127.0.0.1:0"), On("y", "127.0.0.2" + port_of(a))}), Ids{});
+}
+
+TEST(Listeners, WhatListensAlreadyGetsTheQueueOfNow) {
+  Listeners dead;
+  ASSERT_TRUE(dead.Prepare(With({On("a", "127.0.0.1:0")}), 1));
+  ASSERT_EQ(::listen(dead.all()[0].slots[0].get(), 3), 0);
+  std::vector<UniqueFd> slots;
+  slots.emplace_back(::dup(dead.all()[0].slots[0].get()));
+  Listeners heir;
+  heir.AdoptStored(dead.all()[0].key, "a", dead.all()[0].bound, 1, std::move(slots));
+  ASSERT_TRUE(heir.Prepare(With({On("a", "127.0.0.1:0")}), 1));
+  auto queue = [&] {
+    tcp_info info{};
+    socklen_t size = sizeof(info);
+    ::getsockopt(heir.all()[0].slots[0].get(), IPPROTO_TCP, TCP_INFO, &info, &size);
+    return info.tcpi_sacked;  // Of a listener: how long its queue may get.
+  };
+  EXPECT_EQ(queue(), 3U);
+  ASSERT_TRUE(heir.Listen());
+  EXPECT_GT(queue(), 3U);
 }
 
 TEST(Listeners, StoredSocketsComeOnceAndBesideThoseThatAreThere) {
