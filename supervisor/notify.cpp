@@ -126,6 +126,11 @@ void Notify::MayTake(Duration limit) {
   Duration most = limit == kNever ? kMost : std::min(limit, kMost) + kMore;
   Send(fmt::format("EXTEND_TIMEOUT_USEC={}\n",
                    std::chrono::duration_cast<std::chrono::microseconds>(most).count()));
+  // systemd puts off its watchdog, too (service_extend_timeout): that must not wait for hours. Not
+  // before ours runs: it would begin at the start, and nobody would feed it.
+  if (watchdog_due_.armed()) {
+    OnWatchdog();
+  }
 }
 
 void Notify::Status(std::string_view status) {

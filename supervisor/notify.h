@@ -23,7 +23,7 @@ class Notify {
   void Stopping();
   // What has begun (the start, a reload, the stop) may take as long as `limit`, and some seconds
   // for what is not counted: systemd's own limit for it becomes at least that. kNever: as good as
-  // none.
+  // none. Again where another limit turns out to apply: a shorter one changes nothing.
   void MayTake(Duration limit);
   void Status(std::string_view status);
 

@@ -105,6 +105,7 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
   narrator.Ok(CountOf(holdings.listeners.prepared().size(), "listener"));
 
   narrator.Begin("prepare", 0);
+  holdings.notify.MayTake((*config)->config.upgrade.ready_timeout);
   auto prepared = co_await generation.Prepare(*config, (*config)->config.upgrade.ready_timeout);
   Result<> listening;
   if (prepared && holdings.stopping) {

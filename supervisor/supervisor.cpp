@@ -287,8 +287,7 @@ void Supervisor::Operate(Operation operation) {
   bool reload = running_->kind == OperationKind::kReload;
   state_ = reload ? State::kReloading : State::kUpgrading;
   holdings_.notify.Reloading(reload ? "reloading" : "upgrading");
-  const UpgradeConfig& limits = holdings_.config->config.upgrade;
-  holdings_.notify.MayTake(limits.ready_timeout + limits.probation);
+  holdings_.notify.MayTake(LongestUpgrade(holdings_.config->config.upgrade));
   scope_.Start(OperateStory());
 }
 

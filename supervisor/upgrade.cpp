@@ -263,6 +263,13 @@ class Heartbeat {
 
 }  // namespace
 
+// Roll-back and commit do not both take all they may; what comes twice is there twice.
+Duration LongestUpgrade(const UpgradeConfig& limits) {
+  const Duration roll_back = 2 * kRollBackDrain + kCommitLimit + kProbeLimit;
+  return 2 * std::min(kPreflightLimit, limits.ready_timeout) + 2 * kFlushLimit +
+         limits.ready_timeout + 2 * kCommitLimit + limits.probation + kProbeLimit + roll_back;
+}
+
 // The first half, in the old image. Whatever fails here has changed nothing.
 Task<Outcome> Upgrade(Holdings& holdings, const Operation& operation) {
   Narrator narrator(holdings.loop, holdings.server, operation.clients);
@@ -324,6 +331,8 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   }
   Generation& old = *holdings.current();
   const UpgradeConfig& limits = plan.config->config.upgrade;
+  // The new configuration's are others than those that the old image knew.
+  holdings.notify.MayTake(LongestUpgrade(limits));
   const std::string old_version = holdings.version;
   narrator.Tell("supervisor", 4, "ok", fmt::format("{} -> {}", old_version, plan.version),
                 UnixTime() - plan.began);

@@ -14,6 +14,9 @@
 
 namespace tidegate {
 
+// Until it is known what came of it: steps 2 to 8, and the way back.
+Duration LongestUpgrade(const UpgradeConfig& limits);
+
 // Steps 1 to 4. Returns only if nothing was changed: refused, or nothing to do. Otherwise this
 // image ends within.
 Task<Outcome> Upgrade(Holdings& holdings, const Operation& operation);

@@ -40,6 +40,27 @@ def test_each_operation_ends_with_ready(tidegate, command, config, code):
     messages_of(tidegate, lambda: tidegate.cli(*command).code == code or pytest.fail(f"{command} did not end with {code}"))
 
 
+def extensions(tidegate):
+    """Seconds, in order."""
+    return [int(line.split("=")[1]) // 1_000_000 for line in tidegate.notify.lines() if line.startswith("EXTEND_TIMEOUT_USEC=")]
+
+
+@pytest.mark.parametrize("command", ["reload", "upgrade"])
+def test_the_limits_of_the_new_configuration_count_too(tidegate, command):
+    tidegate.change(upgrade={"ready_timeout": "600s"}, **VALID)
+    messages_of(tidegate, lambda: tidegate.ok(command))
+    assert max(extensions(tidegate)) >= 610 > extensions(tidegate)[0], tidegate.notify.messages
+
+
+def test_the_watchdog_is_not_put_off(launch, origin):
+    tidegate = launch(basic(origin.address), env={"WATCHDOG_USEC": "20000000"})
+    for command in ("reload", "upgrade"):
+        messages_of(tidegate, lambda: tidegate.ok(command, "--force"))  # pylint: disable=W0640
+        lines = tidegate.notify.lines()
+        last = max(place for place, line in enumerate(lines) if line.startswith("EXTEND_TIMEOUT_USEC="))
+        assert lines[last + 1] == "WATCHDOG=1", lines
+
+
 def test_a_signal_is_a_reload_that_ends_with_ready(tidegate):
     heard = messages_of(tidegate, lambda: tidegate.signal(signal.SIGHUP))
     assert "generation 1" in heard[-1]["STATUS"]

@@ -58,6 +58,20 @@ TEST(Notify, ExtendsTheLimitOfWhatHasBegun) {
             (Strings{"EXTEND_TIMEOUT_USEC=610000000\n", "EXTEND_TIMEOUT_USEC=31536000000000\n"}));
 }
 
+TEST(Notify, FeedsTheWatchdogThatAnExtensionPutsOff) {
+  FakeManager manager;
+  ::setenv("WATCHDOG_USEC", "1000000", 1);
+  Loop loop;
+  Notify notify(loop);
+  ::unsetenv("WATCHDOG_USEC");
+  notify.MayTake(std::chrono::seconds(1));
+  EXPECT_EQ(manager.Hear(), Strings{"EXTEND_TIMEOUT_USEC=11000000\n"}) << "it has not begun";
+  notify.StartWatchdog();
+  manager.Hear();
+  notify.MayTake(std::chrono::seconds(1));
+  EXPECT_EQ(manager.Hear(), (Strings{"EXTEND_TIMEOUT_USEC=11000000\n", "WATCHDOG=1\n"}));
+}
+
 TEST(Notify, ABarrierEndsWhenItsDescriptorIsClosed) {
   FakeManager manager;
   Loop loop;
