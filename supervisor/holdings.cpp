@@ -13,6 +13,12 @@
 #include "supervisor/event_log.h"
 
 namespace tidegate {
+namespace {
+
+constexpr Duration kFlushLimit = std::chrono::milliseconds(500);
+constexpr Duration kFlushPause = std::chrono::milliseconds(5);
+
+}  // namespace
 
 Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
     : loop(the_loop),
@@ -103,6 +109,14 @@ void Holdings::SendKeys() {
   for (const auto& generation : generations) {
     generation->ForEachWorker([](WorkerProcess& worker) { worker.SendKeys(); });
   }
+}
+
+Task<void> Holdings::CloseListeners(std::vector<std::uint64_t> ids) {
+  TimePoint until = loop.now() + static_cast<TimePoint>(kFlushLimit.count());
+  while (!ids.empty() && !store.is_flushed() && loop.now() < until) {
+    co_await Sleep(loop.timers(), kFlushPause);
+  }
+  listeners.Close(ids);
 }
 
 void Holdings::LookAtNameFiles() {

@@ -114,6 +114,10 @@ struct Holdings {
   void OnReplaced(std::uint64_t number, unsigned slot);
   // Every worker of every generation gets the ticket keys of now.
   void SendKeys();
+  // Those of `ids`, which the store was told of (DescriptorStore::Follow), once systemd has been
+  // told to let go of them, or half a second later: while it holds a socket that nobody accepts on,
+  // connections go there.
+  Task<void> CloseListeners(std::vector<std::uint64_t> ids);
   // Looks at resolv.conf and /etc/hosts; every worker that has others gets them.
   void LookAtNameFiles();
 };

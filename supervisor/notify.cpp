@@ -15,20 +15,20 @@
 
 #include <fmt/format.h>
 
-#include "common/unique_fd.h"
-
 namespace tidegate {
 namespace {
 
 // How long systemd may take to read what must not be lost.
 constexpr int kPatienceMilliseconds = 400;
 constexpr int kPauseMilliseconds = 10;
+constexpr int kSendBuffer = 8 * 1024 * 1024;
 
 }  // namespace
 
 Notify::Notify(Loop& loop) : watchdog_due_(loop.timers(), Bind<&Notify::OnWatchdog>(this)) {
   if (const char* path = std::getenv("NOTIFY_SOCKET")) {
     path_ = path;
+    HasSocket();
   }
   // sd_watchdog_enabled(3): somebody else of the service may be meant.
   const char* watched = std::getenv("WATCHDOG_PID");
@@ -38,7 +38,17 @@ Notify::Notify(Loop& loop) : watchdog_due_(loop.timers(), Bind<&Notify::OnWatchd
   }
 }
 
-Notify::Told Notify::SendOnce(const std::string& text, int passed) const {
+bool Notify::HasSocket() {
+  if (!socket_) {
+    socket_.Reset(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    // What systemd has not read yet is counted as ours: as many as its queue takes, if the system
+    // allows it.
+    ::setsockopt(socket_.get(), SOL_SOCKET, SO_SNDBUF, &kSendBuffer, sizeof(kSendBuffer));
+  }
+  return static_cast<bool>(socket_);
+}
+
+Notify::Told Notify::SendOnce(const std::string& text, int passed) {
   sockaddr_un address{};
   if (path_.empty() || path_.size() >= sizeof(address.sun_path)) {
     return Told::kNobody;
@@ -48,7 +58,9 @@ Notify::Told Notify::SendOnce(const std::string& text, int passed) const {
   if (path_.front() == '@') {
     address.sun_path[0] = '\0';
   }
-  UniqueFd fd(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!HasSocket()) {
+    return Told::kLater;
+  }
   iovec octets{.iov_base = const_cast<char*>(text.data()), .iov_len = text.size()};
   msghdr message{};
   message.msg_name = &address;
@@ -65,15 +77,15 @@ Notify::Told Notify::SendOnce(const std::string& text, int passed) const {
     header->cmsg_len = CMSG_LEN(sizeof(int));
     std::memcpy(CMSG_DATA(header), &passed, sizeof(int));
   }
-  if (::sendmsg(fd.get(), &message, MSG_NOSIGNAL) >= 0) {
+  if (::sendmsg(socket_.get(), &message, MSG_NOSIGNAL) >= 0) {
     return Told::kSent;
   }
   // ETOOMANYREFS: too many descriptors of ours wait to be read.
-  bool passes = errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS;
+  bool passes = errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM || errno == ETOOMANYREFS;
   return passes ? Told::kLater : Told::kNobody;
 }
 
-void Notify::Send(const std::string& text) const {
+void Notify::Send(const std::string& text) {
   // READY=1 must not be lost because a busy system has a full queue for a moment.
   for (int waited = 0; SendOnce(text, -1) == Told::kLater && waited < kPatienceMilliseconds;
        waited += kPauseMilliseconds) {
@@ -81,16 +93,16 @@ void Notify::Send(const std::string& text) const {
   }
 }
 
-Notify::Told Notify::Store(const std::string& name, int fd) const {
+Notify::Told Notify::Store(const std::string& name, int fd) {
   // A listener that has been shut down is still ours to judge: FDPOLL=0.
   return SendOnce(fmt::format("FDSTORE=1\nFDNAME={}\nFDPOLL=0\n", name), fd);
 }
 
-Notify::Told Notify::Forget(const std::string& name) const {
+Notify::Told Notify::Forget(const std::string& name) {
   return SendOnce(fmt::format("FDSTOREREMOVE=1\nFDNAME={}\n", name), -1);
 }
 
-bool Notify::Barrier(Duration limit) const {
+bool Notify::Barrier(Duration limit) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) {
     return false;

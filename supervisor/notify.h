@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "common/loop.h"
+#include "common/unique_fd.h"
 
 namespace tidegate {
 
@@ -30,17 +31,18 @@ class Notify {
   // What became of a message that nobody waits for.
   enum class Told : std::uint8_t {
     kSent,
-    // systemd has not read what came before: again later.
+    // systemd has not read what came before, or we have no descriptor or memory for it: again
+    // later.
     kLater,
     kNobody,
   };
   // A duplicate of `fd` is kept until we forget it by name, or the service is over; the next
   // process of the service gets it (sd_listen_fds(3)). Without an answer: one that it has already,
   // or for which there is no room, is ignored. `name` has no ':'. Never waits.
-  Told Store(const std::string& name, int fd) const;
-  Told Forget(const std::string& name) const;
+  Told Store(const std::string& name, int fd);
+  Told Forget(const std::string& name);
   // Waits until systemd has done what it was told; false: not within `limit`.
-  bool Barrier(Duration limit) const;
+  bool Barrier(Duration limit);
   bool has_manager() const { return !path_.empty(); }
 
   // Feeds the watchdog at half of WATCHDOG_USEC from now on: from the loop, so a loop that hangs
@@ -48,12 +50,15 @@ class Notify {
   void StartWatchdog();
 
  private:
-  void Send(const std::string& text) const;
+  void Send(const std::string& text);
   // Once, with `passed` unless it is -1.
-  Told SendOnce(const std::string& text, int passed) const;
+  Told SendOnce(const std::string& text, int passed);
+  bool HasSocket();
   void OnWatchdog();
 
   std::string path_;
+  // For all our life: READY=1 must not fail because no descriptor is left.
+  UniqueFd socket_;
   Duration watchdog_{};
   Deadline watchdog_due_;
 };

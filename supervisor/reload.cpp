@@ -152,7 +152,7 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
   }
   narrator.Ok(CountOf(holdings.listeners.in_force().size(), "listener"));
   co_await generation.DropListeners(dropped);
-  holdings.listeners.Close(dropped);
+  co_await holdings.CloseListeners(dropped);
   holdings.addresses.KeepOnly(holdings.UpstreamNames());
   co_return end;
 }

@@ -366,7 +366,7 @@ Task<int> StartServing(Holdings& holdings) {
     tail->hands_over = hands_over;
     holdings.tails.push_back(tail);
   }
-  holdings.listeners.Close(dropped);
+  co_await holdings.CloseListeners(dropped);
   for (const ListenerInForce& listener : holdings.listeners.in_force()) {
     const ListenerSockets* sockets = holdings.listeners.Find(listener.id);
     LogEvent(LogLevel::kInfo, fmt::format("listening on {}", sockets->bound));

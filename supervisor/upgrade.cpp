@@ -192,7 +192,7 @@ Task<void> RollBack(Holdings& holdings, Generation& old, Generation& next) {
     }
   }
   holdings.store.Follow(unused);
-  holdings.listeners.Close(unused);
+  co_await holdings.CloseListeners(unused);
 }
 
 // --- 9. Hand over
@@ -459,7 +459,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   (void)FaultAt("supervisor", "drain");
   holdings.store.Follow(dropped);
   co_await old.DropListeners(dropped);
-  holdings.listeners.Close(dropped);
+  co_await holdings.CloseListeners(dropped);
   bool hands_over = limits.hand_over && !holdings.stopping;
   if (hands_over) {
     HandOver(holdings, old, next);

@@ -1,6 +1,7 @@
 #include "supervisor/notify.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #include <gtest/gtest.h>
 
@@ -46,6 +47,23 @@ TEST(Notify, DoesNotWaitToStoreWhereNobodyReads) {
   EXPECT_EQ(notify.Forget("tidegate.store.a"), Told::kLater);
   manager.Hear();
   EXPECT_EQ(notify.Forget("tidegate.store.a"), Told::kSent);
+}
+
+TEST(Notify, TellsWhereNoDescriptorIsLeft) {
+  FakeManager manager;
+  Loop loop;
+  Notify notify(loop);
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ::setrlimit(RLIMIT_NOFILE, &none);
+  notify.Ready("serving");
+  EXPECT_EQ(notify.Store("tidegate.store.a", 0), Told::kSent);
+  Notify late(loop);
+  EXPECT_EQ(late.Forget("tidegate.store.a"), Told::kLater) << "it may have a socket another time";
+  ::setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(late.Forget("tidegate.store.a"), Told::kSent);
+  EXPECT_EQ(manager.Hear().size(), 3U);
 }
 
 TEST(Notify, ExtendsTheLimitOfWhatHasBegun) {
