@@ -59,7 +59,7 @@ std::optional<std::uint64_t> NumberIn(std::string_view name, std::string_view ki
   return all ? std::optional(number) : std::nullopt;
 }
 
-std::size_t RoomForSockets() {
+std::size_t CountOfSockets() {
   const char* text = std::getenv("FDSTORE");
   std::size_t room = text == nullptr ? kUsualRoom : std::strtoul(text, nullptr, 10);
   return room > kKeptFree ? room - kKeptFree : 0;
@@ -87,11 +87,21 @@ std::vector<std::string> NamesIn(const json& object, const char* name) {
 
 }  // namespace
 
+bool RoomForSockets::Take(const std::string& name) {
+  const std::size_t octets = octets_ + name.size() + 1;
+  if (count_ == 0 || octets > kMostOctets) {
+    return false;
+  }
+  --count_;
+  octets_ = octets;
+  return true;
+}
+
 DescriptorStore::DescriptorStore(Loop& loop, Notify& notify, Belongings belongings)
     : notify_(notify),
       belongings_(belongings),
       again_due_(loop.timers(), Bind<&DescriptorStore::Update>(this)),
-      room_(RoomForSockets()) {}
+      room_(CountOfSockets()) {}
 
 // --- what comes back
 
@@ -397,14 +407,18 @@ DescriptorStore::Wanted DescriptorStore::WhatIsWanted() {
 json DescriptorStore::ListenersIn(Descriptors& sockets) const {
   const Listeners& listeners = belongings_.listeners;
   json list = json::array();
+  RoomForSockets room(room_);
   for (const ListenerSockets& each : listeners.all()) {
     if (each.repeated || leaving_.contains(each.id)) {
       continue;
     }
     json names = json::array();
-    for (std::size_t slot = 0; slot < each.listening && sockets.size() < room_; ++slot) {
-      sockets.emplace_back(NameByInode("socket", each.slots[slot].get()), each.slots[slot].get());
-      names.push_back(sockets.back().first);
+    for (std::size_t slot = 0; slot < each.listening; ++slot) {
+      std::string name = NameByInode("socket", each.slots[slot].get());
+      if (room.Take(name)) {
+        names.push_back(name);
+        sockets.emplace_back(std::move(name), each.slots[slot].get());
+      }
     }
     auto named = std::ranges::find(listeners.in_force(), each.id, &ListenerInForce::id);
     if (!names.empty()) {

@@ -48,6 +48,23 @@
 
 namespace tidegate {
 
+// How many sockets are stored, by their names: systemd gives all names in one variable of the
+// environment, LISTEN_FDNAMES, and a text of 128 KiB is too long for execve. With that the service
+// would never start again.
+class RoomForSockets {
+ public:
+  explicit RoomForSockets(std::size_t count) : count_(count) {}
+  // False: it has no room for one of that name.
+  bool Take(const std::string& name);
+
+  // What remains is for our other names, and for those of socket units.
+  static constexpr std::size_t kMostOctets = 120 * 1024;
+
+ private:
+  std::size_t count_;
+  std::size_t octets_ = 0;
+};
+
 class DescriptorStore {
  public:
   // What is stored, and what gets what comes back. All outlive the store.

@@ -288,6 +288,31 @@ TEST_F(DescriptorStoreTest, WhereThereIsLittleRoomTheStateComesFirst) {
   EXPECT_EQ(State()["listeners"][0]["sockets"].size(), 2U) << "it says what was sent";
 }
 
+// MAX_ARG_STRLEN of Linux, with the zero at the end.
+constexpr std::size_t kLongestVariable = 128 * 1024;
+
+TEST(RoomForSockets, KeepsTheNamesShortEnoughForOneVariable) {
+  for (const std::string& number :
+       {std::string("1"), std::string("4294967295"), std::string(20, '9')}) {
+    RoomForSockets room(100'000);
+    std::string names = "LISTEN_FDNAMES=";
+    std::size_t count = 0;
+    for (; room.Take(kSocket + number); ++count) {
+      names += kSocket + number + ":";
+    }
+    // Twice what replaces something, and names that a person has chosen.
+    for (int other = 0; other < 16; ++other) {
+      names += "tidegate.store.counters." + std::string(20, '9') + ":";
+    }
+    names += std::string(4096, 'x');
+    EXPECT_LT(names.size() + 1, kLongestVariable);
+    EXPECT_GT(count, 2500U);
+  }
+  RoomForSockets few(2);
+  EXPECT_TRUE(few.Take("a") && few.Take("b"));
+  EXPECT_FALSE(few.Take("c"));
+}
+
 TEST_F(DescriptorStoreTest, AStateThatIsReplacedFindsRoomInAFullStore) {
   manager_.room = 5;
   Life life;
