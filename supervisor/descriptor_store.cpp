@@ -25,7 +25,7 @@ constexpr std::string_view kOurs = "tidegate.store.";
 constexpr std::string_view kState = "state";
 constexpr std::string_view kKeys = "keys";
 constexpr std::string_view kConfig = "config";
-// Where systemd does not say how much room there is (before 254): what our unit asks for.
+// What our unit asks for: where an image before us has used a store of which nobody tells.
 constexpr std::size_t kUsualRoom = 4096;
 // For two states, two rings of keys, two configurations, the memories of the counters.
 constexpr std::size_t kKeptFree = 16;
@@ -59,10 +59,13 @@ std::optional<std::uint64_t> NumberIn(std::string_view name, std::string_view ki
   return all ? std::optional(number) : std::nullopt;
 }
 
-std::size_t CountOfSockets() {
+// How many descriptors systemd keeps; 0 if there is no store.
+std::size_t RoomOfStore() {
   const char* text = std::getenv("FDSTORE");
-  std::size_t room = text == nullptr ? kUsualRoom : std::strtoul(text, nullptr, 10);
-  return room > kKeptFree ? room - kKeptFree : 0;
+  if (text == nullptr) {
+    text = std::getenv("TIDEGATE_FDSTORE");
+  }
+  return text == nullptr ? 0 : std::strtoul(text, nullptr, 10);
 }
 
 bool IsUnix(std::string_view bound) {
@@ -101,7 +104,7 @@ DescriptorStore::DescriptorStore(Loop& loop, Notify& notify, Belongings belongin
     : notify_(notify),
       belongings_(belongings),
       again_due_(loop.timers(), Bind<&DescriptorStore::Update>(this)),
-      room_(CountOfSockets()) {}
+      room_(RoomOfStore()) {}
 
 // --- what comes back
 
@@ -119,6 +122,7 @@ void DescriptorStore::Take(std::vector<GivenSocket>& given) {
   if (returned_.empty()) {
     return;
   }
+  UseStore();
   std::string fault = "there is no state";
   returned_state_ = FindState(fault);
   if (returned_state_.is_null()) {
@@ -134,6 +138,11 @@ bool DescriptorStore::BringsConfig() {
   const char* names = std::getenv("LISTEN_FDNAMES");
   return names != nullptr &&
          std::string_view(names).find(fmt::format("{}{}.", kOurs, kConfig)) != std::string::npos;
+}
+
+// What is there would stay as it is, also when we close it.
+void DescriptorStore::UseStore() {
+  room_ = room_ == 0 ? kUsualRoom : room_;
 }
 
 // Nothing is told of one that is damaged: it is missed only where the file cannot be used, and then
@@ -336,7 +345,7 @@ void DescriptorStore::ForgetConfig() {
 
 void DescriptorStore::Update() {
   again_due_.Disarm();
-  if (!notify_.has_manager()) {
+  if (!notify_.has_manager() || room_ == 0) {
     return;
   }
   bool told = keeps_config_ || TakeBackConfig();
@@ -407,7 +416,7 @@ DescriptorStore::Wanted DescriptorStore::WhatIsWanted() {
 json DescriptorStore::ListenersIn(Descriptors& sockets) const {
   const Listeners& listeners = belongings_.listeners;
   json list = json::array();
-  RoomForSockets room(room_);
+  RoomForSockets room(room_ > kKeptFree ? room_ - kKeptFree : 0);
   for (const ListenerSockets& each : listeners.all()) {
     if (each.repeated || leaving_.contains(each.id)) {
       continue;
@@ -524,6 +533,9 @@ void DescriptorStore::Restore(const json& saved) {
   }
   again_ = stored_;
   serial_ = NumberOf(saved, "serial");
+  if (!stored_.empty()) {
+    UseStore();
+  }
 }
 
 }  // namespace tidegate

@@ -7,10 +7,15 @@
 //
 // The store follows what we hold. It is compared, name by name, with what we have sent; what is
 // missing is sent and what is too much is taken back, at once or, while systemd does not read, a
-// little later. Nothing depends on it: it may be too small, or not there, and nobody tells us.
+// little later. Nothing depends on it: it may be too small, and nobody tells us. Each descriptor
+// that does not fit is a warning in the journal, so nothing is sent unless there is a store:
+// systemd says so (FDSTORE, since 254), or the unit does (TIDEGATE_FDSTORE), or the image before us
+// has used it.
+//
 // Systemd may also lose it while we run (a daemon-reload that finds the unit masked, another
-// FileDescriptorStoreMax=): after each operation, and by each new image, all is sent again. What
-// is there already systemd ignores.
+// FileDescriptorStoreMax=): by each new image, and after a reload that was forced or has changed
+// something, all is sent again. What is there already systemd ignores, unless it is full: then it
+// warns.
 //
 // Invariants:
 //   1. A name is never used for another descriptor. What is replaced gets a new one, and the old
@@ -104,7 +109,7 @@ class DescriptorStore {
   // After each change: a listener, a rotation of the keys, other counters, a generation. Listeners
   // in `leaving` will be closed soon, whatever still waits there. Never waits.
   void Follow(const std::vector<std::uint64_t>& leaving = {});
-  // After an operation, with whatever outcome: the same, and what was sent before is sent again.
+  // After a reload: the same, and what was sent before is sent again.
   void SendAll();
   // Everything is taken back: no other process is to come.
   void Empty();
@@ -151,6 +156,7 @@ class DescriptorStore {
   void DropUnusable();
   void TakeBackNow(const std::vector<std::string>& names);
   void ReadConfig();
+  void UseStore();
   bool IsUsableSocket(const std::string& name, const std::string& bound) const;
 
   Notify& notify_;
@@ -165,7 +171,7 @@ class DescriptorStore {
   std::set<std::string> again_;
   std::uint64_t serial_ = 0;
   std::set<std::uint64_t> leaving_;
-  // How many sockets there is room for.
+  // How many descriptors there is room for; 0: there is no store.
   std::size_t room_;
 
   // What was sent last; the descriptors, to send them again.

@@ -27,6 +27,11 @@ bool HasReadTheFile(const Operation& operation, const Outcome& outcome) {
          operation.kind != OperationKind::kRollback;
 }
 
+bool HasReloaded(const Operation& operation, const Outcome& outcome) {
+  return operation.kind == OperationKind::kReload && HasReadTheFile(operation, outcome) &&
+         !IsNothingToDo(operation, outcome);
+}
+
 AnswerAt AnswerAtOf(const json& wishes) {
   if (FlagOf(wishes, "detach")) {
     return AnswerAt::kCommit;

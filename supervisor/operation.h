@@ -57,6 +57,8 @@ struct Outcome {
 
 // It has found a configuration file that can be used, also if there was nothing to do.
 bool HasReadTheFile(const Operation& operation, const Outcome& outcome);
+// A reload that somebody asked for has put something in force, or was forced to.
+bool HasReloaded(const Operation& operation, const Outcome& outcome);
 
 // What a command's arguments, or the state of another image, say of it.
 AnswerAt AnswerAtOf(const nlohmann::json& wishes);

@@ -328,8 +328,12 @@ void Supervisor::EndOperation(const Operation& operation, Outcome outcome) {
     return;
   }
   state_ = State::kServing;
-  holdings_.store.SendAll();
   holdings_.notify.Ready(StatusLine());
+  if (HasReloaded(operation, outcome)) {
+    holdings_.store.SendAll();
+  } else {
+    holdings_.store.Follow();
+  }
   if (operation.files_only) {
     JudgeFiles(outcome);
   }

@@ -292,12 +292,15 @@ def test_a_refused_upgrade_leaves_the_store_as_it_was(service, tmp_path):
 
 @pytest.mark.parametrize("words", [["reload"], ["reload", "--force"], ["upgrade", "--force"]], ids=" ".join)
 def test_a_store_that_the_manager_has_lost_is_filled_by_the_next_operation(service, words):
-    """As after a daemon-reload that found the unit masked."""
+    """As after a daemon-reload that found the unit masked. A reload that has nothing to do sends nothing."""
     tidegate = service(workers=2)
     stored(tidegate, "socket", 2)
     names = set(tidegate.notify.names("socket"))
     tidegate.notify.lose("")
     assert not tidegate.notify.names()
+    tidegate.ok("reload")
+    assert not tidegate.notify.names()
+    tidegate.change(timeouts={"keepalive": "33s"})
     tidegate.ok(*words)
     stored(tidegate, "socket", 2)
     assert set(tidegate.notify.names("socket")) == names
@@ -407,6 +410,12 @@ def test_a_descriptor_that_is_not_what_the_state_says_is_not_listened_on(service
 
 class WithoutStore(Manager):
     room = 0
+    told = {}
+
+
+class Later(Manager):
+    """Systemd 254: it says by itself how much room there is, whatever the unit says."""
+    told = {"FDSTORE": "20", "TIDEGATE_FDSTORE": "4096"}
 
 
 class Small(Manager):
@@ -421,6 +430,13 @@ def test_a_manager_that_keeps_nothing_costs_nothing(service):
     start_again(tidegate)
     answered(park(tidegate.addresses()[0]))
     assert tidegate.notify.names() == [] and "warn supervisor" not in tidegate.stderr
+    # Each would be a warning in the journal.
+    assert not any(line.startswith("FDSTORE") for line in tidegate.notify.lines()), tidegate.notify.messages
+
+
+def test_the_room_that_systemd_tells_is_what_counts(service):
+    tidegate = service(manager=Later, workers=6)
+    assert len(stored(tidegate, "socket", 4)) == 4, "16 are kept free"
 
 
 def test_what_there_was_no_room_for_is_bound_anew(service):

@@ -95,6 +95,10 @@ class Notify:
     def lines(self):
         return [line for message in list(self.messages) for line in message.splitlines()]
 
+    def variables(self):
+        """What a service finds in its environment, beside the path of the socket."""
+        return {}
+
     def as_service(self, command):
         """How a main process is started, and the descriptors that it gets: none are kept here (support/manager.py)."""
         return command, []
@@ -137,8 +141,8 @@ class Tidegate:
     # Life.
 
     def environment(self):
-        env = {key: value for key, value in os.environ.items() if not key.startswith(("TIDEGATE_", "LISTEN_"))}
-        env["NOTIFY_SOCKET"] = str(self.notify.path)
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("TIDEGATE_", "LISTEN_", "FDSTORE"))}
+        env.update({"NOTIFY_SOCKET": str(self.notify.path), **self.notify.variables()})
         options = f"log_path={self.directory}/sanitizer:abort_on_error=0:exitcode=99"
         env["ASAN_OPTIONS"] = options + ":detect_leaks=1:" + env.get("ASAN_OPTIONS", "")
         env["UBSAN_OPTIONS"] = options + ":print_stacktrace=1:" + env.get("UBSAN_OPTIONS", "")

@@ -20,9 +20,11 @@ ROOM = 4096
 
 
 class Manager(Notify):
-    """`room` 0: FileDescriptorStoreMax=0, the default of systemd. `reading` cleared: its queue fills."""
+    """`room` 0: FileDescriptorStoreMax=0, the default of systemd. `told`: how the service hears of the room, here by the unit.
+    `reading` cleared: its queue fills."""
 
     room = ROOM
+    told = {"TIDEGATE_FDSTORE": str(ROOM)}
 
     def __init__(self, path):
         # (name, fd), in the order in which they came.
@@ -71,6 +73,9 @@ class Manager(Notify):
         for one in [one for one in self.store if one[0] == name]:
             self.store.remove(one)
             os.close(one[1])
+
+    def variables(self):
+        return self.told
 
     # What tests do.
 

@@ -288,6 +288,26 @@ TEST_F(DescriptorStoreTest, WhereThereIsLittleRoomTheStateComesFirst) {
   EXPECT_EQ(State()["listeners"][0]["sockets"].size(), 2U) << "it says what was sent";
 }
 
+TEST_F(DescriptorStoreTest, NothingIsSentUnlessSomebodySaysThatThereIsAStore) {
+  ::unsetenv("TIDEGATE_FDSTORE");
+  Life life;
+  life.Serve(Listening({"web"}), 2);
+  life.Use("web");
+  life.store.SendAll();
+  life.store.ForgetConfig();
+  life.store.Empty();
+  EXPECT_TRUE(manager_.Hear().empty());
+  EXPECT_TRUE(life.store.is_flushed());
+  // An image before us has used it.
+  DescriptorStore next(
+      life.loop, life.notify,
+      {life.listeners, life.counters, life.keys, life.next_generation, life.config});
+  next.Restore({{"stored", {"tidegate.store.socket.1"}}, {"serial", 1}});
+  next.Follow();
+  manager_.Hear();
+  EXPECT_EQ(manager_.Names(kSocket).size(), 2U);
+}
+
 // MAX_ARG_STRLEN of Linux, with the zero at the end.
 constexpr std::size_t kLongestVariable = 128 * 1024;
 

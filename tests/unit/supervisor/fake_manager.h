@@ -35,9 +35,11 @@ class FakeManager {
     sockaddr_un address = Address();
     EXPECT_EQ(::bind(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
     ::setenv("NOTIFY_SOCKET", path_.c_str(), 1);
+    ::setenv("TIDEGATE_FDSTORE", "4096", 1);
   }
   ~FakeManager() {
     ::unsetenv("NOTIFY_SOCKET");
+    ::unsetenv("TIDEGATE_FDSTORE");
     std::filesystem::remove(path_);
   }
   FakeManager(const FakeManager&) = delete;

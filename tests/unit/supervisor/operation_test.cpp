@@ -34,6 +34,26 @@ TEST(Operation, AClientIsAnsweredAtTheEndUnlessItWishesOtherwise) {
   EXPECT_EQ(AnswerAtOf({{"stable", true}}), AnswerAt::kStable);
 }
 
+TEST(Operation, WhatReadsTheFileAndDoesNotFailHasFoundItUsable) {
+  auto read = [](Operation operation, Outcome outcome) {
+    return HasReadTheFile(operation, outcome);
+  };
+  EXPECT_TRUE(read({}, Changed(false)));
+  EXPECT_TRUE(read({.kind = OperationKind::kUpgrade}, {}));
+  EXPECT_FALSE(read({}, {.exit_code = 78}));
+  EXPECT_FALSE(read({.files_only = true}, Changed(true)));
+  EXPECT_FALSE(read({.kind = OperationKind::kRollback}, {}));
+}
+
+TEST(Operation, AReloadCountsIfItWasAskedForAndDidSomething) {
+  EXPECT_TRUE(HasReloaded({}, Changed(true)));
+  EXPECT_TRUE(HasReloaded({.force = true}, Changed(false)));
+  EXPECT_FALSE(HasReloaded({}, Changed(false)));
+  EXPECT_FALSE(HasReloaded({}, {.exit_code = 1}));
+  EXPECT_FALSE(HasReloaded({.files_only = true}, Changed(true)));
+  EXPECT_FALSE(HasReloaded({.kind = OperationKind::kUpgrade}, {}));
+}
+
 TEST(Operation, ARecordOfSuccessSaysWhatAndWhen) {
   EXPECT_EQ(RecordOf(Operation{.kind = OperationKind::kRollback}, Outcome{}, 0),
             (json{{"operation", "rollback"},
