@@ -32,7 +32,7 @@ constexpr std::size_t kKeptFree = 16;
 
 constexpr Duration kAgain = std::chrono::milliseconds(50);
 constexpr Duration kBarrierLimit = std::chrono::seconds(2);
-constexpr int kForgetTries = 100;
+constexpr int kForgetPauses = 100;
 constexpr int kForgetPauseMilliseconds = 10;
 
 std::string NameOf(std::string_view kind, std::uint64_t number) {
@@ -251,21 +251,22 @@ void DescriptorStore::Release(const std::vector<std::uint64_t>& listeners) {
 }
 
 void DescriptorStore::TakeBackNow(const std::vector<std::string>& names) {
-  bool dropped = false;
+  // One patience for all: a start must not take the longer the more there is.
+  int pauses = kForgetPauses;
+  bool taken_back = false;
   for (const std::string& name : names) {
-    auto told = Notify::Told::kLater;
-    for (int tries = 0; told == Notify::Told::kLater && tries < kForgetTries; ++tries) {
+    auto told = notify_.Forget(name);
+    for (; told == Notify::Told::kLater && pauses > 0; --pauses) {
+      ::poll(nullptr, 0, kForgetPauseMilliseconds);
       told = notify_.Forget(name);
-      if (told == Notify::Told::kLater) {
-        ::poll(nullptr, 0, kForgetPauseMilliseconds);
-      }
     }
     if (told == Notify::Told::kSent) {
       stored_.erase(name);
-      dropped = true;
+      taken_back = true;
     }
   }
-  if (dropped && !notify_.Barrier(kBarrierLimit)) {
+  has_taken_back_ = has_taken_back_ || taken_back;
+  if (taken_back && !notify_.Barrier(kBarrierLimit)) {
     LogEvent(LogLevel::kWarn,
              "systemd does not say that it has closed what is not wanted; ports may be taken");
   }

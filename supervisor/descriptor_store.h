@@ -116,6 +116,9 @@ class DescriptorStore {
   // At the start: these are closed, here and by systemd, before others are bound in their place.
   // Waits as Take does.
   void Release(const std::vector<std::uint64_t>& listeners);
+  // Take or Release has taken something back: newer versions of systemd close it a little after
+  // they have said so.
+  bool has_taken_back() const { return has_taken_back_; }
   // Somebody has asked us to stop: the next one starts with the file, or not at all. Until the end
   // it is tried again, also when all else is frozen.
   void ForgetConfig();
@@ -188,6 +191,7 @@ class DescriptorStore {
   std::map<std::string, UniqueFd> returned_;
   nlohmann::json returned_state_;
   std::optional<StoredConfiguration> stored_config_;
+  bool has_taken_back_ = false;
 };
 
 }  // namespace tidegate

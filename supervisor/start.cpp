@@ -25,6 +25,8 @@ constexpr int kFailed = 1;
 constexpr int kOccupied = 6;
 constexpr int kInvalid = 78;
 constexpr Duration kCommitLimit = std::chrono::seconds(5);
+constexpr int kBindTries = 20;
+constexpr int kBindPauseMilliseconds = 50;
 
 // Before there is a log, people read stderr.
 int Refuse(int exit_code, const std::string& text) {
@@ -215,13 +217,25 @@ void MakeWay(Holdings& holdings) {
   holdings.store.Release(ids);
 }
 
+Result<> Bind(Holdings& holdings) {
+  MakeWay(holdings);
+  const Config& config = holdings.config->config;
+  Result<> bound = holdings.listeners.Prepare(config, WorkerCountOf(config));
+  for (int tries = 0; tries < kBindTries && !bound && holdings.store.has_taken_back() &&
+                      bound.error().system_errno() == EADDRINUSE;
+       ++tries) {
+    ::poll(nullptr, 0, kBindPauseMilliseconds);
+    bound = holdings.listeners.Prepare(config, WorkerCountOf(config));
+  }
+  return bound;
+}
+
 // Listeners and logs of the configuration. Error: kSystem, kConfig; nothing is left then.
 Result<> OpenItsFiles(Holdings& holdings) {
   const Config& config = holdings.config->config;
   Result<> opened = holdings.logs.Prepare(config.logging);
   if (opened) {
-    MakeWay(holdings);
-    opened = holdings.listeners.Prepare(config, WorkerCountOf(config));
+    opened = Bind(holdings);
   }
   if (opened) {
     // Workers get the error log when they are spawned, before anything is committed.

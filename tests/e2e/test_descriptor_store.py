@@ -251,6 +251,22 @@ def test_sockets_of_our_own_are_not_in_the_way_of_another_start(service, ends, b
     answered(parked)
 
 
+class Lazy(Manager):
+    lazy = 0.4
+
+
+def test_a_manager_that_closes_later_than_it_says_is_waited_for(service):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    tidegate = service(manager=Lazy, listeners=[{"name": "web", "bind": f"127.0.0.1:{port}", "accept": "shared"}])
+    stored(tidegate, "socket", 1)
+    crash(tidegate)
+    tidegate.change(listeners=[{"name": "web", "bind": f"0.0.0.0:{port}", "accept": "shared"}])
+    start_again(tidegate)
+    answered(park(f"127.0.0.1:{port}"))
+
+
 def test_an_upgrade_goes_on_storing(service, tmp_path):
     tidegate = service(workers=1)
     stored(tidegate, "socket", 1)

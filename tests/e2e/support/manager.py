@@ -21,14 +21,17 @@ ROOM = 4096
 
 class Manager(Notify):
     """`room` 0: FileDescriptorStoreMax=0, the default of systemd. `told`: how the service hears of the room, here by the unit.
-    `reading` cleared: its queue fills."""
+    `reading` cleared: its queue fills. `lazy`: it closes what is taken back so many seconds later, as systemd 255 does in a thread."""
 
     room = ROOM
+    lazy = 0
     told = {"TIDEGATE_FDSTORE": str(ROOM)}
 
     def __init__(self, path):
         # (name, fd), in the order in which they came.
         self.store = []
+        # Taken back, and not closed yet.
+        self.closing = []
         self.removed = []
         self.barriers = 0
         self.reading = threading.Event()
@@ -72,7 +75,16 @@ class Manager(Notify):
     def _remove(self, name):
         for one in [one for one in self.store if one[0] == name]:
             self.store.remove(one)
-            os.close(one[1])
+            self.closing.append(one[1])
+        if self.lazy:
+            timer = threading.Timer(self.lazy, self._close_all)
+            timer.start()
+        else:
+            self._close_all()
+
+    def _close_all(self):
+        while self.closing:
+            os.close(self.closing.pop())
 
     def variables(self):
         return self.told

@@ -236,6 +236,18 @@ TEST_F(DescriptorStoreTest, ADescriptorThatIsNotWhatTheStateSaysIsNotUsed) {
   EXPECT_EQ(second->listeners.all()[0].slots.size(), 3U);
 }
 
+TEST_F(DescriptorStoreTest, AManagerThatDoesNotReadHoldsUpAStartOnceForAll) {
+  std::vector<GivenSocket> given;
+  for (int number = 0; number < 50; ++number) {
+    given.push_back(GivenSocket{.name = kSocket + std::to_string(number)});
+  }
+  manager_.Fill();
+  const auto began = std::chrono::steady_clock::now();
+  Life life(std::move(given));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(5));
+  EXPECT_FALSE(life.store.has_taken_back());
+}
+
 TEST_F(DescriptorStoreTest, WhatIsInTheWayIsClosedHereAndThereAtOnce) {
   std::optional<Life> first(std::in_place);
   first->Serve(Listening({"web", "other"}), 2);
