@@ -182,8 +182,9 @@ void AddRules(Filter& filter) {
        {F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_ADD_SEALS, F_GET_SEALS}) {
     filter.AllowIf(SCMP_SYS(fcntl), {Is(1, static_cast<std::uint64_t>(command))});
   }
-  // Also whether standard output is a terminal, which a refusal answers as well.
-  for (int request : {FIONBIO, FIOCLEX, FIONREAD}) {
+  // The last two say which interface a name server's scope means ("fe80::1%eth0"). Also whether
+  // standard output is a terminal, which a refusal answers as well.
+  for (int request : {FIONBIO, FIOCLEX, FIONREAD, SIOCGIFINDEX, SIOCGIFNAME}) {
     filter.AllowIf(SCMP_SYS(ioctl), {Is(1, static_cast<std::uint64_t>(request))});
   }
   // abort() and the faults of tests.

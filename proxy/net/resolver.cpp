@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <set>
 #include <unordered_map>
 
 #include <ares.h>
@@ -184,6 +185,9 @@ class Resolver::Channel {
     return SetServers(std::move(conf.servers), servers);
   }
 
+  // What is to be said of the servers of resolv.conf; empty: nothing.
+  const std::string& warning() const { return warning_; }
+
   void Ask(Lookup& lookup) {
     ares_addrinfo_hints hints{};
     hints.ai_family = AF_UNSPEC;
@@ -203,13 +207,36 @@ class Resolver::Channel {
     auto has_scope = [](const std::string& server) { return server.contains('%'); };
     if (status != ARES_SUCCESS && std::erase_if(named, has_scope) > 0) {
       // Before 1.20 it takes no scope here.
-      LogWarn("this c-ares {} asks no name server with a scope: {} is done without it",
-              ares_version(nullptr), servers);
-      return SetServers(std::move(named), instead);
+      Result<> set = SetServers(std::move(named), instead);
+      warning_ = fmt::format("this c-ares {} asks no name server with a scope: {} is done without it",
+                             ares_version(nullptr), servers);
+      return set;
     }
     if (status != ARES_SUCCESS) {
       return Fail(ErrorKind::kUpstreamUnresolved, ares_strerror(status));
     }
+    if (instead.empty()) {
+      warning_ = WarningOfServersNotTaken(named);
+    }
+    return {};
+  }
+
+  // c-ares says success also where it has left out some: a scope that is no interface here, an
+  // address that it takes for no server's. Empty: it asks all.
+  std::string WarningOfServersNotTaken([[maybe_unused]] const std::vector<std::string>& named) {
+#if ARES_VERSION >= 0x011800
+    std::unique_ptr<char, decltype(&ares_free_string)> csv(ares_get_servers_csv(channel_),
+                                                           &ares_free_string);
+    const std::string_view taken = csv == nullptr ? "" : csv.get();
+    const auto count =
+        taken.empty() ? 0U : 1U + static_cast<std::size_t>(std::ranges::count(taken, ','));
+    // Named twice, it is taken once.
+    if (count < std::set<std::string>(named.begin(), named.end()).size()) {
+      return fmt::format("of the name servers {} this c-ares {} asks only these: {}", Joined(named),
+                         ares_version(nullptr), taken.empty() ? "none" : taken);
+    }
+#endif
+    // Before 1.24 it cannot tell. Before 1.20 it fails where it would leave out one.
     return {};
   }
 
@@ -296,6 +323,7 @@ class Resolver::Channel {
   Loop& loop_;
   Deadline timeout_;
   ares_channel channel_ = nullptr;
+  std::string warning_;
   // Owned by libuv from uv_poll_init until the close callback.
   std::unordered_map<ares_socket_t, Poll*> polls_;
 };
@@ -363,6 +391,13 @@ Result<Resolver::Channel*> Resolver::ReadyChannel() {
     auto channel = std::make_unique<Channel>(loop_);
     if (Result<> opened = channel->Open(ConfOf(files_), servers_); !opened) {
       return Fail(std::move(opened).error());
+    }
+    // A channel is made anew also after each outage.
+    if (channel->warning() != warning_) {
+      warning_ = channel->warning();
+      if (!warning_.empty()) {
+        LogWarn("{}", warning_);
+      }
     }
     channel_ = std::move(channel);
     is_outdated_ = false;

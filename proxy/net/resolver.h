@@ -108,6 +108,8 @@ class Resolver {
   AddressMemory memory_;
   // Made when it is needed.
   std::unique_ptr<Channel> channel_;
+  // What was said last of the servers that it asks.
+  std::string warning_;
   // It was made of another resolv.conf than that of now.
   bool is_outdated_ = false;
   // Those that were, and still ask for something.

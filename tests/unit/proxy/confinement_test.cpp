@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -189,6 +190,20 @@ TEST(ConfinementTest, ConnectsAndNeitherBindsNorListens) {
             }),
             0);
   ::unlink(path.c_str());
+}
+
+// c-ares asks for it, and does without a server whose scope it does not find.
+TEST(ConfinementTest, KnowsTheInterfacesThatScopesName) {
+  EXPECT_EQ(ConfinedDoes([](Child& child, const ConfinementReport&) {
+              const unsigned loopback = ::if_nametoindex("lo");
+              child.Expect(loopback > 0, "the number of lo");
+              char name[IF_NAMESIZE] = {};
+              child.Expect(::if_indextoname(loopback, name) == name, "its name");
+              UniqueFd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+              ifreq request{};
+              child.Same(ErrorOf(::ioctl(any.get(), SIOCSIFFLAGS, &request)), EPERM, "a change");
+            }),
+            0);
 }
 
 TEST(ConfinementTest, MakesNoCodeAndNoProcesses) {

@@ -257,6 +257,20 @@ TEST_F(ResolverTest, Rule5TakesAServerWithAScopeOrDoesWithoutIt) {
   EXPECT_TRUE(AskAndWait("absent.test").starts_with("error absent.test: ")) << answers_.front();
 }
 
+TEST_F(ResolverTest, SaysOnceThatAServerIsNotAsked) {
+  resolver_.emplace(loop_);
+  testing::internal::CaptureStderr();
+  for (const char* options : {"", "options ndots:2\n", "options ndots:3\n"}) {
+    resolver_->SetFiles(
+        {.resolv_conf = std::string("nameserver 127.0.0.1\nnameserver fe80::1%nowhere\n") + options,
+         .hosts = ""});
+    EXPECT_TRUE(AskAndWait("absent.test").starts_with("error absent.test: ")) << answers_.front();
+  }
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_NE(said.find("fe80::1%nowhere"), std::string::npos) << said;
+  EXPECT_EQ(said.find("this c-ares"), said.rfind("this c-ares")) << said;
+}
+
 TEST(Rand, CannotBeForetoldInThisProcess) {
   std::vector<int> first;
   std::vector<int> second;
