@@ -163,12 +163,16 @@ class Resolver::Channel {
       options.ndomains = static_cast<int>(domains.size());
       mask |= ARES_OPT_DOMAINS;
     }
+    // After 1.18 no domain at all means the one of this machine, unless it is not to search.
+    const bool searches_nothing = conf.domains && conf.domains->empty();
     if (conf.ndots) {
       options.ndots = *conf.ndots;
       mask |= ARES_OPT_NDOTS;
     }
-    if (conf.use_tcp) {
-      options.flags = ARES_FLAG_USEVC | ARES_FLAG_EDNS;
+    if (conf.use_tcp || searches_nothing) {
+      // EDNS is what newer ones do without any flags.
+      options.flags = ARES_FLAG_EDNS | (conf.use_tcp ? ARES_FLAG_USEVC : 0) |
+                      (searches_nothing ? ARES_FLAG_NOSEARCH : 0);
       mask |= ARES_OPT_FLAGS;
     }
     mask |= conf.rotate ? ARES_OPT_ROTATE : ARES_OPT_NOROTATE;

@@ -3,7 +3,9 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <cstdlib>
 #include <functional>
 #include <optional>
@@ -16,6 +18,18 @@
 
 #include "common/address.h"
 #include "tests/support/dns_server.h"
+
+// In the place of libc's: the machine of these tests has a domain.
+extern "C" [[gnu::visibility("default"), gnu::used]] int gethostname(char* name,
+                                                                     std::size_t size) noexcept {
+  constexpr std::string_view kName = "tests.machine.test";
+  if (size <= kName.size()) {
+    errno = ENAMETOOLONG;
+    return -1;
+  }
+  name[kName.copy(name, size - 1)] = '\0';
+  return 0;
+}
 
 namespace tidegate {
 namespace {
@@ -234,6 +248,16 @@ TEST_F(ResolverTest, Rule5GoesByTheResolvConfOfNow) {
   EXPECT_EQ(AskAndWait("app.one"), "192.0.2.3:0");
   resolver_->SetFiles({.resolv_conf = "search test\noptions ndots:2\n", .hosts = ""});
   EXPECT_EQ(AskAndWait("app.one"), "192.0.2.1:0");
+}
+
+TEST_F(ResolverTest, Rule5SearchesTheDomainOfTheMachineOnlyWhereTheFileSaysNothing) {
+  server_.names["app.machine.test"] = {{"192.0.2.1"}};
+  EXPECT_EQ(AskAndWait("app"), "192.0.2.1:0");
+  resolver_->SetFiles({.resolv_conf = "search .\n", .hosts = ""});
+  EXPECT_EQ(AskAndWait("app"), "error app: Domain name not found");
+  resolver_->SetFiles({.resolv_conf = "search .\noptions ndots:2\n", .hosts = ""});
+  server_.names["app.test"] = {{"192.0.2.2"}};
+  EXPECT_EQ(AskAndWait("app.test"), "192.0.2.2:0");
 }
 
 TEST_F(ResolverTest, Rule5LeavesWhatIsUnderWayAlone) {
