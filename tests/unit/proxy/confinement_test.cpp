@@ -130,6 +130,7 @@ TEST(ConfinementTest, DoesWithDescriptorsWhatAWorkerDoes) {
   ASSERT_TRUE(log);
   EXPECT_EQ(ConfinedDoes([&log](Child& child, const ConfinementReport&) {
               child.Expect(::write(log.get(), "line\n", 5) == 5, "a log is written");
+              child.Same(ErrorOf(::ftruncate(log.get(), 0)), EPERM, "what was logged is lost");
               Result<UniqueFd> memfd = MakeMemfd("tidegate-test", "text");
               child.Expect(memfd && ReadMemfd(memfd->get()).value_or("") == "text", "memfds");
               Result<std::pair<UniqueFd, UniqueFd> > pair = MakeControlPair();
