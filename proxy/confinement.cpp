@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -18,6 +19,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -168,11 +170,17 @@ void AddRules(Filter& filter) {
   filter.AllowIf(SCMP_SYS(clone), {HasBits(0, CLONE_THREAD, CLONE_THREAD)});
   // Beside the flags that come along.
   constexpr std::uint64_t kSocketType = 0xf;
-  // To endpoints and name servers; not what reads or writes below TCP and UDP.
+  // To endpoints and name servers; not what reads or writes below TCP and UDP, nor beside them:
+  // the kernel has SCTP, MPTCP, ICMP and others as types of these as well.
   for (int family : {AF_INET, AF_INET6, AF_UNIX}) {
-    for (int type : {SOCK_STREAM, SOCK_DGRAM}) {
-      filter.AllowIf(SCMP_SYS(socket), {Is(0, static_cast<std::uint64_t>(family)),
-                                        HasBits(1, kSocketType, static_cast<std::uint64_t>(type))});
+    for (const auto& [type, protocol] :
+         {std::pair(SOCK_STREAM, IPPROTO_TCP), std::pair(SOCK_DGRAM, IPPROTO_UDP)}) {
+      for (int either : {0, static_cast<int>(protocol)}) {
+        filter.AllowIf(SCMP_SYS(socket),
+                       {Is(0, static_cast<std::uint64_t>(family)),
+                        HasBits(1, kSocketType, static_cast<std::uint64_t>(type)),
+                        Is(2, static_cast<std::uint64_t>(either))});
+      }
     }
   }
   // Memory that was written is never code.

@@ -193,6 +193,27 @@ TEST(ConfinementTest, ConnectsAndNeitherBindsNorListens) {
   ::unlink(path.c_str());
 }
 
+TEST(ConfinementTest, SpeaksTcpAndUdpAndNothingElse) {
+  EXPECT_EQ(ConfinedDoes([](Child& child, const ConfinementReport&) {
+              for (const auto& [type, protocol] :
+                   {std::pair(SOCK_STREAM, 0), std::pair(SOCK_STREAM, int{IPPROTO_TCP}),
+                    std::pair(SOCK_DGRAM, 0), std::pair(SOCK_DGRAM, int{IPPROTO_UDP})}) {
+                UniqueFd made(::socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol));
+                child.Expect(static_cast<bool>(made), "a socket of TCP or UDP");
+              }
+              constexpr int kMptcp = 262;
+              for (const auto& [type, protocol] :
+                   {std::pair(SOCK_STREAM, int{IPPROTO_SCTP}), std::pair(SOCK_STREAM, kMptcp),
+                    std::pair(SOCK_DGRAM, int{IPPROTO_ICMP}),
+                    std::pair(SOCK_DGRAM, int{IPPROTO_UDPLITE})}) {
+                child.Same(ErrorOf(::socket(AF_INET, type, protocol)), EPERM,
+                           "protocol " + std::to_string(protocol));
+              }
+              child.Same(ErrorOf(::socket(AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6)), EPERM, "ICMPv6");
+            }),
+            0);
+}
+
 // c-ares asks for it, and does without a server whose scope it does not find.
 TEST(ConfinementTest, KnowsTheInterfacesThatScopesName) {
   EXPECT_EQ(ConfinedDoes([](Child& child, const ConfinementReport&) {
