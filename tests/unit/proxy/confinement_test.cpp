@@ -266,16 +266,40 @@ TEST(ConfinementTest, AbortsAsOthersDo) {
   EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT) << status;
 }
 
-// Makes a kernel without `call`: it answers with `system_errno`.
-void Lacks(int call, int system_errno) {
+// Makes a kernel without `call` with such arguments: it answers with `system_errno`.
+void Lacks(int call, int system_errno, std::initializer_list<scmp_arg_cmp> arguments = {}) {
   scmp_filter_ctx kernel = seccomp_init(SCMP_ACT_ALLOW);
-  bool there =
-      kernel != nullptr &&
-      seccomp_rule_add(kernel, SCMP_ACT_ERRNO(static_cast<unsigned>(system_errno)), call, 0) == 0 &&
-      seccomp_load(kernel) == 0;
+  bool there = kernel != nullptr &&
+               seccomp_rule_add_array(kernel, SCMP_ACT_ERRNO(static_cast<unsigned>(system_errno)),
+                                      call, static_cast<unsigned>(arguments.size()),
+                                      arguments.begin()) == 0 &&
+               seccomp_load(kernel) == 0;
   if (!there) {
     ::_exit(99);
   }
+}
+
+// Before Linux 4.17, and in gVisor.
+TEST(ConfinementTest, FiltersWhereTheKernelKnowsNoFlagsOfFilters) {
+  EXPECT_EQ(ConfinedDoes(
+                [](Child& child, const ConfinementReport& report) {
+                  child.Expect(report.seccomp.in_force, report.seccomp.note);
+                  child.Same(ErrorOf(::socket(AF_NETLINK, SOCK_RAW, 0)), EPERM, "AF_NETLINK");
+                },
+                [] {
+                  // SECCOMP_SET_MODE_FILTER with any flag.
+                  constexpr scmp_arg_cmp kSet = {
+                      .arg = 0, .op = SCMP_CMP_EQ, .datum_a = 1, .datum_b = 0};
+                  constexpr scmp_arg_cmp kFlags = {
+                      .arg = 1, .op = SCMP_CMP_NE, .datum_a = 0, .datum_b = 0};
+                  Lacks(SCMP_SYS(seccomp), EINVAL, {kSet, kFlags});
+                  // The library has asked the kernel already, and remembers.
+                  if (seccomp_reset(nullptr, SCMP_ACT_ALLOW) != 0 ||
+                      ErrorOf(::syscall(SYS_seccomp, 1, 4, nullptr)) != EINVAL) {
+                    ::_exit(2);
+                  }
+                }),
+            0);
 }
 
 TEST(ConfinementTest, DoesWithoutWhatTheKernelDoesNotHaveAndSaysSo) {
