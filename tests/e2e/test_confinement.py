@@ -19,11 +19,8 @@ from support.origin import Origin
 from support.steady import Steady
 from support.wait import until
 
-WHOLE = {"seccomp": {"in_force": True}, "landlock": {"in_force": True}}
-OFF = {"in_force": False, "note": "a build with sanitizers"}
 # A worker with sanitizers is not confined, and has these words in it.
 CONFINED = b"a build with sanitizers" not in (BIN / "tidegate-worker").read_bytes()
-REPORT = WHOLE if CONFINED else {"seccomp": OFF, "landlock": OFF}
 ROOT_RUNS_US = os.geteuid() == 0
 
 
@@ -34,7 +31,8 @@ def confinements(tidegate):
 def check(tidegate):
     """Every worker says that it is confined as it should be, and the kernel agrees."""
     told = confinements(tidegate)
-    assert told and all(one == REPORT for one in told), told
+    # What an older kernel leaves out is in the notes.
+    assert told and all(part["in_force"] == CONFINED for one in told for part in one.values()), told
     for pid in tidegate.worker_processes():
         assert processes.status_field(pid, "NoNewPrivs") == "1"
         if CONFINED:
@@ -56,8 +54,8 @@ def test_workers_are_confined_from_the_start_and_after_every_change(launch, orig
 def test_status_says_so_to_people_too(launch, origin):
     tidegate = launch(basic(origin.address))
     text = tidegate.ok("status").out
-    wanted = "seccomp, landlock" if CONFINED else "no seccomp: a build with sanitizers; no landlock: a build with sanitizers"
-    assert f"\ngeneration 1 confined: {wanted}\n" in text, text
+    wanted = r"seccomp, landlock( \(ABI .*\))?" if CONFINED else "no seccomp: a build with sanitizers; no landlock: a build with sanitizers"
+    assert re.search(rf"^generation 1 confined: {wanted}$", text, re.M), text
 
 
 def test_a_worker_that_is_taken_over_or_started_again_is_confined(launch, origin):

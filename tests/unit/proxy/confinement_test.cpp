@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/landlock.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <seccomp.h>
@@ -101,9 +102,17 @@ TEST(ConfinementTest, RingsAreRefusedAsByAKernelWithoutThemBeforeAndAfter) {
             0);
 }
 
-TEST(ConfinementTest, IsWholeHere) {
-  EXPECT_EQ(ConfinedDoes([](Child& child, const ConfinementReport& report) {
+// The version of Landlock that this kernel has; below 1: none.
+long LandlockAbi() {
+  return ::syscall(SYS_landlock_create_ruleset, nullptr, 0, LANDLOCK_CREATE_RULESET_VERSION);
+}
+
+TEST(ConfinementTest, IsWholeHereAndSaysWhatThisKernelLeavesOut) {
+  const long abi = LandlockAbi();
+  EXPECT_EQ(ConfinedDoes([abi](Child& child, const ConfinementReport& report) {
               child.Expect(report.is_complete(), ConfinementText(report));
+              child.Expect(report.seccomp.note.empty(), report.seccomp.note);
+              child.Expect(report.landlock.note.empty() == (abi >= 6), report.landlock.note);
             }),
             0)
       << "this kernel must have both for these tests";
@@ -269,11 +278,11 @@ TEST(ConfinementTest, AbortsAsOthersDo) {
 // Makes a kernel without `call` with such arguments: it answers with `system_errno`.
 void Lacks(int call, int system_errno, std::initializer_list<scmp_arg_cmp> arguments = {}) {
   scmp_filter_ctx kernel = seccomp_init(SCMP_ACT_ALLOW);
-  bool there = kernel != nullptr &&
-               seccomp_rule_add_array(kernel, SCMP_ACT_ERRNO(static_cast<unsigned>(system_errno)),
-                                      call, static_cast<unsigned>(arguments.size()),
-                                      arguments.begin()) == 0 &&
-               seccomp_load(kernel) == 0;
+  bool there =
+      kernel != nullptr &&
+      seccomp_rule_add_array(kernel, SCMP_ACT_ERRNO(static_cast<unsigned>(system_errno)), call,
+                             static_cast<unsigned>(arguments.size()), arguments.begin()) == 0 &&
+      seccomp_load(kernel) == 0;
   if (!there) {
     ::_exit(99);
   }
@@ -321,20 +330,21 @@ TEST(ConfinementTest, DoesWithoutWhatTheKernelDoesNotHaveAndSaysSo) {
                 [] { Lacks(SCMP_SYS(landlock_create_ruleset), EOPNOTSUPP); }),
             0);
   // As in some containers. Landlock alone says EACCES.
-  EXPECT_EQ(
-      ConfinedDoes(
-          [](Child& child, const ConfinementReport& report) {
-            child.Expect(ConfinementText(report) == "landlock; no seccomp: Operation not permitted",
-                         ConfinementText(report));
-            child.Same(ErrorOf(::open("/etc/hosts", O_RDONLY)), EACCES, "open");
-            sockaddr_in any{.sin_family = AF_INET};
-            UniqueFd own(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-            child.Same(ErrorOf(::bind(own.get(), reinterpret_cast<sockaddr*>(&any), sizeof any)),
-                       EACCES, "bind");
-            child.Same(ErrorOf(::kill(::getppid(), 0)), EPERM, "kill");
-          },
-          [] { Lacks(SCMP_SYS(seccomp), EPERM); }),
-      0);
+  EXPECT_EQ(ConfinedDoes(
+                [abi = LandlockAbi()](Child& child, const ConfinementReport& report) {
+                  child.Expect(report.landlock.in_force && !report.seccomp.in_force &&
+                                   report.seccomp.note == "Operation not permitted",
+                               ConfinementText(report));
+                  child.Same(ErrorOf(::open("/etc/hosts", O_RDONLY)), EACCES, "open");
+                  sockaddr_in any{.sin_family = AF_INET};
+                  UniqueFd own(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+                  child.Same(
+                      ErrorOf(::bind(own.get(), reinterpret_cast<sockaddr*>(&any), sizeof any)),
+                      abi >= 4 ? EACCES : 0, "bind");
+                  child.Same(ErrorOf(::kill(::getppid(), 0)), abi >= 6 ? EPERM : 0, "kill");
+                },
+                [] { Lacks(SCMP_SYS(seccomp), EPERM); }),
+            0);
 }
 
 #endif
