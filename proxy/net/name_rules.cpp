@@ -7,10 +7,12 @@
 #include <charconv>
 #include <cstring>
 #include <functional>
+#include <limits>
 #include <map>
 #include <utility>
 
 #include "common/address.h"
+#include "common/check.h"
 #include "common/text.h"
 #include "common/unique_fd.h"
 
@@ -72,6 +74,45 @@ void TakeOptions(std::string_view line, ResolvConf& conf) {
       }
     }
   }
+}
+
+struct HostsLine {
+  std::string_view address;
+  std::string_view names;
+};
+
+// Takes the next line from `text`.
+HostsLine TakeHostsLine(std::string_view& text) {
+  std::string_view line = WithoutComment(TakeLine(text), "#");
+  std::string_view address = TakeWord(line);
+  return {.address = address, .names = line};
+}
+
+// Takes the next name, without a dot behind it; empty if there is none.
+std::string_view TakeName(HostsLine& line) {
+  std::string_view word = TakeWord(line.names);
+  while (word == ".") {
+    word = TakeWord(line.names);
+  }
+  return WithoutLastDot(word);
+}
+
+// What the line says of `name`; nothing if it is not meant.
+std::optional<SocketAddress> AddressFor(std::string_view name, HostsLine line) {
+  std::string_view one = TakeName(line);
+  while (!one.empty() && !EqualsIgnoringCase(one, name)) {
+    one = TakeName(line);
+  }
+  return one.empty() ? std::nullopt : AddressOf(line.address);
+}
+
+// FNV-1a, the same for both cases of a letter.
+std::uint32_t HashOf(std::string_view name) {
+  std::uint32_t hash = 2166136261U;
+  for (char c : name) {
+    hash = (hash ^ static_cast<std::uint8_t>(ToLower(c))) * 16777619U;
+  }
+  return hash;
 }
 
 // RFC 6724 section 2.1: the precedences of its policy table that can be told apart by the
@@ -158,18 +199,37 @@ ResolvConf ParseResolvConf(std::string_view text) {
   return conf;
 }
 
-std::vector<SocketAddress> FindInHosts(std::string_view text, std::string_view name) {
+HostsTable::HostsTable(std::string text) : text_(std::move(text)) {
+  TG_CHECK(text_.size() <= std::numeric_limits<std::uint32_t>::max());
+}
+
+void HostsTable::Index() {
+  is_indexed_ = true;
+  std::string_view rest = text_;
+  while (!rest.empty()) {
+    const auto begin = static_cast<std::uint32_t>(text_.size() - rest.size());
+    HostsLine line = TakeHostsLine(rest);
+    for (std::string_view name = TakeName(line); !name.empty(); name = TakeName(line)) {
+      places_.push_back({.hash = HashOf(name), .line = begin});
+    }
+  }
+  std::ranges::sort(places_);
+  places_.erase(std::ranges::unique(places_).begin(), places_.end());
+  places_.shrink_to_fit();
+}
+
+std::vector<SocketAddress> HostsTable::Find(std::string_view name) {
   std::vector<SocketAddress> found;
   name = WithoutLastDot(name);
-  while (!text.empty() && !name.empty()) {
-    std::string_view line = WithoutComment(TakeLine(text), "#");
-    std::string_view literal = TakeWord(line);
-    bool is_meant = false;
-    for (std::string_view word = TakeWord(line); !word.empty() && !is_meant;
-         word = TakeWord(line)) {
-      is_meant = EqualsIgnoringCase(WithoutLastDot(word), name);
-    }
-    std::optional<SocketAddress> address = is_meant ? AddressOf(literal) : std::nullopt;
+  if (name.empty()) {
+    return found;
+  }
+  if (!is_indexed_) {
+    Index();
+  }
+  for (const Place& place : std::ranges::equal_range(places_, HashOf(name), {}, &Place::hash)) {
+    std::string_view rest = std::string_view(text_).substr(place.line);
+    std::optional<SocketAddress> address = AddressFor(name, TakeHostsLine(rest));
     auto is_same = [&address](const SocketAddress& other) {
       return other.length == address->length &&
              std::memcmp(&other.storage, &address->storage, other.length) == 0;

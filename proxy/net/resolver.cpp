@@ -20,7 +20,6 @@
 #include "common/check.h"
 #include "common/log.h"
 #include "common/text.h"
-#include "proxy/net/name_rules.h"
 
 // In the whole process, in the place of libc's. c-ares before 1.20 takes the key that its query IDs
 // come from out of /dev/urandom, and where it cannot open that, as in a worker, out of rand(),
@@ -66,8 +65,7 @@ ResolvedAddresses Loopback() {
 }
 
 // resolv.conf as it is with what the environment has to say on top, as resolv.conf(5) has it.
-ResolvConf ConfOf(const NameFiles& files) {
-  std::string text = files.resolv_conf;
+ResolvConf ConfOf(std::string text) {
   if (const char* domains = std::getenv("LOCALDOMAIN")) {
     text += std::string("\nsearch ") + domains;
   }
@@ -341,8 +339,11 @@ Resolver::~Resolver() {
 }
 
 void Resolver::SetFiles(NameFiles files) {
-  is_outdated_ = is_outdated_ || files.resolv_conf != files_.resolv_conf;
-  files_ = std::move(files);
+  is_outdated_ = is_outdated_ || files.resolv_conf != resolv_conf_;
+  resolv_conf_ = std::move(files.resolv_conf);
+  if (files.hosts != hosts_.text()) {
+    hosts_ = HostsTable(std::move(files.hosts));
+  }
 }
 
 Resolver::Request Resolver::Resolve(std::string name, OnResolved on_resolved) {
@@ -356,7 +357,7 @@ Resolver::Request Resolver::Resolve(std::string name, OnResolved on_resolved) {
     on_resolved(Loopback());
     return {};
   }
-  if (std::vector<SocketAddress> there = FindInHosts(files_.hosts, name); !there.empty()) {
+  if (std::vector<SocketAddress> there = hosts_.Find(name); !there.empty()) {
     memory_.Learn(name, there);
     on_resolved(ResolvedAddresses{.addresses = std::move(there), .ttl = kMinTtl});
     return {};
@@ -393,7 +394,7 @@ Result<Resolver::Channel*> Resolver::ReadyChannel() {
   });
   if (channel_ == nullptr) {
     auto channel = std::make_unique<Channel>(loop_);
-    if (Result<> opened = channel->Open(ConfOf(files_), servers_); !opened) {
+    if (Result<> opened = channel->Open(ConfOf(resolv_conf_), servers_); !opened) {
       return Fail(std::move(opened).error());
     }
     // A channel is made anew also after each outage.

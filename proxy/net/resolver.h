@@ -23,6 +23,7 @@
 #include "common/result.h"
 #include "common/units.h"
 #include "proxy/net/address_memory.h"
+#include "proxy/net/name_rules.h"
 
 namespace tidegate {
 
@@ -104,7 +105,8 @@ class Resolver {
 
   Loop& loop_;
   std::string servers_;
-  NameFiles files_;
+  std::string resolv_conf_;
+  HostsTable hosts_;
   AddressMemory memory_;
   // Made when it is needed.
   std::unique_ptr<Channel> channel_;

@@ -18,9 +18,15 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   for (const std::string& server : conf.servers) {
     TG_CHECK(!server.empty());
   }
-  const auto found = FindInHosts(text, "app.internal");
-  const auto again = FindInHosts(text, "APP.Internal.");
+  HostsTable hosts{std::string(text)};
+  const auto found = hosts.Find("app.internal");
+  const auto again = hosts.Find("APP.Internal.");
   TG_CHECK(found.size() == again.size());
+  // A line more does not hide those before it.
+  HostsTable longer{std::string(text) + "\n192.0.2.77 app.internal\n"};
+  const auto more = longer.Find("app.internal");
+  TG_CHECK(more.size() == found.size() + 1 || more.size() == found.size());
+  TG_CHECK(!more.empty());
   // As long as it is, each address is told once.
   TG_CHECK(found.size() <= size);
   return 0;

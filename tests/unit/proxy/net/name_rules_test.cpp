@@ -3,8 +3,10 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "common/address.h"
@@ -16,7 +18,8 @@ using Words = std::vector<std::string>;
 
 Words Found(std::string_view hosts, std::string_view name) {
   Words texts;
-  for (const SocketAddress& address : FindInHosts(hosts, name)) {
+  HostsTable table{std::string(hosts)};
+  for (const SocketAddress& address : table.Find(name)) {
     texts.push_back(SockaddrToString(address.get(), address.length));
   }
   return texts;
@@ -65,7 +68,7 @@ TEST(ParseResolvConf, BoundsNdots) {
   EXPECT_EQ(ParseResolvConf("options ndots:99999999999").ndots, std::nullopt);
 }
 
-TEST(FindInHosts, FindsNamesAndAliasesWhateverTheirCase) {
+TEST(HostsTable, FindsNamesAndAliasesWhateverTheirCase) {
   constexpr std::string_view kHosts =
       "127.0.0.1 localhost\n"
       "192.0.2.7\tapp.test  app # app.old\r\n"
@@ -80,12 +83,28 @@ TEST(FindInHosts, FindsNamesAndAliasesWhateverTheirCase) {
   EXPECT_EQ(Found("", "app"), Words{});
 }
 
-TEST(FindInHosts, LeavesOutWhatIsNoAddressAndWhatItHasSaid) {
+TEST(HostsTable, LeavesOutWhatIsNoAddressAndWhatItHasSaid) {
   EXPECT_EQ(Found("app app\n192.0.2 app\n192.0.2.7 app\nfe80::1%eth0 app\n192.0.2.7 app\n", "app"),
             Words{"192.0.2.7:0"});
 }
 
-TEST(FindInHosts, PutsFirstWhatItShouldTryFirst) {
+TEST(HostsTable, FindsEveryNameOfALongText) {
+  std::string text = "192.0.2.1 app . other. app\n";
+  for (int i = 0; i < 20000; ++i) {
+    text += fmt::format("0.0.0.0 ad{0}.test AD{0}.example.\n", i);
+  }
+  text += "192.0.2.2 app";
+  HostsTable table{std::move(text)};
+  for (int i = 0; i < 20000; i += 7) {
+    EXPECT_EQ(table.Find(fmt::format("Ad{}.test", i)).size(), 1U) << i;
+    EXPECT_EQ(table.Find(fmt::format("ad{}.example", i)).size(), 1U) << i;
+  }
+  EXPECT_EQ(table.Find("ad20000.test").size(), 0U);
+  EXPECT_EQ(table.Find("app").size(), 2U);
+  EXPECT_EQ(table.Find("other").size(), 1U);
+}
+
+TEST(HostsTable, PutsFirstWhatItShouldTryFirst) {
   // Loopback is there always, in both families unless there is no IPv6.
   Words found = Found("127.0.0.1 app\n127.0.0.2 app\n::1 app\n", "app");
   ASSERT_EQ(found.size(), 3U);
