@@ -210,8 +210,9 @@ class Resolver::Channel {
     if (status != ARES_SUCCESS && std::erase_if(named, has_scope) > 0) {
       // Before 1.20 it takes no scope here.
       Result<> set = SetServers(std::move(named), instead);
-      warning_ = fmt::format("this c-ares {} asks no name server with a scope: {} is done without it",
-                             ares_version(nullptr), servers);
+      warning_ =
+          fmt::format("this c-ares {} asks no name server with a scope: {} is done without it",
+                      ares_version(nullptr), servers);
       return set;
     }
     if (status != ARES_SUCCESS) {
@@ -264,7 +265,10 @@ class Resolver::Channel {
       int reason = status == ARES_SUCCESS ? ARES_ENODATA : status;
       resolver.OnAnswer(*lookup, resolver.LastKnown(lookup->name, ares_strerror(reason)));
     } else {
-      resolver.memory_.Learn(lookup->name, resolved.addresses);
+      // Too late, it is still worth knowing, unless /etc/hosts has the name meanwhile.
+      if (!lookup->closed || resolver.hosts_.Find(lookup->name).empty()) {
+        resolver.memory_.Learn(lookup->name, resolved.addresses);
+      }
       resolver.OnAnswer(*lookup, std::move(resolved));
     }
   }
@@ -343,6 +347,22 @@ void Resolver::SetFiles(NameFiles files) {
   resolv_conf_ = std::move(files.resolv_conf);
   if (files.hosts != hosts_.text()) {
     hosts_ = HostsTable(std::move(files.hosts));
+    ++hosts_version_;
+    AnswerFromHosts();
+  }
+}
+
+void Resolver::AnswerFromHosts() {
+  auto is_there = [this](const std::unique_ptr<Lookup>& lookup) {
+    return !lookup->closed && !hosts_.Find(lookup->name).empty();
+  };
+  // From the first each time: who is called back may begin and end lookups.
+  for (auto found = std::ranges::find_if(lookups_, is_there); found != lookups_.end();
+       found = std::ranges::find_if(lookups_, is_there)) {
+    Lookup& lookup = **found;
+    std::vector<SocketAddress> there = hosts_.Find(lookup.name);
+    memory_.Learn(lookup.name, there);
+    Deliver(lookup, ResolvedAddresses{.addresses = std::move(there), .ttl = kMinTtl});
   }
 }
 

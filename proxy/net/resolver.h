@@ -7,7 +7,8 @@
 //   2. Who asks for a name that is being looked up waits for the same answer.
 //   3. After a Request is destroyed its callback is not called.
 //   4. localhost and names below it are loopback, whatever files and servers say.
-//   5. A lookup goes by what SetFiles has said last before it began.
+//   5. A lookup goes by what SetFiles has said last before it began; by a name of /etc/hosts that
+//      comes meanwhile also one that is under way.
 //   6. A name that is held in the memory and does not resolve is answered from there, if anything
 //      is known of it.
 
@@ -53,7 +54,11 @@ class Resolver {
   // Requests must be gone. The loop must turn once more (RunUntilClosed).
   ~Resolver();
 
+  // Calls back who waits for a name that /etc/hosts has now.
   void SetFiles(NameFiles files);
+  // Another one says that /etc/hosts has changed: an answer of before may be outdated, however long
+  // it was to be good.
+  std::uint64_t hosts_version() const { return hosts_version_; }
 
   // Somebody's interest in an answer. Movable; its destructor cancels.
   class Request {
@@ -97,6 +102,7 @@ class Resolver {
   };
 
   Result<Channel*> ReadyChannel();
+  void AnswerFromHosts();
   void OnAnswer(Lookup& lookup, Result<ResolvedAddresses> result);
   void OnTimeout(Lookup& lookup);
   void Deliver(Lookup& lookup, const Result<ResolvedAddresses>& result);
@@ -107,6 +113,7 @@ class Resolver {
   std::string servers_;
   std::string resolv_conf_;
   HostsTable hosts_;
+  std::uint64_t hosts_version_ = 0;
   AddressMemory memory_;
   // Made when it is needed.
   std::unique_ptr<Channel> channel_;

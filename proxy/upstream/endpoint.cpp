@@ -19,16 +19,20 @@ Endpoint::Endpoint(Loop& loop, Resolver& resolver, const EndpointConfig& config)
   SocketAddress literal;
   if (address_.ToSockaddr(literal.storage, literal.length)) {
     addresses_.push_back(literal);
-    fresh_until_ = ~TimePoint{0};
   } else {
+    is_name_ = true;
     remembered_ = resolver_.memory().Hold(address_.host);
     Use(resolver_.memory().Find(address_.host));
     Resolve();
   }
 }
 
+bool Endpoint::IsFresh() const {
+  return !is_name_ || (loop_.now() < fresh_until_ && hosts_version_ == resolver_.hosts_version());
+}
+
 std::span<const SocketAddress> Endpoint::Addresses() {
-  if (loop_.now() >= fresh_until_ && !resolving_) {
+  if (!IsFresh() && !resolving_) {
     Resolve();
   }
   return addresses_;
@@ -54,6 +58,7 @@ void Endpoint::OnResolved(Result<ResolvedAddresses> result) {
     Use(result->addresses);
   }
   fresh_until_ = loop_.now() + static_cast<TimePoint>(ttl.count());
+  hosts_version_ = resolver_.hosts_version();
   waiting_.WakeAll();
 }
 

@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,8 +16,9 @@
 namespace tidegate {
 
 // Where an endpoint is: its addresses, kept fresh. A name is resolved from the start on, and again
-// when its time to live has passed and somebody asks. Meanwhile, and as long as that fails, the
-// last addresses are in use: also from before this endpoint was there, if the resolver knows some.
+// when its time to live has passed, or /etc/hosts has changed, and somebody asks. Meanwhile, and as
+// long as that fails, the last addresses are in use: also from before this endpoint was there, if
+// the resolver knows some.
 class Endpoint {
  public:
   Endpoint(Loop& loop, Resolver& resolver, const EndpointConfig& config);
@@ -38,6 +40,7 @@ class Endpoint {
   const std::string& failure() const { return failure_; }
 
  private:
+  bool IsFresh() const;
   void Resolve();
   void OnResolved(Result<ResolvedAddresses> result);
   void Use(const std::vector<SocketAddress>& addresses);
@@ -51,7 +54,10 @@ class Endpoint {
   WaitList waiting_;
   AddressMemory::Holder remembered_;
   Resolver::Request request_;
+  // An address as it is is fresh for ever.
+  bool is_name_ = false;
   TimePoint fresh_until_ = 0;
+  std::uint64_t hosts_version_ = 0;
   bool resolving_ = false;
 };
 

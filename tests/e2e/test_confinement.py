@@ -1,20 +1,15 @@
 """Workers are confined: no path, no port, no other process, and no system call beyond what they need."""
 
-import contextlib
 import os
-import random
 import re
 import signal
-import socket
-import struct
 import subprocess
-import threading
 
 import pytest
 
 from support import processes
 from support.daemon import BIN, basic
-from support.names import Names
+from support.names import DnsServer, Names
 from support.origin import Origin
 from support.steady import Steady
 from support.wait import until
@@ -104,35 +99,6 @@ def test_no_connection_makes_a_worker_try_to_open_something(launch, origin):
     tidegate = launch(basic(origin.address))
     descriptors = processes.descriptors(tidegate.workers()[0])
     assert [fd for fd, path in descriptors.items() if fd > 2 and path == "/dev/null"], descriptors
-
-
-class DnsServer:
-    """At 127.X.Y.Z:53: knows one name and remembers the query IDs."""
-
-    def __init__(self, answer):
-        self.answer, self.ids = answer, []
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.address = f"127.99.{os.getpid() % 250 + 1}.{random.randint(1, 254)}"
-        self.socket.bind((self.address, 53))
-        self.thread = threading.Thread(target=self.serve, daemon=True)
-        self.thread.start()
-
-    def serve(self):
-        while True:
-            query, peer = self.socket.recvfrom(4096)
-            if not query:
-                return
-            self.ids.append(query[:2].hex())
-            end = query.index(b"\0", 12) + 5
-            is_a = query[end - 4:end - 2] == b"\0\1"
-            records = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + socket.inet_aton(self.answer) if is_a else b""
-            self.socket.sendto(query[:2] + struct.pack(">HHHHH", 0x8180, 1, 1 if is_a else 0, 0, 0) + query[12:end] + records, peer)
-
-    def close(self):
-        with contextlib.suppress(OSError):  # it is not connected, but who waits is woken
-            self.socket.shutdown(socket.SHUT_RD)
-        self.thread.join()
-        self.socket.close()
 
 
 @pytest.fixture

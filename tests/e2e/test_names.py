@@ -8,7 +8,7 @@ import pytest
 
 from support.daemon import basic
 from support.errors import expect_error
-from support.names import Names
+from support.names import DnsServer, Names
 from support.origin import Origin
 from support.wait import stays, until
 
@@ -130,6 +130,32 @@ def test_what_is_known_gives_way_to_what_resolves(named, names, origin):
         assert len(origin.requests) == count
     finally:
         other.close()
+
+
+def test_an_entry_in_hosts_counts_however_long_the_answer_of_dns_is_good(launch, origin, names):
+    if os.geteuid() != 0:
+        # Only root may be a name server at port 53; tests/unit/proxy/upstream/endpoint_test.cpp does without one.
+        return
+    port = int(origin.address.rsplit(":", 1)[1])
+    other = Origin(at=("127.0.0.2", port))
+    server = DnsServer("127.0.0.1", ttl=300)
+    try:
+        (names.directory / "resolv.conf").write_text(f"nameserver {server.address}\n")
+        tidegate = launch(basic(f"app.tidegate.test:{port}", timeouts={"upstream_idle": "1ms"}), preexec=names.enter)
+        ask(tidegate, 3)
+        assert len(origin.requests) == 3 and server.ids
+        names.are(app="127.0.0.2")
+
+        def moved():
+            ask(tidegate)
+            return other.requests
+        until(moved, "a request at the address that /etc/hosts has now", 5)
+        count = len(origin.requests)
+        ask(tidegate, 3)
+        assert len(origin.requests) == count
+    finally:
+        other.close()
+        server.close()
 
 
 def test_a_name_that_never_resolved_is_503(named, origin):

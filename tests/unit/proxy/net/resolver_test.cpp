@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <cstdlib>
 #include <functional>
 #include <optional>
@@ -271,6 +272,28 @@ TEST_F(ResolverTest, Rule5LeavesWhatIsUnderWayAlone) {
   EXPECT_EQ(AskAndWait("app"), "192.0.2.1:0") << "it does not wait for the one before";
   EXPECT_TRUE(TurnUntil([&] { return answers_.size() == 2; }));
   EXPECT_EQ(answers_.back(), "192.0.2.5:0");
+}
+
+TEST_F(ResolverTest, Rule5AnswersWhatIsUnderWayFromHostsThatHaveItNow) {
+  server_.silent = true;
+  Resolver::Request other = Ask("other.test");
+  Resolver::Request again;
+  Resolver::Request second;
+  Resolver::Request first = resolver_->Resolve("app.test", [&](Result<ResolvedAddresses> result) {
+    EXPECT_EQ(TextOf(result), "192.0.2.7:0");
+    second = Resolver::Request();
+    again = Ask("third.test");
+  });
+  second = resolver_->Resolve("app.test", [](Result<ResolvedAddresses>) { ADD_FAILURE(); });
+  EXPECT_TRUE(TurnUntil([&] { return server_.queries >= 2; }));
+  const std::uint64_t version = resolver_->hosts_version();
+  resolver_->SetFiles({.resolv_conf = "", .hosts = "192.0.2.7 app.test\n"});
+  EXPECT_NE(resolver_->hosts_version(), version);
+  EXPECT_EQ(answers_, std::vector<std::string>{}) << "of those that are not there";
+  server_.silent = false;
+  server_.names["other.test"] = {{"192.0.2.5"}};
+  server_.names["third.test"] = {{"192.0.2.6"}};
+  EXPECT_TRUE(TurnUntil([&] { return answers_.size() == 2; }));
 }
 
 TEST_F(ResolverTest, Rule5TakesAServerWithAScopeOrDoesWithoutIt) {

@@ -102,6 +102,45 @@ TEST_F(EndpointTest, ReplacesWhatIsKnownByItsOwnAnswer) {
   EXPECT_EQ(Addresses(), "192.0.2.1:9000");
 }
 
+TEST_F(EndpointTest, GoesByAChangedHostsFileAtOnceHoweverLongItsAnswerIsGood) {
+  server_.names["app.test"] = {{"192.0.2.1", 300}};
+  Make("app.test:9000");
+  Resolved();
+  EXPECT_EQ(Addresses(), "192.0.2.1:9000");
+  resolver_->SetFiles({.resolv_conf = "", .hosts = "192.0.2.7 app.test\n"});
+  EXPECT_EQ(Addresses(), "192.0.2.7:9000");
+  // And back; while the servers are asked, what was known is in use.
+  resolver_->SetFiles({.resolv_conf = "", .hosts = "192.0.2.7 other.test\n"});
+  EXPECT_EQ(Addresses(), "192.0.2.7:9000");
+  TurnUntil([&] { return Addresses() == "192.0.2.1:9000"; });
+  // A text that is the same changes nothing.
+  int queries = server_.queries;
+  resolver_->SetFiles({.resolv_conf = "", .hosts = "192.0.2.7 other.test\n"});
+  EXPECT_EQ(Addresses(), "192.0.2.1:9000");
+  EXPECT_FALSE(endpoint_->resolving());
+  EXPECT_EQ(server_.queries, queries);
+}
+
+TEST_F(EndpointTest, GoesByAChangedHostsFileAlsoWhileItAsks) {
+  server_.names["app.test"] = {{"192.0.2.1", 300}};
+  Make("app.test:9000");
+  EXPECT_TRUE(endpoint_->resolving());
+  resolver_->SetFiles({.resolv_conf = "", .hosts = "192.0.2.7 app.test\n"});
+  EXPECT_FALSE(endpoint_->resolving());
+  EXPECT_EQ(Addresses(), "192.0.2.7:9000");
+  // The answer that comes after all is no news.
+  TurnUntil([&] { return server_.queries == 2; });
+  AddressMemory& memory = resolver_->memory();
+  for (int turn = 0; turn < 50; ++turn) {
+    loop_.RunNoWait();
+  }
+  EXPECT_EQ(Addresses(), "192.0.2.7:9000");
+  ASSERT_EQ(memory.Find("app.test").size(), 1U);
+  EXPECT_EQ(SockaddrToString(memory.Find("app.test").front().get(),
+                             memory.Find("app.test").front().length),
+            "192.0.2.7:0");
+}
+
 TEST_F(EndpointTest, LeavesNothingInMemory) {
   server_.names["app.test"] = {{"192.0.2.1"}};
   Make("app.test:9000");
