@@ -55,7 +55,7 @@
 //     ping       {id}
 //     rotate_keys {}                             +fds [the ring of ticket keys, common/ticket_ring.h]: after init, and
 //                                                whenever it has changed, also while draining
-//     name_files {}                              +fds [memfds with resolv.conf and /etc/hosts; one that cannot be read is
+//     name_files {}                              +fds [memfds with resolv.conf and /etc/hosts; one that is not there is
 //                                                empty]: before prepare, and whenever one of them has changed. Without it
 //                                                a worker goes by what it has read itself at its start
 //     reopen_logs {access_log:bool}              +fds [error log, access log if there is one]

@@ -28,17 +28,21 @@ Result<FileText> ReadFile(const std::string& path, std::size_t max_bytes, FileKi
   if (!fd) {
     return Fail(ErrorKind::kConfig, ReasonOf(errno));
   }
+  return ReadOpenFile(fd.get(), max_bytes, kind);
+}
+
+Result<FileText> ReadOpenFile(int fd, std::size_t max_bytes, FileKind kind) {
   struct stat status{};
-  if (::fstat(fd.get(), &status) != 0) {
+  if (::fstat(fd, &status) != 0) {
     return Fail(ErrorKind::kConfig, ReasonOf(errno));
   }
-  if (regular && !S_ISREG(status.st_mode)) {
+  if (kind == FileKind::kRegular && !S_ISREG(status.st_mode)) {
     return Fail(ErrorKind::kConfig, S_ISDIR(status.st_mode) ? ReasonOf(EISDIR) : "no regular file");
   }
   FileText file{{}, {status.st_dev, status.st_ino}, status.st_mode};
   std::array<char, 65536> buffer{};
   while (file.text.size() <= max_bytes) {
-    ssize_t count = ::read(fd.get(), buffer.data(), buffer.size());
+    ssize_t count = ::read(fd, buffer.data(), buffer.size());
     if (count < 0 && errno == EINTR) {
       continue;
     }

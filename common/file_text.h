@@ -25,5 +25,7 @@ enum class FileKind : std::uint8_t { kAny, kRegular };
 // The whole file. Error: kConfig, with the reason in words; also for more than `max_bytes`.
 Result<FileText> ReadFile(const std::string& path, std::size_t max_bytes,
                           FileKind kind = FileKind::kAny);
+// The same of one that is open, from where it is on.
+Result<FileText> ReadOpenFile(int fd, std::size_t max_bytes, FileKind kind = FileKind::kAny);
 
 }  // namespace tidegate

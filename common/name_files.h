@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "common/result.h"
+
 namespace tidegate {
 
 struct NameFilePaths {
@@ -18,9 +20,13 @@ struct NameFiles {
   bool operator==(const NameFiles&) const = default;
 };
 
-// A file that is not there, that we may not read, that is none, or that has more than 16 MiB (some
-// keep lists of all the world's advertisers in /etc/hosts) is an empty one: there is no better
-// answer, and who asks for a name hears what becomes of it.
+// The text of one. A file that is not there, that we may not read, or that is none (a folder, a
+// pipe) is an empty one: that is how it is meant, and who asks for a name hears what becomes of it.
+// Error: kConfig, with the path, for one of more than 16 MiB (some keep lists of all the world's
+// advertisers in /etc/hosts); kSystem for what may pass, as too many open files: that says nothing
+// of the file.
+Result<std::string> ReadNameFile(const std::string& path);
+// Both. One that there is an error of is empty.
 NameFiles ReadNameFiles(const NameFilePaths& paths = {});
 
 }  // namespace tidegate

@@ -212,9 +212,7 @@ void WorkerProcess::SendPrepare(const PrepareRound& round) {
     return;
   }
   // It begins with its names at once.
-  if (Result<bool> looked = surroundings_.name_files.Look(); !looked) {
-    LogEvent(LogLevel::kError, looked.error().ToString());
-  }
+  surroundings_.name_files.Look();
   SendNameFiles();
   SendSockets(round);
   prepared_id_ = 0;

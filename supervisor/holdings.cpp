@@ -120,9 +120,7 @@ Task<void> Holdings::CloseListeners(std::vector<std::uint64_t> ids) {
 }
 
 void Holdings::LookAtNameFiles() {
-  if (Result<bool> looked = name_files.Look(); !looked) {
-    LogEvent(LogLevel::kError, looked.error().ToString());
-  }
+  name_files.Look();
   for (const auto& generation : generations) {
     generation->ForEachWorker([](WorkerProcess& worker) { worker.SendNameFiles(); });
   }

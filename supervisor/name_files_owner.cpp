@@ -1,10 +1,11 @@
 #include "supervisor/name_files_owner.h"
 
-#include <algorithm>
 #include <ctime>
 #include <utility>
 
 #include "common/control.h"
+#include "common/name_files.h"
+#include "supervisor/event_log.h"
 
 namespace tidegate {
 namespace {
@@ -19,7 +20,9 @@ std::int64_t NanosecondsOf(const timespec& time) {
 
 }  // namespace
 
-NameFilesOwner::NameFilesOwner(NameFilePaths paths) : paths_(std::move(paths)) {}
+NameFilesOwner::NameFilesOwner(NameFilePaths paths)
+    : files_{File{.path = std::move(paths.resolv_conf), .memfd_name = "tidegate-resolv.conf"},
+             File{.path = std::move(paths.hosts), .memfd_name = "tidegate-hosts"}} {}
 
 NameFilesOwner::Mark NameFilesOwner::MarkOf(const std::string& path) {
   struct stat status{};
@@ -33,33 +36,70 @@ NameFilesOwner::Mark NameFilesOwner::MarkOf(const std::string& path) {
               .changed = NanosecondsOf(status.st_ctim)};
 }
 
-Result<bool> NameFilesOwner::Look() {
-  std::array<Mark, 2> marks = {MarkOf(paths_.resolv_conf), MarkOf(paths_.hosts)};
-  if (version_ > 0 && !may_be_racy_ && marks == marks_) {
+void NameFilesOwner::Say(File& file, const Error& error) {
+  std::string fault = error.ToString();
+  if (fault != file.fault) {
+    LogEvent(LogLevel::kWarn, fault);
+    file.fault = std::move(fault);
+  }
+}
+
+// Whether to wait for the next look.
+bool NameFilesOwner::IsBeingWritten(File& file, const std::string& text) {
+  const bool was_empty = std::exchange(file.was_empty, text.empty());
+  return text.empty() && !was_empty && !file.text.empty();
+}
+
+Result<bool> NameFilesOwner::Take(File& file, std::string text) {
+  if (file.memfd && text == file.text) {
+    return false;
+  }
+  Result<UniqueFd> memfd = MakeMemfd(file.memfd_name, text);
+  if (!memfd) {
+    return Fail(std::move(memfd).error());
+  }
+  file.memfd = std::move(*memfd);
+  file.text = std::move(text);
+  return true;
+}
+
+bool NameFilesOwner::LookAt(File& file) {
+  const Mark mark = MarkOf(file.path);
+  if (!file.look_again && mark == file.mark) {
     return false;
   }
   timespec now{};
   ::clock_gettime(CLOCK_REALTIME, &now);
-  bool may_be_racy = std::ranges::any_of(
-      marks, [&now](const Mark& mark) { return mark.changed > NanosecondsOf(now) - kRacy; });
-  NameFiles files = ReadNameFiles(paths_);
-  if (version_ == 0 || files != files_) {
-    Result<UniqueFd> resolv_conf = MakeMemfd("tidegate-resolv.conf", files.resolv_conf);
-    Result<UniqueFd> hosts = MakeMemfd("tidegate-hosts", files.hosts);
-    if (!resolv_conf || !hosts) {
-      return Fail(!resolv_conf ? resolv_conf.error() : hosts.error());
-    }
-    resolv_conf_ = std::move(*resolv_conf);
-    hosts_ = std::move(*hosts);
-    files_ = std::move(files);
-    ++version_;
-    marks_ = marks;
-    may_be_racy_ = may_be_racy;
-    return true;
+  file.look_again = true;
+  Result<std::string> text = ReadNameFile(file.path);
+  if (!text) {
+    Say(file, text.error());
+    return !file.memfd && Take(file, {}).value_or(false);
   }
-  marks_ = marks;
-  may_be_racy_ = may_be_racy;
-  return false;
+  if (IsBeingWritten(file, *text)) {
+    return false;
+  }
+  Result<bool> is_another = Take(file, std::move(*text));
+  if (!is_another) {
+    Say(file, is_another.error());
+    return false;
+  }
+  file.fault.clear();
+  file.mark = mark;
+  file.look_again = mark.changed > NanosecondsOf(now) - kRacy;
+  return *is_another;
+}
+
+bool NameFilesOwner::Look() {
+  bool has_changed = false;
+  for (File& file : files_) {
+    has_changed = LookAt(file) || has_changed;
+  }
+  // Before the first look workers go by what they have read themselves: better than by one of two.
+  const bool has_both = files_[0].memfd && files_[1].memfd;
+  has_changed = has_both && (has_changed || version_ == 0);
+  version_ += has_changed ? 1 : 0;
+  return has_changed;
 }
 
 }  // namespace tidegate

@@ -4,13 +4,17 @@
 // where they are mounted alone (a container) no directory tells of a change.
 //
 //   1. What Look has not told of is not in the descriptors.
-//   2. A file that cannot be read is an empty one; so is one that is not there.
+//   2. A file that is not there is an empty one. One that cannot be read is as it was before, and
+//      is looked at again; the log says why, once until it can be.
+//   3. That a file has become empty is believed when it is so at the next look, too: who writes it
+//      in place begins so.
 
 #include <sys/stat.h>
 
 #include <array>
 #include <cstdint>
-#include <optional>
+#include <string>
+#include <string_view>
 
 #include "common/name_files.h"
 #include "common/result.h"
@@ -26,13 +30,13 @@ class NameFilesOwner {
 
   explicit NameFilesOwner(NameFilePaths paths = {});
 
-  // True: the texts are others than before, or it is the first look, and workers are to be told.
-  // Costs two stat() where nothing has changed. Error: kSystem; the texts are those of before.
-  Result<bool> Look();
+  // True: a text is another than before, or it is the first look, and workers are to be told. Costs
+  // two stat() where nothing has changed.
+  bool Look();
   // Grows with every change; 0 before the first look.
   std::uint64_t version() const { return version_; }
   // Sealed memfds with the texts: resolv.conf, hosts. Those of before the first look are none.
-  std::array<int, 2> fds() const { return {resolv_conf_.get(), hosts_.get()}; }
+  std::array<int, 2> fds() const { return {files_[0].memfd.get(), files_[1].memfd.get()}; }
 
  private:
   // What tells a file from the same path's file of before.
@@ -44,15 +48,27 @@ class NameFilesOwner {
     std::int64_t changed = 0;
     bool operator==(const Mark&) const = default;
   };
+  struct File {
+    std::string path;
+    std::string_view memfd_name;
+    // As it was told; the memfd has it. None before the first look.
+    std::string text{};
+    UniqueFd memfd{};
+    Mark mark{};
+    // Whatever its mark says: it may change again without another one, or was not understood.
+    bool look_again = true;
+    bool was_empty = false;
+    // The fault that was said last; empty: none.
+    std::string fault{};
+  };
   static Mark MarkOf(const std::string& path);
+  static bool LookAt(File& file);
+  static bool IsBeingWritten(File& file, const std::string& text);
+  // True: it is another one.
+  static Result<bool> Take(File& file, std::string text);
+  static void Say(File& file, const Error& error);
 
-  NameFilePaths paths_;
-  std::array<Mark, 2> marks_;
-  // So fresh a file may change again without another mark.
-  bool may_be_racy_ = false;
-  NameFiles files_;
-  UniqueFd resolv_conf_;
-  UniqueFd hosts_;
+  std::array<File, 2> files_;
   std::uint64_t version_ = 0;
 };
 

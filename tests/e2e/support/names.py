@@ -53,8 +53,8 @@ class Names:
 
     def are(self, **addresses):
         """`names.are(app="127.0.0.1")`: app.tidegate.test is there, nothing else is."""
-        # In place: the mount holds this very file.
-        self.hosts.write_text("".join(f"{address} {name}.tidegate.test\n" for name, address in addresses.items()))
+        # In place: the mount holds this very file. Never empty: that might be an editor's doing.
+        self.hosts.write_text("# what the test says\n" + "".join(f"{address} {name}.tidegate.test\n" for name, address in addresses.items()))
 
     def enter(self):
         """For the child, before its exec."""

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -41,10 +42,25 @@ TEST_F(NameFilesTest, TakesAFileThatCannotBeReadForAnEmptyOne) {
   EXPECT_EQ(ReadNameFiles(paths_), NameFiles{});
 }
 
-TEST_F(NameFilesTest, TakesAFileThatIsTooLongForAnEmptyOne) {
+TEST_F(NameFilesTest, RefusesAFileThatIsTooLong) {
   std::ofstream(paths_.hosts) << "192.0.2.7 app\n";
   std::filesystem::resize_file(paths_.hosts, (16 << 20) + 1);
+  Result<std::string> text = ReadNameFile(paths_.hosts);
+  ASSERT_FALSE(text);
+  EXPECT_EQ(text.error().detail(), paths_.hosts + " is not read: it has more than 16MiB");
   EXPECT_EQ(ReadNameFiles(paths_).hosts, "");
+  std::filesystem::resize_file(paths_.hosts, 16 << 20);
+  EXPECT_TRUE(ReadNameFile(paths_.hosts));
+}
+
+TEST_F(NameFilesTest, DoesNotTakeAFaultForAFileThatIsNotThere) {
+  std::ofstream(paths_.hosts) << "192.0.2.7 app\n";
+  EXPECT_EQ(ReadNameFile(paths_.hosts + "/below").value_or("fault"), "");
+  EXPECT_EQ(ReadNameFile(paths_.hosts + ".none").value_or("fault"), "");
+  std::filesystem::create_symlink("loop", directory_ + "/loop");
+  Result<std::string> text = ReadNameFile(directory_ + "/loop");
+  ASSERT_FALSE(text);
+  EXPECT_EQ(text.error().system_errno(), ELOOP);
 }
 
 }  // namespace

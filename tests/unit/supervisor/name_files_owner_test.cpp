@@ -4,6 +4,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -11,9 +14,43 @@
 #include <gtest/gtest.h>
 
 #include "common/control.h"
+#include "common/unique_fd.h"
+#include "supervisor/event_log.h"
 
 namespace tidegate {
 namespace {
+
+// What the event log gets while it is there.
+class Said {
+ public:
+  Said() {
+    EXPECT_EQ(::pipe2(ends_.data(), O_CLOEXEC | O_NONBLOCK), 0);
+    SetEventLog(ends_[1]);
+  }
+  ~Said() {
+    SetEventLog(2);
+    ::close(ends_[0]);
+    ::close(ends_[1]);
+  }
+  Said(const Said&) = delete;
+  Said& operator=(const Said&) = delete;
+
+  // Since the last time.
+  int Count(const std::string& words) {
+    std::array<char, 4096> buffer{};
+    const ssize_t size = ::read(ends_[0], buffer.data(), buffer.size());
+    const std::string text(buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0)));
+    int count = 0;
+    for (std::size_t at = text.find(words); at != std::string::npos;
+         at = text.find(words, at + 1)) {
+      ++count;
+    }
+    return count;
+  }
+
+ private:
+  std::array<int, 2> ends_{};
+};
 
 class NameFilesOwnerTest : public testing::Test {
  protected:
@@ -27,11 +64,7 @@ class NameFilesOwnerTest : public testing::Test {
   void Write(const std::string& name, const std::string& text) const {
     std::ofstream(directory_ + "/" + name) << text;
   }
-  bool Changed() {
-    Result<bool> looked = owner_.Look();
-    EXPECT_TRUE(looked);
-    return looked && *looked;
-  }
+  bool Changed() { return owner_.Look(); }
   std::string Text(std::size_t which) const {
     Result<std::string> text = ReadMemfd(owner_.fds()[which]);
     return text ? *text : text.error().ToString();
@@ -74,8 +107,24 @@ TEST_F(NameFilesOwnerTest, SeesAFileThatIsWrittenInPlaceReplacedOrRemoved) {
   Write("elsewhere", "192.0.2.5 app\n");
   EXPECT_TRUE(Changed());
   std::filesystem::remove(directory_ + "/elsewhere");
+  EXPECT_FALSE(Changed());
   EXPECT_TRUE(Changed());
   EXPECT_EQ(Text(1), "");
+}
+
+TEST_F(NameFilesOwnerTest, Rule3DoesNotTakeAFileThatIsBeingWrittenForAnEmptyOne) {
+  EXPECT_TRUE(Changed());
+  Write("hosts", "");
+  EXPECT_FALSE(Changed());
+  EXPECT_EQ(Text(1), "192.0.2.1 app\n");
+  Write("hosts", "192.0.2.2 app\n");
+  EXPECT_TRUE(Changed());
+  EXPECT_EQ(Text(1), "192.0.2.2 app\n");
+  Write("hosts", "");
+  EXPECT_FALSE(Changed());
+  EXPECT_TRUE(Changed());
+  EXPECT_EQ(Text(1), "");
+  EXPECT_FALSE(Changed());
 }
 
 TEST_F(NameFilesOwnerTest, IsSilentAboutAFileThatSaysTheSameAgain) {
@@ -86,21 +135,82 @@ TEST_F(NameFilesOwnerTest, IsSilentAboutAFileThatSaysTheSameAgain) {
   EXPECT_EQ(owner_.version(), 1U);
 }
 
-TEST_F(NameFilesOwnerTest, KeepsWhatItHasWhenThereAreNoDescriptors) {
+TEST_F(NameFilesOwnerTest, Rule2KeepsWhatItHasOfAFileThatIsTooLongAndSaysSoOnce) {
+  EXPECT_TRUE(Changed());
+  Said said;
+  std::filesystem::resize_file(directory_ + "/hosts", (16 << 20) + 1);
+  EXPECT_FALSE(Changed());
+  EXPECT_FALSE(Changed());
+  EXPECT_EQ(Text(1), "192.0.2.1 app\n");
+  Write("resolv.conf", "nameserver 192.0.2.53\n");
+  EXPECT_TRUE(Changed()) << "the other is told";
+  EXPECT_EQ(said.Count("hosts is not read: it has more than 16MiB"), 1);
+  Write("hosts", "192.0.2.2 app\n");
+  EXPECT_TRUE(Changed());
+  EXPECT_EQ(Text(1), "192.0.2.2 app\n");
+  std::filesystem::resize_file(directory_ + "/hosts", (16 << 20) + 1);
+  EXPECT_FALSE(Changed());
+  EXPECT_EQ(said.Count("hosts is not read: it has more than 16MiB"), 1) << "it is another time";
+}
+
+TEST_F(NameFilesOwnerTest, Rule2IsAnEmptyOneWhereItHasNeverBeenReadYet) {
+  std::filesystem::resize_file(directory_ + "/hosts", (16 << 20) + 1);
+  Said said;
+  EXPECT_TRUE(Changed());
+  EXPECT_EQ(Text(1), "");
+  EXPECT_FALSE(Changed());
+  EXPECT_EQ(owner_.version(), 1U);
+}
+
+// Nothing of this process is written while it is there.
+class Limit {
+ public:
+  Limit(decltype(RLIMIT_NOFILE) resource, rlim_t most) : resource_(resource) {
+    EXPECT_EQ(::getrlimit(resource_, &before_), 0);
+    rlimit tight = before_;
+    tight.rlim_cur = most;
+    EXPECT_EQ(::setrlimit(resource_, &tight), 0);
+  }
+  ~Limit() { EXPECT_EQ(::setrlimit(resource_, &before_), 0); }
+  Limit(const Limit&) = delete;
+  Limit& operator=(const Limit&) = delete;
+
+ private:
+  decltype(RLIMIT_NOFILE) resource_;
+  rlimit before_{};
+};
+
+TEST_F(NameFilesOwnerTest, Rule2KeepsWhatItHasWhenThereAreNoDescriptors) {
   EXPECT_TRUE(Changed());
   Write("hosts", "192.0.2.2 app\n");
-  // The files can still be read: one after the other needs one descriptor.
-  int spare = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
-  rlimit before{};
-  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
-  rlimit tight = before;
-  tight.rlim_cur = static_cast<rlim_t>(spare) + 1;
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &tight), 0);
-  ::close(spare);
-  Result<bool> looked = owner_.Look();
-  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
-  ASSERT_FALSE(looked);
+  Said said;
+  UniqueFd spare(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+  {
+    Limit tight(RLIMIT_NOFILE, static_cast<rlim_t>(spare.get()));
+    spare = UniqueFd();
+    EXPECT_FALSE(Changed());
+    EXPECT_FALSE(Changed());
+  }
+  EXPECT_EQ(said.Count("Too many open files"), 1);
   EXPECT_EQ(Text(1), "192.0.2.1 app\n");
+  EXPECT_TRUE(Changed()) << "it is tried again";
+  EXPECT_EQ(Text(1), "192.0.2.2 app\n");
+}
+
+TEST_F(NameFilesOwnerTest, Rule1KeepsWhatItHasWhenATextCannotBePassedOnAndSaysSoOnce) {
+  EXPECT_TRUE(Changed());
+  Write("hosts", "192.0.2.2 app\n");
+  Said said;
+  auto before = std::signal(SIGXFSZ, SIG_IGN);
+  {
+    Limit tight(RLIMIT_FSIZE, 1);
+    EXPECT_FALSE(Changed());
+    EXPECT_FALSE(Changed());
+  }
+  std::signal(SIGXFSZ, before);
+  EXPECT_EQ(said.Count("File too large"), 1);
+  EXPECT_EQ(Text(1), "192.0.2.1 app\n");
+  EXPECT_EQ(owner_.version(), 1U);
   EXPECT_TRUE(Changed()) << "it is tried again";
   EXPECT_EQ(Text(1), "192.0.2.2 app\n");
 }
