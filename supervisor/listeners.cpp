@@ -100,9 +100,14 @@ void RemoveStaleSocket(const BindAddress& address, const std::string& path) {
   }
 }
 
-// What accepted sockets inherit: no system call a connection. Also of sockets that systemd gave.
-void SetInherited(int fd) {
+// Whoever bound it: we, our predecessor or systemd.
+void SetOptions(int fd) {
   int on = 1;
+  // A worker has the very socket that all others have, also those of later generations: one that an
+  // intruder has must not be able to put a filter on it that drops all, or that sends every
+  // connection his way.
+  ::setsockopt(fd, SOL_SOCKET, SO_LOCK_FILTER, &on, sizeof(on));
+  // What accepted sockets inherit: no system call a connection.
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
   // A client that reads slowly keeps so much in the kernel, not the megabytes that a send buffer
   // grows to. One that keeps up never notices: only what does not fit its window counts.
@@ -295,9 +300,6 @@ Result<> Listeners::Open(ListenerSockets& sockets, const ListenerConfig& config,
     sockets.slots.push_back(std::move(*fd));
     *address = BoundTo(sockets.slots.front().get());
   }
-  for (const UniqueFd& fd : sockets.slots) {
-    SetInherited(fd.get());
-  }
   sockets.bound = BoundAddress(sockets.slots.front().get());
   return {};
 }
@@ -317,6 +319,12 @@ Result<> Listeners::Prepare(const Config& config, unsigned workers) {
       return opened;
     }
     prepared_.push_back(ListenerInForce{.name = listener.name, .id = sockets->id});
+  }
+  // Before any worker of now gets them.
+  for (const ListenerSockets& sockets : sockets_) {
+    for (const UniqueFd& fd : sockets.slots) {
+      SetOptions(fd.get());
+    }
   }
   slots_ = std::max(slots_, workers);
   return {};

@@ -2,12 +2,16 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <filesystem>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -232,6 +236,48 @@ TEST(Listeners, WhatListensAlreadyGetsTheQueueOfNow) {
   EXPECT_EQ(queue(), 3U);
   ASSERT_TRUE(heir.Listen());
   EXPECT_GT(queue(), 3U);
+}
+
+// The error number of putting a filter on it that drops everything, 0 for none.
+int FilterError(int fd, int option) {
+  sock_filter drop = BPF_STMT(BPF_RET | BPF_K, 0);
+  sock_fprog program = {.len = 1, .filter = &drop};
+  return ::setsockopt(fd, SOL_SOCKET, option, &program, sizeof program) == 0 ? 0 : errno;
+}
+
+TEST(Listeners, NobodyPutsAFilterOnASocketWhereverItIsFrom) {
+  std::vector<GivenSocket> given;
+  for (const char* name : {"front", "back"}) {
+    UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    int none = 0;
+    ASSERT_EQ(FilterError(fd.get(), SO_ATTACH_FILTER), 0) << "this machine takes filters";
+    ASSERT_EQ(::setsockopt(fd.get(), SOL_SOCKET, SO_DETACH_FILTER, &none, sizeof none), 0);
+    sockaddr_in any{.sin_family = AF_INET, .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    ASSERT_EQ(::bind(fd.get(), reinterpret_cast<sockaddr*>(&any), sizeof any), 0);
+    given.push_back(GivenSocket{.name = name, .bound = "127.0.0.1:1", .fd = std::move(fd)});
+  }
+  Listeners listeners;
+  std::vector<UniqueFd> back;
+  back.push_back(std::move(given.back().fd));
+  given.pop_back();
+  listeners.SetGiven(std::move(given));
+  listeners.AdoptStored("127.0.0.1:2", "back", "127.0.0.1:2", 7, std::move(back));
+  ASSERT_TRUE(listeners.Prepare(With({On("web", "127.0.0.1:0"), On("front", "systemd:front"),
+                                      On("one", "127.0.0.1:0", AcceptMode::kShared)}),
+                                2));
+  ASSERT_TRUE(listeners.Listen());
+  std::size_t count = 0;
+  for (const ListenerSockets& sockets : listeners.all()) {
+    for (const UniqueFd& fd : sockets.slots) {
+      EXPECT_EQ(FilterError(fd.get(), SO_ATTACH_FILTER), EPERM) << sockets.key;
+      EXPECT_EQ(FilterError(fd.get(), SO_ATTACH_REUSEPORT_CBPF), EPERM) << sockets.key;
+      int off = 0;
+      EXPECT_NE(::setsockopt(fd.get(), SOL_SOCKET, SO_LOCK_FILTER, &off, sizeof off), 0);
+      ++count;
+    }
+  }
+  EXPECT_EQ(count, 5U);
+  EXPECT_TRUE(Connects(listeners.all().back().bound));
 }
 
 TEST(Listeners, StoredSocketsComeOnceAndBesideThoseThatAreThere) {
