@@ -53,6 +53,10 @@ const CounterRow& RowOf(CounterId id) {
   return TheTable().rows[static_cast<std::size_t>(id)];
 }
 
+std::string_view NameIn(const CounterName& entry) {
+  return {entry.name, ::strnlen(entry.name, sizeof(entry.name))};
+}
+
 CountersHeader CountersLayout(std::uint32_t rows) {
   auto slots = static_cast<std::uint32_t>(CounterCount());
   return CountersHeader{
@@ -100,7 +104,7 @@ Result<Counters> Counters::Map(int memfd, unsigned row) {
   const auto* names =
       reinterpret_cast<const CounterName*>(static_cast<char*>(memory) + sizeof(header));
   for (std::size_t i = 0; same && i < header.slots; ++i) {
-    same = RowOf(static_cast<CounterId>(i)).name == std::string_view(names[i].name);
+    same = RowOf(static_cast<CounterId>(i)).name == NameIn(names[i]);
   }
   if (!same) {
     ::munmap(memory, size);

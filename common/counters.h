@@ -97,6 +97,8 @@ struct CounterName {
   char name[47];
   CounterKind kind;
 };
+// Ends with the field where the name does not end before: others can write there.
+std::string_view NameIn(const CounterName& entry);
 inline constexpr std::uint64_t kCountersMagic = 0x54474354'52303031;  // "TGCTR001"
 inline constexpr std::uint32_t kCountersVersion = 1;
 

@@ -5,8 +5,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
+
+#include "supervisor/event_log.h"
 
 namespace tidegate {
 namespace {
@@ -15,81 +19,122 @@ using nlohmann::json;
 
 // More workers than any machine has, three generations of them; untouched rows cost no memory.
 constexpr std::uint32_t kRows = 1024;
+// What is more than that is damage.
+constexpr std::uint32_t kMostRows = 16 * kRows;
+constexpr std::uint32_t kMostSlots = 1024;
+
+// Whatever is looked for by it later lies within `size` octets, and where a number may lie. Nothing
+// overflows: products of 32 bits in 64.
+bool IsSound(const CountersHeader& header, std::uint64_t size) {
+  constexpr std::uint64_t kNumber = sizeof(std::uint64_t);
+  const std::uint64_t slots = header.slots;
+  const bool known = header.magic == kCountersMagic && header.version == kCountersVersion;
+  const bool bounded =
+      slots >= 1 && slots <= kMostSlots && header.rows >= 1 && header.rows <= kMostRows;
+  const bool aligned = header.rows_offset % kNumber == 0 && header.row_stride % kNumber == 0;
+  return known && bounded && aligned &&
+         sizeof(CountersHeader) + slots * sizeof(CounterName) <= header.rows_offset &&
+         slots * kNumber <= header.row_stride && CountersSize(header) <= size;
+}
+
+bool HasSoundName(const CounterName& entry) {
+  const std::string_view name = NameIn(entry);
+  return !name.empty() &&
+         std::ranges::all_of(name, [](char octet) { return octet > ' ' && octet <= '~'; });
+}
+
+bool IsSameFile(int one, int other) {
+  struct stat left{};
+  struct stat right{};
+  return ::fstat(one, &left) == 0 && ::fstat(other, &right) == 0 && left.st_dev == right.st_dev &&
+         left.st_ino == right.st_ino;
+}
 
 }  // namespace
 
-CountersOwner::~CountersOwner() {
-  for (const Memory& memory : memories_) {
-    ::munmap(memory.base, memory.size);
-  }
+void CountersOwner::Unmap::operator()(char* base) const noexcept {
+  ::munmap(base, size);
 }
 
-Result<CountersOwner::Memory> CountersOwner::MapMemory(UniqueFd fd) {
-  Memory memory;
+Result<CountersOwner::Memory> CountersOwner::MapMemory(int fd) {
   struct stat info{};
-  if (::fstat(fd.get(), &info) != 0) {
+  if (::fstat(fd, &info) != 0) {
     return Fail(Error::System(errno, "look at the counters memory"));
   }
-  memory.size = static_cast<std::size_t>(info.st_size);
-  if (memory.size < sizeof(CountersHeader)) {
+  // Who shortened it would end us with SIGBUS.
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    return Fail(ErrorKind::kProtocol, "the counters memory is not sealed");
+  }
+  auto size = static_cast<std::size_t>(info.st_size);
+  if (size < sizeof(CountersHeader)) {
     return Fail(ErrorKind::kProtocol, "the counters memory is too small");
   }
-  void* base = ::mmap(nullptr, memory.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  void* base = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
   if (base == MAP_FAILED) {
     return Fail(Error::System(errno, "map the counters memory"));
   }
-  memory.base = static_cast<char*>(base);
+  Memory memory;
+  memory.base = {static_cast<char*>(base), Unmap{size}};
   std::memcpy(&memory.header, base, sizeof(memory.header));
-  if (memory.header.magic != kCountersMagic || memory.header.version != kCountersVersion ||
-      CountersSize(memory.header) > memory.size) {
-    ::munmap(base, memory.size);
-    return Fail(ErrorKind::kProtocol, "the counters memory is damaged");
+  if (!IsSound(memory.header, size)) {
+    return Fail(ErrorKind::kProtocol, "the header of the counters memory is damaged");
+  }
+  memory.names.resize(memory.header.slots);
+  std::memcpy(memory.names.data(), memory.base.get() + sizeof(CountersHeader),
+              memory.names.size() * sizeof(CounterName));
+  if (!std::ranges::all_of(memory.names, HasSoundName)) {
+    return Fail(ErrorKind::kProtocol, "the names in the counters memory are damaged");
   }
   memory.used.resize(memory.header.rows, false);
   memory.used[0] = true;
-  memory.fd = std::move(fd);
   return memory;
 }
 
 std::uint64_t& CountersOwner::Slot(const Memory& memory, unsigned row, std::size_t slot) {
   char* start =
-      memory.base + memory.header.rows_offset + std::size_t{row} * memory.header.row_stride;
+      memory.base.get() + memory.header.rows_offset + std::size_t{row} * memory.header.row_stride;
   return reinterpret_cast<std::uint64_t*>(start)[slot];
 }
 
-const CounterName& CountersOwner::NameOf(const Memory& memory, std::size_t slot) {
-  return reinterpret_cast<const CounterName*>(memory.base + sizeof(CountersHeader))[slot];
+std::string_view CountersOwner::NameOf(const Memory& memory, std::size_t slot) {
+  return NameIn(memory.names[slot]);
 }
 
 bool CountersOwner::HasOurLayout(const Memory& memory) {
   CountersHeader ours = CountersLayout(memory.header.rows);
   bool same = std::memcmp(&ours, &memory.header, sizeof(ours)) == 0;
   for (std::size_t i = 0; same && i < memory.header.slots; ++i) {
-    same = RowOf(static_cast<CounterId>(i)).name == NameOf(memory, i).name;
+    const CounterRow& row = RowOf(static_cast<CounterId>(i));
+    same = row.name == NameOf(memory, i) && row.kind == memory.names[i].kind;
   }
   return same;
 }
 
 Result<> CountersOwner::Create() {
-  CountersHeader header = CountersLayout(kRows);
+  const CountersHeader header = CountersLayout(kRows);
+  std::vector<CounterName> names(CounterCount());
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    const CounterRow& row = RowOf(static_cast<CounterId>(i));
+    row.name.copy(names[i].name, sizeof(names[i].name));
+    names[i].kind = row.kind;
+  }
+  const std::size_t names_size = names.size() * sizeof(CounterName);
   UniqueFd fd(::memfd_create("tidegate-counters", MFD_CLOEXEC | MFD_ALLOW_SEALING));
   // A worker that shrank it would end everybody with SIGBUS.
   constexpr int kSeals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW;
   if (!fd || ::ftruncate(fd.get(), static_cast<off_t>(CountersSize(header))) != 0 ||
       ::pwrite(fd.get(), &header, sizeof(header), 0) != ssize_t{sizeof(header)} ||
+      ::pwrite(fd.get(), names.data(), names_size, sizeof(header)) !=
+          static_cast<ssize_t>(names_size) ||
       ::fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0) {
     return Fail(Error::System(errno, "make the counters memory"));
   }
-  Result<Memory> memory = MapMemory(std::move(fd));
+  Result<Memory> memory = MapMemory(fd.get());
   if (!memory) {
     return Fail(memory.error());
   }
-  auto* names = reinterpret_cast<CounterName*>(memory->base + sizeof(header));
-  for (std::size_t i = 0; i < CounterCount(); ++i) {
-    const CounterRow& row = RowOf(static_cast<CounterId>(i));
-    std::memcpy(names[i].name, row.name.data(), row.name.size());
-    names[i].kind = row.kind;
-  }
+  memory->fd = std::move(fd);
   memory->id = next_id_++;
   memories_.push_back(std::move(*memory));
   return {};
@@ -110,6 +155,10 @@ Result<CountersRow> CountersOwner::Allocate() {
     if (!memory.used[row]) {
       memory.used[row] = true;
       std::memset(&Slot(memory, row, 0), 0, memory.header.row_stride);
+      // A worker has a look as well, and another one may have written there since.
+      std::memcpy(memory.base.get(), &memory.header, sizeof(CountersHeader));
+      std::memcpy(memory.base.get() + sizeof(CountersHeader), memory.names.data(),
+                  memory.names.size() * sizeof(CounterName));
       return CountersRow{.memory_id = memory.id, .row = row};
     }
   }
@@ -118,7 +167,7 @@ Result<CountersRow> CountersOwner::Allocate() {
 
 void CountersOwner::FoldRow(const Memory& memory, unsigned row) {
   for (std::size_t i = 0; i < memory.header.slots; ++i) {
-    if (NameOf(memory, i).kind == CounterKind::kTotal) {
+    if (memory.names[i].kind == CounterKind::kTotal) {
       std::atomic_ref<std::uint64_t> total(Slot(memory, 0, i));
       total.store(total.load(std::memory_order_relaxed) + Slot(memory, row, i),
                   std::memory_order_relaxed);
@@ -144,8 +193,11 @@ void CountersOwner::Add(CounterId id, std::uint64_t n) {
 
 std::uint64_t CountersOwner::Get(CountersRow row, CounterId id) const {
   const Memory* memory = Find(row.memory_id);
-  for (std::size_t i = 0; memory != nullptr && i < memory->header.slots; ++i) {
-    if (RowOf(id).name == NameOf(*memory, i).name) {
+  if (memory == nullptr || row.row >= memory->header.rows) {
+    return 0;
+  }
+  for (std::size_t i = 0; i < memory->header.slots; ++i) {
+    if (RowOf(id).name == NameOf(*memory, i)) {
       return std::atomic_ref<std::uint64_t>(Slot(*memory, row.row, i))
           .load(std::memory_order_relaxed);
     }
@@ -157,7 +209,7 @@ std::map<std::string, std::uint64_t> CountersOwner::Sums() const {
   std::map<std::string, std::uint64_t> sums;
   for (const Memory& memory : memories_) {
     for (std::size_t i = 0; i < memory.header.slots; ++i) {
-      std::uint64_t& sum = sums[NameOf(memory, i).name];
+      std::uint64_t& sum = sums[std::string(NameOf(memory, i))];
       for (unsigned row = 0; row < memory.header.rows; ++row) {
         if (memory.used[row]) {
           sum +=
@@ -187,13 +239,24 @@ json CountersOwner::Save(std::vector<int>& fds) const {
 Result<> CountersOwner::Restore(const json& state) {
   next_id_ = state.at("next_id").get<std::uint64_t>();
   for (const json& entry : state.at("memories")) {
-    Result<Memory> memory = MapMemory(UniqueFd(entry.at("fd").get<int>()));
-    if (!memory) {
+    UniqueFd fd(entry.at("fd").get<int>());
+    Result<Memory> memory = MapMemory(fd.get());
+    if (!memory && memory.error().kind() != ErrorKind::kProtocol) {
       return Fail(memory.error());
     }
+    if (!memory) {
+      // No reason not to serve. It stays open: an image that we go back to looks for all that it
+      // has named.
+      LogEvent(LogLevel::kError, "what was counted is lost: " + memory.error().ToString());
+      memory = Memory();
+    }
+    memory->fd = std::move(fd);
     memory->id = entry.at("id").get<std::uint64_t>();
     for (const json& row : entry.at("used")) {
-      memory->used.at(row.get<unsigned>()) = true;
+      auto number = row.get<std::size_t>();
+      if (number < memory->used.size()) {
+        memory->used[number] = true;
+      }
     }
     memories_.push_back(std::move(*memory));
   }
@@ -214,7 +277,7 @@ Result<> CountersOwner::Modernize() {
     const Memory& old = memories_[m];
     for (std::size_t i = 0; i < old.header.slots; ++i) {
       for (std::size_t j = 0; j < now.header.slots; ++j) {
-        if (std::string_view(NameOf(old, i).name) == NameOf(now, j).name) {
+        if (NameOf(old, i) == NameOf(now, j)) {
           Slot(now, 0, j) += std::exchange(Slot(old, 0, i), 0);
         }
       }
@@ -223,23 +286,41 @@ Result<> CountersOwner::Modernize() {
   return {};
 }
 
+CountersOwner::Memory* CountersOwner::FindSame(int fd) {
+  auto same = std::ranges::find_if(
+      memories_, [fd](const Memory& memory) { return IsSameFile(memory.fd.get(), fd); });
+  return same == memories_.end() ? nullptr : &*same;
+}
+
 Result<> CountersOwner::AdoptStored(UniqueFd memfd) {
-  struct stat ours{};
-  struct stat theirs{};
-  ::fstat(memfd.get(), &theirs);
-  for (const Memory& memory : memories_) {
-    ::fstat(memory.fd.get(), &ours);
-    if (ours.st_ino == theirs.st_ino) {
-      return {};
-    }
+  if (FindSame(memfd.get()) != nullptr) {
+    return {};
   }
-  Result<Memory> memory = MapMemory(std::move(memfd));
+  Result<Memory> memory = MapMemory(memfd.get());
   if (!memory) {
     return Fail(memory.error());
   }
+  memory->fd = std::move(memfd);
   memory->id = next_id_++;
   memories_.insert(memories_.begin(), std::move(*memory));
   return {};
+}
+
+Result<CountersRow> CountersOwner::Adopt(UniqueFd memfd, unsigned row) {
+  Memory* memory = FindSame(memfd.get());
+  if (memory == nullptr) {
+    Result<> adopted = AdoptStored(std::move(memfd));
+    if (!adopted) {
+      return Fail(adopted.error());
+    }
+    memory = &memories_.front();
+  }
+  // Row 0 is no worker's.
+  if (row == 0 || row >= memory->header.rows) {
+    return Fail(ErrorKind::kProtocol, "the counters memory has no such row");
+  }
+  memory->used[row] = true;
+  return CountersRow{.memory_id = memory->id, .row = row};
 }
 
 std::vector<int> CountersOwner::memfds() const {
@@ -248,31 +329,6 @@ std::vector<int> CountersOwner::memfds() const {
     fds.push_back(memory.fd.get());
   }
   return fds;
-}
-
-Result<CountersRow> CountersOwner::Adopt(UniqueFd memfd, unsigned row) {
-  struct stat ours{};
-  struct stat theirs{};
-  ::fstat(memfd.get(), &theirs);
-  for (Memory& memory : memories_) {
-    ::fstat(memory.fd.get(), &ours);
-    if (ours.st_ino == theirs.st_ino && row < memory.header.rows) {
-      memory.used[row] = true;
-      return CountersRow{.memory_id = memory.id, .row = row};
-    }
-  }
-  Result<Memory> memory = MapMemory(std::move(memfd));
-  if (!memory) {
-    return Fail(memory.error());
-  }
-  if (row >= memory->header.rows) {
-    return Fail(ErrorKind::kProtocol, "the counters memory has no such row");
-  }
-  memory->id = next_id_++;
-  memory->used[row] = true;
-  CountersRow result{.memory_id = memory->id, .row = row};
-  memories_.insert(memories_.begin(), std::move(*memory));
-  return result;
 }
 
 void CountersOwner::FoldUnclaimed() {

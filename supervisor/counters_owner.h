@@ -6,10 +6,16 @@
 //
 // A successor with other counters than its predecessor makes new memory and carries totals over by
 // name; old workers go on counting in the old memory until they end.
+//
+// Every worker can write everywhere in the memory. Its header and its names are believed once,
+// after a look, and a copy of them from then on; numbers may be anything.
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/control_messages.h"
@@ -29,7 +35,6 @@ struct CountersRow {
 class CountersOwner {
  public:
   CountersOwner() = default;
-  ~CountersOwner();
   CountersOwner(const CountersOwner&) = delete;
   CountersOwner& operator=(const CountersOwner&) = delete;
 
@@ -53,7 +58,8 @@ class CountersOwner {
   std::map<std::string, std::uint64_t> Sums() const;
 
   nlohmann::json Save(std::vector<int>& fds) const;
-  // `state` came from Save of this or another version. Error: kSystem, kProtocol.
+  // `state` came from Save of this or another version. A memory that is damaged costs what was
+  // counted in it, and nothing else. Error: kSystem.
   Result<> Restore(const nlohmann::json& state);
   // The memory that an orphaned worker counts in row `row` of. Rows of workers that are not adopted
   // are folded by FoldUnclaimed.
@@ -66,18 +72,25 @@ class CountersOwner {
   std::vector<int> memfds() const;
 
  private:
+  struct Unmap {
+    std::size_t size;
+    void operator()(char* base) const noexcept;
+  };
   struct Memory {
     std::uint64_t id = 0;
     UniqueFd fd;
-    char* base = nullptr;
-    std::size_t size = 0;
+    std::unique_ptr<char, Unmap> base;
+    // As they were when it was mapped. No slots and no rows: it is damaged.
     CountersHeader header{};
+    std::vector<CounterName> names;
     std::vector<bool> used;
   };
 
-  static Result<Memory> MapMemory(UniqueFd fd);
+  // Without its descriptor, which stays the caller's. Error: kSystem, kProtocol.
+  static Result<Memory> MapMemory(int fd);
+  Memory* FindSame(int fd);
   static std::uint64_t& Slot(const Memory& memory, unsigned row, std::size_t slot);
-  static const CounterName& NameOf(const Memory& memory, std::size_t slot);
+  static std::string_view NameOf(const Memory& memory, std::size_t slot);
   static bool HasOurLayout(const Memory& memory);
   static void FoldRow(const Memory& memory, unsigned row);
   const Memory* Find(std::uint64_t id) const;

@@ -1,12 +1,45 @@
 #include "supervisor/counters_owner.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <cstring>
+#include <functional>
+#include <string>
 
 #include <gtest/gtest.h>
 
 namespace tidegate {
 namespace {
+
+// The memory of another process: what ours look like, for two rows, and with `damage` done to it.
+struct Played {
+  CountersHeader header = CountersLayout(2);
+  std::vector<CounterName> names;
+  // After the names, by the header that ours have.
+  std::vector<std::uint64_t> rows;
+
+  Played() : names(CounterCount()), rows(2 * std::size_t{header.row_stride} / 8) {
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const CounterRow& row = RowOf(static_cast<CounterId>(i));
+      row.name.copy(names[i].name, sizeof(names[i].name));
+      names[i].kind = row.kind;
+    }
+  }
+  std::uint64_t& Number(unsigned row, CounterId id) {
+    return rows[row * std::size_t{header.row_stride} / 8 + static_cast<std::size_t>(id)];
+  }
+  UniqueFd Memfd(int seals = F_SEAL_SHRINK) const {
+    UniqueFd fd(::memfd_create("played", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    const auto rows_offset = static_cast<off_t>(CountersLayout(2).rows_offset);
+    EXPECT_GT(::pwrite(fd.get(), &header, sizeof(header), 0), 0);
+    EXPECT_GT(::pwrite(fd.get(), names.data(), names.size() * sizeof(names[0]), sizeof(header)), 0);
+    EXPECT_GT(::pwrite(fd.get(), rows.data(), rows.size() * sizeof(rows[0]), rows_offset), 0);
+    EXPECT_EQ(::fcntl(fd.get(), F_ADD_SEALS, seals), 0);
+    return fd;
+  }
+};
 
 TEST(CountersOwner, FoldsTotalsAndForgetsGauges) {
   CountersOwner owner;
@@ -129,6 +162,121 @@ TEST(CountersOwner, AdoptsTheMemoryThatWasStoredWithOrWithoutOrphans) {
   EXPECT_EQ(alone.memfds().size(), 1U) << "no new memory where the old one is of our layout";
   EXPECT_EQ(alone.Sums()["requests_total"], 20U);
   EXPECT_FALSE(alone.AdoptStored(UniqueFd(::memfd_create("empty", MFD_CLOEXEC))));
+}
+
+TEST(CountersOwner, BelievesNoDamagedHeader) {
+  Played sound;
+  sound.Number(1, CounterId::kRequests) = 3;
+  CountersOwner owner;
+  ASSERT_TRUE(owner.Adopt(sound.Memfd(), 1));
+  EXPECT_EQ(owner.Sums()["requests_total"], 3U);
+
+  using Damage = std::function<void(Played&)>;
+  const std::vector<std::pair<const char*, Damage>> damages = {
+      {"another magic", [](Played& it) { it.header.magic ^= 1; }},
+      {"another version", [](Played& it) { ++it.header.version; }},
+      {"no rows", [](Played& it) { it.header.rows = 0; }},
+      {"more rows than there are", [](Played& it) { it.header.rows = 100; }},
+      {"all rows there could be", [](Played& it) { it.header.rows = ~0U; }},
+      {"rows of nothing", [](Played& it) { it.header.row_stride = 0; }},
+      {"rows over each other", [](Played& it) { it.header.row_stride = 8; }},
+      {"long rows", [](Played& it) { it.header.row_stride = ~7U; }},
+      {"odd rows", [](Played& it) { it.header.row_stride -= 4; }},
+      {"rows in the names", [](Played& it) { it.header.rows_offset = sizeof(CountersHeader); }},
+      {"rows beyond the end", [](Played& it) { it.header.rows_offset = ~7U; }},
+      {"an odd begin", [](Played& it) { it.header.rows_offset += 4; }},
+      {"no slots", [](Played& it) { it.header.slots = 0; }},
+      {"more slots than a row has", [](Played& it) { it.header.slots = it.header.row_stride; }},
+      {"all slots there could be", [](Played& it) { it.header.slots = ~0U; }},
+      {"an empty name", [](Played& it) { it.names[3] = {}; }},
+      {"a name of octets", [](Played& it) { it.names[3].name[1] = '\x80'; }},
+  };
+  for (const auto& [what, damage] : damages) {
+    Played played;
+    damage(played);
+    CountersOwner heir;
+    auto row = heir.Adopt(played.Memfd(), 1);
+    ASSERT_FALSE(row) << what;
+    EXPECT_EQ(row.error().kind(), ErrorKind::kProtocol) << what;
+    EXPECT_FALSE(heir.AdoptStored(played.Memfd())) << what;
+    EXPECT_TRUE(heir.memfds().empty()) << what;
+  }
+  CountersOwner heir;
+  EXPECT_FALSE(heir.Adopt(sound.Memfd(0), 1)) << "its worker could shorten it under our eyes";
+  EXPECT_FALSE(heir.Adopt(sound.Memfd(), 2)) << "there is no such row";
+  EXPECT_FALSE(heir.Adopt(sound.Memfd(), 0)) << "no worker has this one";
+}
+
+TEST(CountersOwner, ANameMayFillItsField) {
+  Played played;
+  const std::string name(sizeof(CounterName::name), 'n');
+  name.copy(played.names[0].name, name.size());
+  played.names[0].kind = CounterKind::kGauge;
+  played.rows[0] = 5;
+  CountersOwner owner;
+  ASSERT_TRUE(owner.AdoptStored(played.Memfd()));
+  EXPECT_EQ(owner.Sums()[name], 5U);
+}
+
+TEST(CountersOwner, TheHeaderIsNotLookedAtAgain) {
+  CountersOwner owner;
+  ASSERT_TRUE(owner.Create());
+  auto row = owner.Allocate();
+  ASSERT_TRUE(row);
+  auto worker = Counters::Map(owner.memfd(), row->row);
+  ASSERT_TRUE(worker);
+  worker->Add(CounterId::kRequests, 7);
+  // A worker that somebody has taken over.
+  const std::string damage(sizeof(CountersHeader) + CounterCount() * sizeof(CounterName), '\xff');
+  ASSERT_GT(::pwrite(owner.memfd(), damage.data(), damage.size(), 0), 0);
+  EXPECT_EQ(owner.Get(*row, CounterId::kRequests), 7U);
+  EXPECT_EQ(owner.Sums()["requests_total"], 7U);
+  owner.Fold(*row);
+  EXPECT_EQ(owner.Sums()["requests_total"], 7U);
+  // The next one finds what it needs.
+  auto next = owner.Allocate();
+  ASSERT_TRUE(next);
+  EXPECT_TRUE(Counters::Map(owner.memfd(), next->row));
+}
+
+TEST(CountersOwner, ASuccessorOfADamagedMemoryServesAndKeepsItOpen) {
+  CountersOwner before;
+  ASSERT_TRUE(before.Create());
+  auto row = before.Allocate();
+  ASSERT_TRUE(row);
+  std::vector<int> fds;
+  nlohmann::json state = before.Save(fds);
+  const int fd = ::dup(fds[0]);
+  state["memories"][0]["fd"] = fd;
+  const std::uint32_t rows = ~0U;
+  ASSERT_GT(::pwrite(fd, &rows, sizeof(rows), offsetof(CountersHeader, rows)), 0);
+
+  CountersOwner after;
+  ASSERT_TRUE(after.Restore(state));
+  EXPECT_EQ(after.memfds().front(), fd) << "the image before looks for it if we go back";
+  EXPECT_EQ(after.Get(*row, CounterId::kRequests), 0U);
+  after.Fold(*row);
+  auto next = after.Allocate();
+  ASSERT_TRUE(next);
+  EXPECT_NE(next->memory_id, row->memory_id);
+  after.FoldUnclaimed();
+  fds.clear();
+  EXPECT_EQ(after.Save(fds)["memories"].size(), 2U);
+}
+
+TEST(CountersOwner, ARowThatIsNotThereIsNotRestored) {
+  CountersOwner before;
+  ASSERT_TRUE(before.Create());
+  std::vector<int> fds;
+  nlohmann::json state = before.Save(fds);
+  state["memories"][0]["fd"] = ::dup(fds[0]);
+  state["memories"][0]["used"] = {1, 1024, 4294967295U};
+  CountersOwner after;
+  ASSERT_TRUE(after.Restore(state));
+  fds.clear();
+  EXPECT_EQ(after.Save(fds)["memories"][0]["used"], nlohmann::json({1}));
+  const CountersRow beyond{.memory_id = 1, .row = 1024};
+  EXPECT_EQ(after.Get(beyond, CounterId::kRequests), 0U);
 }
 
 }  // namespace
