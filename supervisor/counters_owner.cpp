@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <utility>
 
 #include "supervisor/event_log.h"
 
@@ -264,26 +263,27 @@ Result<> CountersOwner::Restore(const json& state) {
 }
 
 Result<> CountersOwner::Modernize() {
-  if (!memories_.empty() && HasOurLayout(memories_.back())) {
-    return {};
-  }
-  Result<> created = Create();
-  if (!created) {
-    return created;
-  }
-  // The supervisor's own row moves over; what no longer has a name ends here.
-  const Memory& now = memories_.back();
-  for (std::size_t m = 0; m + 1 < memories_.size(); ++m) {
+  const bool modern = !memories_.empty() && HasOurLayout(memories_.back());
+  return modern ? Result<>() : Create();
+}
+
+void CountersOwner::GiveBack() {
+  for (std::size_t m = 0; m + 1 < memories_.size();) {
     const Memory& old = memories_[m];
+    if (std::ranges::count(old.used, true) > 1) {
+      ++m;
+      continue;
+    }
+    const Memory& now = memories_.back();
     for (std::size_t i = 0; i < old.header.slots; ++i) {
       for (std::size_t j = 0; j < now.header.slots; ++j) {
         if (NameOf(old, i) == NameOf(now, j)) {
-          Slot(now, 0, j) += std::exchange(Slot(old, 0, i), 0);
+          Slot(now, 0, j) += Slot(old, 0, i);
         }
       }
     }
+    memories_.erase(memories_.begin() + static_cast<std::ptrdiff_t>(m));
   }
-  return {};
 }
 
 CountersOwner::Memory* CountersOwner::FindSame(int fd) {

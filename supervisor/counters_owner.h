@@ -4,8 +4,8 @@
 // supervisor's own; it also holds what finished workers counted. The memory outlives this process:
 // workers have it, and a successor takes it.
 //
-// A successor with other counters than its predecessor makes new memory and carries totals over by
-// name; old workers go on counting in the old memory until they end.
+// A successor with other counters than its predecessor makes new memory; old workers go on counting
+// in the old one until they end. Totals are summed, and in the end carried over, by name.
 //
 // Every worker can write everywhere in the memory. Its header and its names are believed once,
 // after a look, and a copy of them from then on; numbers may be anything.
@@ -40,9 +40,13 @@ class CountersOwner {
 
   // Fresh memory, all zero. Error: kSystem.
   Result<> Create();
-  // Makes the newest memory one of our layout, if it is not: fresh, or with the totals of the old
-  // one. Error: kSystem.
+  // Makes the newest memory one of our layout, if it is not. Those that are there stay as they are:
+  // an image that we go back to finds what it had. Error: kSystem.
   Result<> Modernize();
+  // Closes all but the newest that no worker counts in any more; their totals go to the newest, and
+  // what has no name there ends. Not while an image may come back whose state names them. After
+  // Modernize.
+  void GiveBack();
   // What a worker maps.
   int memfd() const { return memories_.back().fd.get(); }
 

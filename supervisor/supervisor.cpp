@@ -328,6 +328,8 @@ void Supervisor::EndOperation(const Operation& operation, Outcome outcome) {
     return;
   }
   state_ = State::kServing;
+  // No image comes back any more.
+  holdings_.counters.GiveBack();
   holdings_.notify.Ready(StatusLine());
   if (HasReloaded(operation, outcome)) {
     holdings_.store.SendAll();

@@ -6,7 +6,10 @@
 
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -118,6 +121,73 @@ TEST(CountersOwner, AnotherLayoutIsCarriedOverByName) {
   EXPECT_TRUE(Counters::Map(after.memfd(), next->row));
   after.Add(CounterId::kReloadsOk);
   EXPECT_EQ(after.Sums()["reloads_ok"], 10U);
+}
+
+// State of `owner` for another one in the same process, which closes its descriptors itself.
+nlohmann::json Duplicate(const CountersOwner& owner) {
+  std::vector<int> fds;
+  nlohmann::json state = owner.Save(fds);
+  for (nlohmann::json& memory : state["memories"]) {
+    memory["fd"] = ::dup(memory["fd"].get<int>());
+  }
+  return state;
+}
+
+TEST(CountersOwner, AnImageThatGoesBackHasLostNothing) {
+  Played old;
+  old.names[0] = old.names[1];
+  CountersOwner before;
+  ASSERT_TRUE(before.Adopt(old.Memfd(), 1));
+  before.Add(CounterId::kReloadsOk, 9);
+  {
+    CountersOwner after;
+    ASSERT_TRUE(after.Restore(Duplicate(before)));
+    ASSERT_EQ(after.memfds().size(), 2U) << "the layout is another one";
+    EXPECT_EQ(after.Sums()["reloads_ok"], 9U);
+  }
+  EXPECT_EQ(before.Sums()["reloads_ok"], 9U);
+}
+
+TEST(CountersOwner, WhatNoWorkerCountsInIsGivenBackWithItsTotals) {
+  Played old;
+  std::string("of_before").copy(old.names[0].name, sizeof(CounterName::name));
+  CountersOwner owner;
+  auto row = owner.Adopt(old.Memfd(), 1);
+  ASSERT_TRUE(row);
+  owner.Add(CounterId::kReloadsOk, 9);
+  owner.GiveBack();
+  EXPECT_EQ(owner.memfds().size(), 1U) << "the newest stays";
+  ASSERT_TRUE(owner.Modernize());
+  owner.Add(CounterId::kReloadsOk, 1);
+  owner.GiveBack();
+  EXPECT_EQ(owner.memfds().size(), 2U) << "its worker lives";
+  owner.Fold(*row);
+  owner.GiveBack();
+  EXPECT_EQ(owner.memfds().size(), 1U);
+  EXPECT_EQ(owner.Sums()["reloads_ok"], 10U);
+  EXPECT_FALSE(owner.Sums().contains("of_before"));
+  EXPECT_TRUE(owner.Allocate());
+}
+
+// Each image has another layout than the other, and goes back with a memory of its own.
+TEST(CountersOwner, UpgradesThatFailAgainAndAgainLeaveNoMemories) {
+  auto owner = std::make_unique<CountersOwner>();
+  ASSERT_TRUE(owner->Create());
+  auto row = owner->Allocate();
+  ASSERT_TRUE(row);
+  for (std::uint64_t i = 1; i <= 5; ++i) {
+    owner->Add(CounterId::kUpgradesFailed);
+    nlohmann::json state = Duplicate(*owner);
+    Played other;
+    other.names[0] = other.names[1];
+    state["memories"].push_back(
+        {{"id", 100 + i}, {"fd", other.Memfd().Release()}, {"used", nlohmann::json::array()}});
+    owner = std::make_unique<CountersOwner>();
+    ASSERT_TRUE(owner->Restore(state));
+    owner->GiveBack();
+    EXPECT_EQ(owner->memfds().size(), 2U) << "of the worker, and for new ones";
+    EXPECT_EQ(owner->Sums()["upgrades_failed"], i);
+  }
 }
 
 TEST(CountersOwner, AdoptsTheMemoryOfOrphansOnce) {
