@@ -6,7 +6,6 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -27,6 +26,8 @@ using nlohmann::json;
 
 // The kernel cuts it to net.core.somaxconn.
 constexpr int kBacklog = 65535;
+// Of a unix socket. Not what the umask leaves, which a unit may have for its files: a listener is
+// for everybody whom its folder lets in.
 constexpr mode_t kEverybody = 0666;
 
 std::string BoundAddress(int fd) {
@@ -132,14 +133,15 @@ Result<UniqueFd> BindSocket(const BindAddress& address, const Address& shown, bo
   if (reuse_port && ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) {
     return Fail(Error::System(errno, "set SO_REUSEPORT for " + shown.ToString()));
   }
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) != 0) {
-    return Fail(Error::System(errno, "listen on " + shown.ToString()));
-  }
-  // Not what the umask leaves, which a unit may have for its files: a listener is for everybody
-  // whom its folder lets in. Before anybody can connect.
-  if (family == AF_UNIX &&
-      ::chmod(reinterpret_cast<const sockaddr_un*>(&address.storage)->sun_path, kEverybody) != 0) {
-    return Fail(Error::System(errno, "set the mode of " + shown.ToString()));
+  // As in ListenControl. Not chmod: who may write in the folder could have put a link to any file
+  // in the place of the path by then.
+  const mode_t before = ::umask(static_cast<mode_t>(~kEverybody & 0777));
+  const bool bound =
+      ::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) == 0;
+  const int bind_errno = errno;
+  ::umask(before);
+  if (!bound) {
+    return Fail(Error::System(bind_errno, "listen on " + shown.ToString()));
   }
   return fd;
 }
