@@ -225,7 +225,7 @@ Result<UniqueFd> ListenControl(const std::string& path, mode_t mode) {
   if (!bound) {
     return Fail(Error::System(bind_errno, "bind the control socket " + path));
   }
-  if (::listen(fd.get(), 64) != 0) {
+  if (::listen(fd.get(), kControlBacklog) != 0) {
     return Fail(Error::System(errno, "listen on the control socket " + path));
   }
   return fd;

@@ -47,6 +47,8 @@ Result<PeerCredentials> PeerOf(int fd);
 // A listening SEQPACKET socket at `path` (at most 107 octets), mode `mode`. Removes nothing:
 // EADDRINUSE if the path exists.
 Result<UniqueFd> ListenControl(const std::string& path, mode_t mode);
+// listen(2) of such a socket. Linux lets one more wait.
+inline constexpr int kControlBacklog = 64;
 // Errors: kSystem with ENOENT, ECONNREFUSED (nobody listens), EACCES, ETIMEDOUT after `timeout`
 // (its queue is full). The connection is non-blocking.
 Result<UniqueFd> ConnectControl(const std::string& path, Duration timeout);

@@ -93,9 +93,10 @@ Result<> ControlServer::MoveTo(const std::string& path) {
 }
 
 void ControlServer::AcceptWaiting() {
-  while (listener_) {
+  for (int left = kControlBacklog + 1; listener_ && left > 0;) {
     UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (fd) {
+      --left;
       Judge(std::move(fd));
     } else if (errno != EINTR && errno != ECONNABORTED) {
       return;

@@ -40,8 +40,8 @@ class ControlServer final : public ControlChannel::Handler {
   void StopListening();
   // From here on the socket is found at `path`, whatever was there. Error: kSystem.
   Result<> MoveTo(const std::string& path);
-  // Takes all that waits. Before a worker is forgotten, say: who connected is known by its process
-  // id.
+  // Takes all that waits now, and no more than can wait: who connects faster than we accept does
+  // not keep the loop. Before a worker is forgotten, say: who connected is known by its process id.
   void AcceptWaiting();
   int listener_fd() const { return listener_.get(); }
   const std::string& path() const { return path_; }

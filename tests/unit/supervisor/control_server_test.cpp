@@ -52,7 +52,13 @@ class ControlServerTest : public testing::Test {
               commands_ += command;
               server_.Finish(client, 0, "done");
             },
-            [this](pid_t pid) { return pid == worker_; }) {
+            [this](pid_t pid) {
+              if (more_ > 0) {
+                --more_;
+                others_.push_back(*ConnectControl(path_, std::chrono::seconds(1)));
+              }
+              return pid == worker_;
+            }) {
     ::unlink(path_.c_str());
     EXPECT_TRUE(server_.Listen(path_));
   }
@@ -72,6 +78,8 @@ class ControlServerTest : public testing::Test {
   std::string path_;
   std::string commands_;
   pid_t worker_ = 0;
+  // How often somebody connects while another one is judged.
+  int more_ = 0;
   std::vector<UniqueFd> others_;
   ControlServer server_;
 };
@@ -133,6 +141,18 @@ TEST_F(ControlServerTest, OneTurnTakesAllThatWait) {
   while (!server_.SilentFds().empty()) {
     loop_.RunNoWait();
   }
+}
+
+TEST_F(ControlServerTest, WhoConnectsAsFastAsWeAcceptDoesNotKeepATurn) {
+  others_.push_back(*ConnectControl(path_, std::chrono::seconds(1)));
+  more_ = 200;
+  server_.AcceptWaiting();
+  EXPECT_EQ(server_.SilentFds().size(), std::size_t{kControlBacklog} + 1);
+  more_ = 0;
+  others_.clear();
+  do {
+    loop_.RunNoWait();
+  } while (!server_.SilentFds().empty());
 }
 
 TEST_F(ControlServerTest, OnlyRootAndOurOwnUserMayNameAProgram) {

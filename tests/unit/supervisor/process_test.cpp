@@ -160,6 +160,25 @@ TEST(Process, TheWorkerIsFoundBesideOrInLibexec) {
   std::filesystem::remove_all(root);
 }
 
+TEST(Children, WhatOneHasLeftIsLookedAtBeforeItsEndIsTold) {
+  Loop loop;
+  {
+    Children children(loop);
+    std::string order;
+    children.BeforeEach([&order] { order += "look, "; });
+    pid_t pid = ::fork();
+    if (pid == 0) {
+      ::_exit(3);
+    }
+    children.Watch(pid, [&order](int status) { order += DescribeExit(status); });
+    while (!order.ends_with("3")) {
+      loop.RunNoWait();
+    }
+    EXPECT_EQ(order, "look, exited with 3");
+  }
+  loop.RunUntilClosed();
+}
+
 TEST(Preflight, AnyProgramMayExitWith0ButOnlyOursSaysTheWords) {
   EXPECT_EQ(VersionFromPreflight(""), "");
   EXPECT_EQ(VersionFromPreflight("garbage\n"), "");
