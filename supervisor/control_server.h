@@ -23,7 +23,7 @@ class ControlServer final : public ControlChannel::Handler {
   using OnCommand =
       std::function<void(ClientId client, const std::string& command, const nlohmann::json& args)>;
 
-  // A peer with such a process id gives no commands: where supervisor and workers are one user, a
+  // A peer whose process is one gives no commands: where supervisor and workers are one user, a
   // worker that somebody has taken over could have us execute any program.
   using IsWorker = std::function<bool(pid_t pid)>;
 

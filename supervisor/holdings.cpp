@@ -45,8 +45,10 @@ Holdings::Holdings(Loop& the_loop, ControlServer::OnCommand on_command)
 }
 
 bool Holdings::IsWorker(pid_t pid) {
-  bool found = former_workers.contains(pid);
+  bool found = former_workers.contains(pid) || Executes(pid, worker_program) ||
+               (previous && Executes(pid, previous->worker_program));
   for (const auto& generation : generations) {
+    found = found || Executes(pid, generation->worker_program());
     generation->ForEachWorker(
         [&](const WorkerProcess& worker) { found = found || worker.pid() == pid; });
   }

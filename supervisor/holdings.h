@@ -102,7 +102,8 @@ struct Holdings {
   // Null before the first commit.
   Generation* current();
   Generation* FindGeneration(std::uint64_t number);
-  // Whether a worker of some generation has this process id.
+  // Whether a worker of some generation has this process id, or it executes a worker's program: we
+  // may not know of it, as of one that a dead supervisor left.
   bool IsWorker(pid_t pid);
   // Addresses of names that only it had are forgotten.
   void RemoveGeneration(std::uint64_t number);

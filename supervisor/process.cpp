@@ -76,6 +76,13 @@ bool IsSameProgram(const Program& a, const Program& b) {
          left.st_mtim.tv_nsec == right.st_mtim.tv_nsec;
 }
 
+bool Executes(pid_t pid, const Program& program) {
+  struct stat info{};
+  const struct stat ours = StatOf(program);
+  return ::stat(fmt::format("/proc/{}/exe", pid).c_str(), &info) == 0 &&
+         info.st_dev == ours.st_dev && info.st_ino == ours.st_ino;
+}
+
 std::string DescribeExit(int status) {
   if (WIFSIGNALED(status)) {
     return fmt::format("was killed by signal {} ({})", WTERMSIG(status),

@@ -35,6 +35,8 @@ Result<Program> OpenOwnProgram();
 std::string WorkerPathFor(const std::string& supervisor_path);
 // The same file with the same content, as far as size and times tell.
 bool IsSameProgram(const Program& a, const Program& b);
+// Whether process `pid` executes this very file. False if it is gone, or not ours to look at.
+bool Executes(pid_t pid, const Program& program);
 
 // Whom a worker runs as.
 struct Identity {

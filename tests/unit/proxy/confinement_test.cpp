@@ -197,6 +197,9 @@ TEST(ConfinementTest, ConnectsAndNeitherBindsNorListens) {
               child.Same(ErrorOf(::socket(AF_PACKET, SOCK_DGRAM, 0)), EPERM, "AF_PACKET");
               child.Same(ErrorOf(::socket(AF_NETLINK, SOCK_RAW, 0)), EPERM, "AF_NETLINK");
               child.Same(ErrorOf(::socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)), EPERM, "SOCK_RAW");
+              // The supervisor's control socket is one.
+              child.Same(ErrorOf(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)), EPERM,
+                         "SOCK_SEQPACKET");
             }),
             0);
   ::unlink(path.c_str());

@@ -1,5 +1,10 @@
 #include "supervisor/holdings.h"
 
+#include <unistd.h>
+
+#include <memory>
+#include <utility>
+
 #include <gtest/gtest.h>
 
 #include "common/config_load.h"
@@ -49,6 +54,29 @@ TEST(ActiveConfig, HasNoSettingOfALaterVersionAtItsDefault) {
   EXPECT_EQ(EffectiveJson(config).find("tls_handshake"), std::string::npos);
   config.timeouts.tls_handshake = std::chrono::seconds(4);
   EXPECT_NE(EffectiveJson(config).find("\"tls_handshake\": \"4s\""), std::string::npos);
+}
+
+TEST(Holdings, AWorkerIsKnownByItsProgramAlsoIfNobodyStartedIt) {
+  Loop loop;
+  {
+    Holdings holdings(loop, [](ClientId, const std::string&, const nlohmann::json&) {});
+    EXPECT_FALSE(holdings.IsWorker(::getpid())) << "no program is known";
+    holdings.worker_program = *OpenProgram("/bin/sh");
+    EXPECT_FALSE(holdings.IsWorker(::getpid()));
+    holdings.previous.emplace().worker_program = *OpenOwnProgram();
+    EXPECT_TRUE(holdings.IsWorker(::getpid()));
+    std::swap(holdings.worker_program, holdings.previous->worker_program);
+    EXPECT_TRUE(holdings.IsWorker(::getpid()));
+    holdings.worker_program = *OpenProgram("/bin/sh");
+    Generation::Parts parts{.worker_program = *OpenOwnProgram(), .identity = {}};
+    holdings.generations.push_back(
+        std::make_unique<Generation>(holdings.surroundings, std::move(parts)));
+    EXPECT_TRUE(holdings.IsWorker(::getpid()));
+    EXPECT_FALSE(holdings.IsWorker(::getppid()));
+    holdings.former_workers = {::getppid()};
+    EXPECT_TRUE(holdings.IsWorker(::getppid()));
+  }
+  loop.RunUntilClosed();
 }
 
 }  // namespace

@@ -113,6 +113,16 @@ TEST(Process, AProgramStaysTheSameWhenItsPathIsReplaced) {
   EXPECT_FALSE(IsSameProgram(*before, *after));
 }
 
+TEST(Process, IsKnownByTheFileThatItExecutes) {
+  auto ours = OpenOwnProgram();
+  auto other = OpenProgram("/bin/sh");
+  ASSERT_TRUE(ours && other);
+  EXPECT_TRUE(Executes(::getpid(), *ours));
+  EXPECT_FALSE(Executes(::getpid(), *other));
+  EXPECT_FALSE(Executes(0, *ours)) << "nobody";
+  EXPECT_FALSE(Executes(::getpid(), Program()));
+}
+
 TEST(Process, AChildHasNoDescriptorOfOursAndNoNewPrivileges) {
   // Not close-on-exec, as somebody's parent may have left it.
   int stray = ::fcntl(STDIN_FILENO, F_DUPFD, 200);
