@@ -20,6 +20,11 @@ bool IsNothingToDo(const Operation& operation, const Outcome& outcome) {
          !FlagOf(outcome.data, "changed");
 }
 
+// Who wants an upgrade in any case gets it; a reload leaves the other one free.
+bool LeavesFree(const Operation& operation) {
+  return operation.automatic || operation.kind == OperationKind::kReload;
+}
+
 }  // namespace
 
 bool HasReadTheFile(const Operation& operation, const Outcome& outcome) {
@@ -30,6 +35,32 @@ bool HasReadTheFile(const Operation& operation, const Outcome& outcome) {
 bool HasReloaded(const Operation& operation, const Outcome& outcome) {
   return operation.kind == OperationKind::kReload && HasReadTheFile(operation, outcome) &&
          !IsNothingToDo(operation, outcome);
+}
+
+bool Join(Operation& waiting, const Operation& added) {
+  // An upgrade reads the configuration, too: it serves who wanted a reload. A roll-back serves
+  // nobody else.
+  const bool one_rolls_back =
+      (waiting.kind == OperationKind::kRollback) != (added.kind == OperationKind::kRollback);
+  // Nor do programs of another place serve who wants those on the disk in force.
+  const bool both_upgrade =
+      waiting.kind != OperationKind::kReload && added.kind != OperationKind::kReload;
+  if (one_rolls_back || (both_upgrade && waiting.binary != added.binary)) {
+    return false;
+  }
+  waiting.automatic =
+      LeavesFree(waiting) && LeavesFree(added) && (waiting.automatic || added.automatic);
+  waiting.kind = std::max(waiting.kind, added.kind);
+  waiting.force = waiting.force || added.force;
+  waiting.files_only = waiting.files_only && added.files_only;
+  if (waiting.binary.empty()) {
+    waiting.binary = added.binary;
+  }
+  if (!waiting.drain) {
+    waiting.drain = added.drain;
+  }
+  waiting.clients.insert(waiting.clients.end(), added.clients.begin(), added.clients.end());
+  return true;
 }
 
 AnswerAt AnswerAtOf(const json& wishes) {

@@ -47,6 +47,10 @@ struct Operation {
   bool automatic = false;
 };
 
+// Makes of `waiting` one that gives to everybody at least what they want: to who waited, and to who
+// wants `added`. False: no operation does, and `waiting` is as it was.
+[[nodiscard]] bool Join(Operation& waiting, const Operation& added);
+
 // How it ended: what ControlServer::Finish says to every client.
 struct Outcome {
   int exit_code = 0;

@@ -250,33 +250,10 @@ void Supervisor::Enqueue(Operation operation) {
     waiting = std::move(operation);
     return;
   }
-  // An upgrade reads the configuration, too: it serves who wanted a reload. A roll-back serves
-  // nobody else.
-  bool one_rolls_back =
-      (waiting->kind == OperationKind::kRollback) != (operation.kind == OperationKind::kRollback);
-  bool other_binary =
-      !waiting->binary.empty() && !operation.binary.empty() && waiting->binary != operation.binary;
-  if (one_rolls_back || other_binary) {
+  if (!Join(*waiting, operation)) {
     FinishAll(holdings_.server, operation.clients,
               Outcome{.exit_code = 6, .message = "another operation is waiting already"});
-    return;
   }
-  // Who wants an upgrade in any case gets it; a reload leaves the other one free.
-  auto leaves_free = [](const Operation& one) {
-    return one.automatic || one.kind == OperationKind::kReload;
-  };
-  waiting->automatic = leaves_free(*waiting) && leaves_free(operation) &&
-                       (waiting->automatic || operation.automatic);
-  waiting->kind = std::max(waiting->kind, operation.kind);
-  waiting->force = waiting->force || operation.force;
-  if (waiting->binary.empty()) {
-    waiting->binary = operation.binary;
-  }
-  if (!waiting->drain) {
-    waiting->drain = operation.drain;
-  }
-  waiting->clients.insert(waiting->clients.end(), operation.clients.begin(),
-                          operation.clients.end());
 }
 
 void Supervisor::Operate(Operation operation) {

@@ -1,5 +1,10 @@
 #include "supervisor/operation.h"
 
+#include <chrono>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include <gtest/gtest.h>
 
 namespace tidegate {
@@ -9,6 +14,83 @@ using nlohmann::json;
 
 Outcome Changed(bool changed) {
   return Outcome{.data = {{"changed", changed}}};
+}
+
+const Operation kReload;
+const Operation kUpgrade{.kind = OperationKind::kUpgrade};
+const Operation kAuto{.kind = OperationKind::kUpgrade, .automatic = true};
+const Operation kForced{.kind = OperationKind::kUpgrade, .force = true};
+const Operation kRollback{.kind = OperationKind::kRollback, .force = true};
+const Operation kOther{.kind = OperationKind::kUpgrade, .binary = "/x/tidegate"};
+
+TEST(Operation, WhoWaitsAndWhoJoinsGetAtLeastWhatTheyWant) {
+  struct Case {
+    const Operation& one;
+    const Operation& other;
+    OperationKind kind;
+    bool automatic;
+    bool force;
+    std::string binary;
+  };
+  const std::vector<Case> cases = {
+      {kReload, kReload, OperationKind::kReload, false, false, ""},
+      {kReload, kUpgrade, OperationKind::kUpgrade, false, false, ""},
+      {kReload, kAuto, OperationKind::kUpgrade, true, false, ""},
+      {kReload, kOther, OperationKind::kUpgrade, false, false, "/x/tidegate"},
+      {kUpgrade, kAuto, OperationKind::kUpgrade, false, false, ""},
+      {kAuto, kAuto, OperationKind::kUpgrade, true, false, ""},
+      {kAuto, kForced, OperationKind::kUpgrade, false, true, ""},
+      {kOther, kOther, OperationKind::kUpgrade, false, false, "/x/tidegate"},
+      {kRollback, kRollback, OperationKind::kRollback, false, true, ""},
+  };
+  for (const Case& each : cases) {
+    for (bool turned : {false, true}) {
+      Operation waiting = turned ? each.other : each.one;
+      const Operation& added = turned ? each.one : each.other;
+      const auto number = &each - cases.data();
+      ASSERT_TRUE(Join(waiting, added)) << number << turned;
+      EXPECT_EQ(waiting.kind, each.kind) << number << turned;
+      EXPECT_EQ(waiting.automatic, each.automatic) << number << turned;
+      EXPECT_EQ(waiting.force, each.force) << number << turned;
+      EXPECT_EQ(waiting.binary, each.binary) << number << turned;
+    }
+  }
+}
+
+TEST(Operation, WhatNoOperationGivesToBothDoesNotJoin) {
+  const Operation third{.kind = OperationKind::kUpgrade, .binary = "/y/tidegate"};
+  const std::vector<std::pair<const Operation*, const Operation*>> pairs = {
+      {&kRollback, &kReload}, {&kRollback, &kUpgrade}, {&kRollback, &kAuto}, {&kRollback, &kOther},
+      {&kOther, &kUpgrade},   {&kOther, &kAuto},       {&kOther, &kForced},  {&kOther, &third}};
+  for (const auto& [one, other] : pairs) {
+    for (bool turned : {false, true}) {
+      Operation waiting = turned ? *other : *one;
+      Operation added = turned ? *one : *other;
+      waiting.clients = {{.id = 1}};
+      added.clients = {{.id = 2}};
+      const OperationKind kind = waiting.kind;
+      const std::string binary = waiting.binary;
+      EXPECT_FALSE(Join(waiting, added));
+      EXPECT_EQ(waiting.kind, kind);
+      EXPECT_EQ(waiting.binary, binary);
+      EXPECT_EQ(waiting.clients.size(), 1U);
+    }
+  }
+}
+
+TEST(Operation, WhoJoinsIsAnsweredAndTheFirstSaysHowLongToDrain) {
+  Operation waiting{.files_only = true, .clients = {{.id = 1}}};
+  ASSERT_TRUE(Join(waiting, Operation{.kind = OperationKind::kUpgrade,
+                                      .drain = std::chrono::seconds(3),
+                                      .clients = {{.id = 2, .answer_at = AnswerAt::kStable}}}));
+  ASSERT_TRUE(Join(waiting, Operation{.kind = OperationKind::kUpgrade,
+                                      .drain = std::chrono::seconds(9),
+                                      .clients = {{.id = 3}}}));
+  EXPECT_FALSE(waiting.files_only) << "somebody wants the configuration read";
+  EXPECT_EQ(waiting.drain, std::chrono::seconds(3));
+  ASSERT_EQ(waiting.clients.size(), 3U);
+  EXPECT_EQ(waiting.clients[1].id, 2U);
+  EXPECT_EQ(waiting.clients[1].answer_at, AnswerAt::kStable);
 }
 
 TEST(Operation, OnlyAnAutomaticOneSaysWhatItBecame) {
