@@ -58,6 +58,9 @@ Fault FaultAt(std::string_view process, std::string_view point) {
   if (action == "die") {
     ::kill(::getpid(), SIGKILL);
   }
+  if (action == "abort") {
+    std::abort();
+  }
   while (action == "hang") {
     ::pause();
   }

@@ -15,8 +15,8 @@
 //         hand-over), taking, answer, answered, taken, and record (fail: it does not know this
 //         version)
 //         Those that both have mean the worker; `supervisor.prepare` means the other.
-// action  die (SIGKILL), hang (for ever), stop (SIGSTOP, the first time), garbage (say what is no
-//         message), fail (refuse)
+// action  die (SIGKILL), abort (SIGABRT), hang (for ever), stop (SIGSTOP, the first time), garbage
+//         (say what is no message), fail (refuse)
 
 #include <cstdint>
 #include <optional>

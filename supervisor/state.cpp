@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <exception>
 
 #include <fmt/format.h>
 
@@ -30,7 +31,17 @@ json SaveConfig(const ActiveConfig& config) {
   return {{"effective", config.effective}, {"loaded", config.loaded}};
 }
 
-// Throws nothing but json's own.
+// What is not as it should be throws; whatever it is, the state is refused.
+template <typename Read>
+auto Guarded(Read read) -> decltype(read()) {
+  try {
+    return read();
+  } catch (const std::exception& fault) {
+    return Fail(ErrorKind::kProtocol,
+                fmt::format("the state of the running supervisor is damaged: {}", fault.what()));
+  }
+}
+
 Result<ActiveConfigPtr> RestoreConfig(const json& saved) {
   return ActivateText(saved.at("effective").get<std::string>(), saved.at("loaded").get<double>());
 }
@@ -285,7 +296,9 @@ Result<SavedState> SaveState(const Holdings& holdings, const json& upgrade,
   return saved;
 }
 
-Result<json> ReadState(int fd) {
+namespace {
+
+Result<json> ReadStateOrThrow(int fd) {
   Result<std::string> text = ReadMemfd(fd);
   if (!text) {
     return Fail(text.error());
@@ -314,6 +327,43 @@ Result<json> ReadState(int fd) {
   return state;
 }
 
+Result<> CheckDescriptorsOrThrow(const json& state) {
+  std::vector<int> needed = {state.at("control_listener").get<int>(),
+                             state.at("logs").at("error").get<int>(),
+                             state.at("supervisor_program").at("fd").get<int>(),
+                             state.at("worker_program").at("fd").get<int>()};
+  for (const json& sockets : state.at("listeners").at("sockets")) {
+    for (const json& fd : sockets.at("fds")) {
+      needed.push_back(fd.get<int>());
+    }
+  }
+  for (const json& memory : state.at("counters").at("memories")) {
+    needed.push_back(memory.at("fd").get<int>());
+  }
+  for (int fd : needed) {
+    if (!IsStillThere(state, fd)) {
+      return Fail(ErrorKind::kProtocol, fmt::format("descriptor {} of the state is missing", fd));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<json> ReadState(int fd) {
+  return Guarded([fd] { return ReadStateOrThrow(fd); });
+}
+
+Result<std::vector<int>> DescriptorsOf(const json& state) {
+  return Guarded([&state]() -> Result<std::vector<int>> {
+    std::vector<int> fds;
+    for (const json& entry : state.at("fds")) {
+      fds.push_back(entry.at(0).get<int>());
+    }
+    return fds;
+  });
+}
+
 bool IsStillThere(const json& state, int fd) {
   struct stat info{};
   if (fd < 0 || ::fstat(fd, &info) != 0) {
@@ -328,36 +378,11 @@ bool IsStillThere(const json& state, int fd) {
 }
 
 Result<> CheckDescriptors(const json& state) {
-  try {
-    std::vector<int> needed = {state.at("control_listener").get<int>(),
-                               state.at("logs").at("error").get<int>(),
-                               state.at("supervisor_program").at("fd").get<int>(),
-                               state.at("worker_program").at("fd").get<int>()};
-    for (const json& sockets : state.at("listeners").at("sockets")) {
-      for (const json& fd : sockets.at("fds")) {
-        needed.push_back(fd.get<int>());
-      }
-    }
-    for (const json& memory : state.at("counters").at("memories")) {
-      needed.push_back(memory.at("fd").get<int>());
-    }
-    for (int fd : needed) {
-      if (!IsStillThere(state, fd)) {
-        return Fail(ErrorKind::kProtocol, fmt::format("descriptor {} of the state is missing", fd));
-      }
-    }
-    return {};
-  } catch (const json::exception& fault) {
-    return Fail(ErrorKind::kProtocol, fault.what());
-  }
+  return Guarded([&state] { return CheckDescriptorsOrThrow(state); });
 }
 
 Result<> RestoreState(Holdings& holdings, const json& state) {
-  try {
-    return Restore(holdings, state);
-  } catch (const json::exception& fault) {
-    return Fail(ErrorKind::kProtocol, fault.what());
-  }
+  return Guarded([&] { return Restore(holdings, state); });
 }
 
 json SaveOperation(const Operation& operation, const ControlServer& server, std::vector<int>& fds) {

@@ -31,6 +31,8 @@ Result<SavedState> SaveState(const Holdings& holdings, const nlohmann::json& upg
 // The state behind a descriptor, if this image can adopt it. Touches nothing. Errors: kProtocol,
 // kSystem.
 Result<nlohmann::json> ReadState(int fd);
+// All that must survive execve with it. Error: kProtocol.
+Result<std::vector<int>> DescriptorsOf(const nlohmann::json& state);
 // Error: kProtocol if a descriptor that cannot be missed is not what the state says. Needs the
 // process of the state.
 Result<> CheckDescriptors(const nlohmann::json& state);

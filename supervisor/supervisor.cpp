@@ -544,15 +544,13 @@ std::optional<int> RunInternalMode(int argc, char** argv) {
   if (!entrance) {
     return std::nullopt;
   }
+  // Before anything is read: as long as nothing closes them, all descriptors go back, too.
+  GuardWayBack(*entrance, std::vector<std::string>(argv, argv + argc));
   Result<json> state = ReadState(entrance->state.get());
-  std::vector<int> fds;
-  if (state) {
-    for (const json& entry : (*state)["fds"]) {
-      fds.push_back(entry.at(0).get<int>());
-    }
+  Result<std::vector<int>> fds = state ? DescriptorsOf(*state) : Fail(state.error());
+  if (fds) {
+    GuardDescriptors(*fds);
   }
-  std::vector<std::string> arguments(argv, argv + argc);
-  GuardWayBack(*entrance, fds, arguments);
   // The old image again does not trip over what was meant for the new one.
   if (entrance->way_back) {
     Fault exec = FaultAt("supervisor", "exec");
@@ -561,13 +559,13 @@ std::optional<int> RunInternalMode(int argc, char** argv) {
       ReturnToOldImage("a test asked for this fault");
     }
   }
-  Result<> there = state ? CheckDescriptors(*state) : Fail(state.error());
+  Result<> there = fds ? CheckDescriptors(*state) : Fail(fds.error());
   if (!there) {
     ReturnToOldImage(there.error().ToString());
     std::fputs(fmt::format("tidegate: {}\n", there.error().ToString()).c_str(), stderr);
     return 1;
   }
-  KeepAcrossExec(fds, false);
+  KeepAcrossExec(*fds, false);
   auto supervisor = std::make_unique<Supervisor>();
   int exit_code = supervisor->Resume(*state, std::move(*entrance));
   std::fflush(nullptr);

@@ -36,17 +36,32 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   return pointers;
 }
 
-// All that the signal handler needs, made before: it may run while the heap is locked.
+constexpr std::array kCrashes = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE};
+constexpr std::size_t kStackBytes = 64UL * 1024;
+
+// All that the signal handlers need, made before: they may run while the heap is locked or broken.
 struct Guard {
   int program_fd = -1;
   int state_fd = -1;
   std::vector<int> fds;
   std::vector<std::string> argv;
+  // The last one says why.
   std::vector<std::string> environment;
   std::vector<char*> argv_pointers;
   std::vector<char*> environment_pointers;
+  // By the places of kCrashes: what the last one says then.
+  std::array<std::string, kCrashes.size()> crash_reasons;
+  // One that has no stack left crashes, too.
+  std::vector<char> stack;
+  // As they were.
+  std::array<struct sigaction, kCrashes.size()> crash_actions{};
+  stack_t stack_before{};
 };
 Guard* guard = nullptr;
+
+std::string ReturnedBecause(const std::string& reason) {
+  return fmt::format("{}={}", kReturnedVariable, reason);
+}
 
 void ExecuteGuard() {
   for (int fd : guard->fds) {
@@ -62,6 +77,51 @@ void OnAlarm(int) {
     ExecuteGuard();
   }
   ::_exit(1);
+}
+
+// Everything is blocked meanwhile: another crash is the end. So is this one if there is no way.
+void OnCrash(int number) {
+  ::alarm(0);
+  // One that is on its way would end the old image.
+  std::signal(SIGALRM, SIG_IGN);
+  std::signal(SIGALRM, SIG_DFL);
+  for (std::size_t i = 0; i < kCrashes.size(); ++i) {
+    if (kCrashes[i] == number) {
+      guard->environment_pointers[guard->environment.size() - 1] = guard->crash_reasons[i].data();
+    }
+  }
+  ExecuteGuard();
+  std::signal(number, SIG_DFL);
+  std::raise(number);
+}
+
+void GuardCrashes() {
+  guard->stack.resize(kStackBytes);
+  stack_t stack{};
+  stack.ss_sp = guard->stack.data();
+  stack.ss_size = guard->stack.size();
+  ::sigaltstack(&stack, &guard->stack_before);
+  struct sigaction action{};
+  action.sa_handler = &OnCrash;
+  action.sa_flags = SA_ONSTACK;
+  ::sigfillset(&action.sa_mask);
+  // EnterImage has blocked them, and the kernel ends whoever crashes then.
+  sigset_t crashes;
+  ::sigemptyset(&crashes);
+  for (std::size_t i = 0; i < kCrashes.size(); ++i) {
+    guard->crash_reasons[i] = ReturnedBecause(fmt::format(
+        "the new supervisor crashed by signal {} ({})", kCrashes[i], ::strsignal(kCrashes[i])));
+    ::sigaction(kCrashes[i], &action, &guard->crash_actions[i]);
+    ::sigaddset(&crashes, kCrashes[i]);
+  }
+  ::sigprocmask(SIG_UNBLOCK, &crashes, nullptr);
+}
+
+void LeaveCrashes() {
+  for (std::size_t i = 0; i < kCrashes.size(); ++i) {
+    ::sigaction(kCrashes[i], &guard->crash_actions[i], nullptr);
+  }
+  ::sigaltstack(&guard->stack_before, nullptr);
 }
 
 int TakeNumber(const char* variable) {
@@ -85,8 +145,8 @@ Error EnterImage(const Program& program, const SavedState& state,
     keep.push_back(back.fd.get());
     more.push_back(fmt::format("{}={}", kWayBackVariable, back.fd.get()));
   }
-  // Signals wait for the new image, which unblocks them when it can handle them; but not the alarm:
-  // it is what ends an image that never gets that far.
+  // Signals wait for the new image, which unblocks them when it can handle them (those of a crash
+  // in GuardWayBack); but not the alarm: it is what ends an image that never gets that far.
   sigset_t blocked;
   sigset_t before;
   ::sigfillset(&blocked);
@@ -120,8 +180,7 @@ std::optional<Entrance> TakeEntrance() {
   return entrance;
 }
 
-void GuardWayBack(const Entrance& entrance, const std::vector<int>& state_fds,
-                  const std::vector<std::string>& argv) {
+void GuardWayBack(const Entrance& entrance, const std::vector<std::string>& argv) {
   if (!entrance.way_back) {
     ::alarm(0);
     return;
@@ -129,15 +188,22 @@ void GuardWayBack(const Entrance& entrance, const std::vector<int>& state_fds,
   guard = new Guard;
   guard->program_fd = entrance.way_back.get();
   guard->state_fd = entrance.state.get();
-  guard->fds = state_fds;
   guard->argv = argv;
-  guard->environment = EnvironmentWith({fmt::format("{}={}", kStateVariable, entrance.state.get()),
-                                        fmt::format("{}=the new supervisor did not answer for {} s",
-                                                    kReturnedVariable, kHangLimitSeconds)});
+  guard->environment =
+      EnvironmentWith({fmt::format("{}={}", kStateVariable, entrance.state.get()),
+                       ReturnedBecause(fmt::format("the new supervisor did not answer for {} s",
+                                                   kHangLimitSeconds))});
   guard->argv_pointers = Pointers(guard->argv);
   guard->environment_pointers = Pointers(guard->environment);
   std::signal(SIGALRM, &OnAlarm);
+  GuardCrashes();
   StillAlive();
+}
+
+void GuardDescriptors(const std::vector<int>& state_fds) {
+  if (guard != nullptr) {
+    guard->fds = state_fds;
+  }
 }
 
 void StillAlive() {
@@ -149,6 +215,9 @@ void StillAlive() {
 void EndGuard() {
   ::alarm(0);
   std::signal(SIGALRM, SIG_DFL);
+  if (guard != nullptr) {
+    LeaveCrashes();
+  }
   delete std::exchange(guard, nullptr);
 }
 
@@ -156,7 +225,7 @@ void ReturnToOldImage(const std::string& reason) {
   if (guard == nullptr) {
     return;
   }
-  guard->environment.back() = fmt::format("{}={}", kReturnedVariable, reason);
+  guard->environment.back() = ReturnedBecause(reason);
   guard->environment_pointers = Pointers(guard->environment);
   ::alarm(0);
   ExecuteGuard();

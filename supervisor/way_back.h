@@ -1,9 +1,9 @@
 #pragma once
 
 // From one image of the supervisor to another: forward into a new program, and back into the old
-// one when the new cannot adopt the state, refuses an upgrade before it committed, or hangs while
-// it should decide. The descriptor of the old program and the state that it wrote stay open until
-// then.
+// one when the new cannot adopt the state, refuses an upgrade before it committed, or hangs or
+// crashes while it should decide. The descriptor of the old program and the state that it wrote
+// stay open until then.
 
 #include <string>
 #include <vector>
@@ -28,12 +28,13 @@ struct Entrance {
 };
 std::optional<Entrance> TakeEntrance();
 
-// From here on an image that does not call StillAlive for kHangLimit is replaced by the old one,
-// with the state that that one wrote (SIGALRM and alarm(2), which survive whatever our code does).
-// `entrance` outlives the guard.
+// From here on an image that crashes, or does not call StillAlive for kHangLimit, is replaced by
+// the old one, with the state that that one wrote (SIGALRM and alarm(2), which survive whatever our
+// code does, and the signals of a crash). `entrance` outlives the guard.
 inline constexpr unsigned kHangLimitSeconds = 5;
-void GuardWayBack(const Entrance& entrance, const std::vector<int>& state_fds,
-                  const std::vector<std::string>& argv);
+void GuardWayBack(const Entrance& entrance, const std::vector<std::string>& argv);
+// What the old image needs beside the state: before they are kept from children.
+void GuardDescriptors(const std::vector<int>& state_fds);
 void StillAlive();
 void EndGuard();
 // Back now, with the old state. Returns only if there is no way or it fails.

@@ -106,6 +106,21 @@ def test_a_fault_before_the_commit_changes_nothing(upgrade, fault):
     case.works_afterwards()
 
 
+@pytest.mark.parametrize("point", ["exec", "adopt", "bind", "spawn", "supervisor.prepare", "supervisor.commit"])
+def test_a_new_supervisor_that_crashes_before_the_commit_gives_way_to_the_old_one(upgrade, point):
+    case = upgrade()
+    case.fault(f"{point}:abort")
+    with Steady(case.tidegate) as steady:
+        outcome = case.run()
+        assert outcome.code == 1, f"{point}: {outcome.code}\n{outcome.text}"
+        assert "the new supervisor crashed by signal 6 (Aborted)" in outcome.text, outcome.text
+        assert "Still serving" in outcome.text and "generation 1" in outcome.text, outcome.text
+        steady.more()
+        case.unchanged()
+    assert steady.reconnects == 0, "no connection was touched"
+    case.works_afterwards()
+
+
 # A supervisor that dies in the middle: the workers serve on, and a new supervisor takes over.
 
 @pytest.mark.parametrize("point", ["adopt", "bind", "spawn", "supervisor.prepare", "supervisor.commit", "probation",
