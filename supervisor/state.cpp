@@ -288,7 +288,9 @@ Result<SavedState> SaveState(const Holdings& holdings, const json& upgrade,
       state["fds"].push_back({fd, info.st_ino});
     }
   }
-  Result<UniqueFd> memfd = MakeMemfd("tidegate-state", state.dump());
+  // Not everything in it is ours: what a program wrote before it died, the name of a file.
+  const std::string text = state.dump(-1, ' ', false, json::error_handler_t::replace);
+  Result<UniqueFd> memfd = MakeMemfd("tidegate-state", text);
   if (!memfd) {
     return Fail(memfd.error());
   }

@@ -301,6 +301,7 @@ def test_a_fault_after_probation_does_not_undo_the_upgrade(upgrade, fault):
 # Binaries that are none.
 
 @pytest.mark.parametrize("worker", ["#!/bin/sh\nexit 3\n", "#!/bin/sh\necho nonsense; echo 'cannot go on: no such thing' >&2; exit 1\n",
+                                    "#!/bin/sh\n[ \"$1\" = --check ] && exit 0\nprintf '\\377 is no text\\n' >&2\nexit 1\n",
                                     "#!/usr/bin/python3\nimport time\ntime.sleep(1000)\n", "", "not a program", None])
 def test_a_bad_worker_binary_is_refused(launch, origin, worker):
     case = Upgrade(launch, origin)
@@ -314,6 +315,8 @@ def test_a_bad_worker_binary_is_refused(launch, origin, worker):
         assert "Still serving" in outcome.text
         if worker and "cannot go on" in worker:
             assert "no such thing" in outcome.text, "the last lines that the new process wrote"
+        if worker and "no text" in worker:
+            assert "\ufffd is no text" in outcome.text, outcome.text
         steady.more()
         case.unchanged()
     copied_binaries(case.binary.parent)

@@ -94,6 +94,41 @@ std::string CommandsAfter(const json& state, const std::string& path) {
   return commands;
 }
 
+// What a program wrote before it died, or a line of a file that was refused.
+TEST_F(State, NeedNotBeUtf8) {
+  before_->last_operation = {{"reason", "caf\xe9 is odd"}};
+  const Outcome outcome{.message = "no", .data = {}, .more = {{"output", "\xff\xfe"}}};
+  Result<SavedState> saved = SaveState(*before_, {{"outcome", SaveOutcome(outcome)}}, {});
+  ASSERT_TRUE(saved);
+  Result<json> state = ReadState(saved->memfd.get());
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->at("last_operation").at("reason"), "caf\xef\xbf\xbd is odd");
+}
+
+TEST_F(State, WhatIsNotAsItShouldBeIsRefused) {
+  auto refused = [](const json& state) {
+    Result<json> read = ReadState(MakeMemfd("test", state.dump())->get());
+    Result<> there = read ? CheckDescriptors(*read) : Fail(read.error());
+    return !there || !DescriptorsOf(state);
+  };
+  const json state = Saved();
+  EXPECT_FALSE(refused(state));
+  for (const auto& [name, value] : state.items()) {
+    json damaged = state;
+    damaged[name] = {{"a", json::array({1, "b"})}};
+    if (name == "fds" || name == "counters" || name == "listeners" || name == "config") {
+      EXPECT_TRUE(refused(damaged)) << name;
+    } else {
+      (void)refused(damaged);
+    }
+  }
+  for (const json& odd : {json(7), json("x"), json::array({7}), json::array({{"a"}})}) {
+    json damaged = state;
+    damaged["fds"] = odd;
+    EXPECT_TRUE(refused(damaged)) << odd;
+  }
+}
+
 TEST_F(State, WhatWaitsAtTheControlSocketIsJudgedWhileFormerWorkersAreKnown) {
   pid_t worker = ::fork();
   if (worker == 0) {
