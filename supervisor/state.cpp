@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 
 #include "supervisor/event_log.h"
+#include "supervisor/process.h"
 
 namespace tidegate {
 namespace {
@@ -99,22 +100,32 @@ void AcceptAmongFormerWorkers(Holdings& holdings, const json& state) {
   holdings.former_workers.clear();
 }
 
+// A channel that has been closed since is not there; its worker is, and goes: what it said last
+// counts, and what it wrote is told.
+void DropWhatHasGone(Holdings& holdings, const json& state, json& slot) {
+  json& worker = slot["worker"];
+  int output = worker.at("output").get<int>();
+  if (output >= 0 && !IsStillThere(state, output)) {
+    output = -1;
+    worker["output"] = output;
+  }
+  if (IsStillThere(state, worker.at("channel").get<int>())) {
+    return;
+  }
+  if (output >= 0) {
+    ChildOutput(holdings.surroundings.loop, UniqueFd(output)).Tail();
+  }
+  if (worker.contains("drain")) {
+    slot["gone"] = worker["drain"];
+  }
+  slot.erase("worker");
+}
+
 Result<> RestoreGenerations(Holdings& holdings, const json& state) {
   for (json saved : state.at("generations")) {
-    // A channel that has been closed since is not there; its worker is, and goes: what it said last
-    // counts.
     for (json& slot : saved.at("slots")) {
       if (slot.contains("worker")) {
-        int output = slot["worker"].at("output").get<int>();
-        if (output >= 0 && !IsStillThere(state, output)) {
-          slot["worker"]["output"] = -1;
-        }
-        if (!IsStillThere(state, slot["worker"].at("channel").get<int>())) {
-          if (slot["worker"].contains("drain")) {
-            slot["gone"] = slot["worker"]["drain"];
-          }
-          slot.erase("worker");
-        }
+        DropWhatHasGone(holdings, state, slot);
       }
     }
     Result<ActiveConfigPtr> config = RestoreConfig(saved.at("config"));

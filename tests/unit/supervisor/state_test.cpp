@@ -1,5 +1,7 @@
 #include "supervisor/state.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -127,6 +129,46 @@ TEST_F(State, WhatIsNotAsItShouldBeIsRefused) {
     damaged["fds"] = odd;
     EXPECT_TRUE(refused(damaged)) << odd;
   }
+}
+
+// Its channel was gone when the state was saved, or has gone before the next image came.
+TEST_F(State, AWorkerThatHasGoneLeavesNoDescriptor) {
+  int output[2];
+  ASSERT_EQ(::pipe2(output, O_CLOEXEC | O_NONBLOCK), 0);
+  json state = Saved();
+  struct stat info{};
+  ASSERT_EQ(::fstat(output[0], &info), 0);
+  state["fds"].push_back({output[0], info.st_ino});
+  state["generations"].push_back(
+      {{"number", 3},
+       {"state", static_cast<int>(GenerationState::kDraining)},
+       {"since", 1.0},
+       {"version", "1"},
+       {"worker_path", "/bin/sh"},
+       {"worker_fd", ::dup(before_->worker_program.fd.get())},
+       {"slots", json::array({{{"restarts", 0},
+                               {"worker", {{"pid", 0}, {"channel", -1}, {"output", output[0]}}}}})},
+       {"accepting", false},
+       {"killed_workers", 0},
+       {"drain_total", 0},
+       {"drain_ms", 1000},
+       {"config", state["config"]}});
+  pid_t image = ::fork();
+  if (image == 0) {
+    Loop loop;
+    Holdings after(loop, [](ClientId, const std::string&, const json&) {});
+    Result<> restored = RestoreState(after, state);
+    // The number may be another's by now.
+    struct stat now{};
+    bool is_there = ::fstat(output[0], &now) == 0 && now.st_ino == info.st_ino;
+    ::_exit(!restored ? 1 : is_there ? 2 : 0);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(image, &status, 0), image);
+  EXPECT_EQ(status, 0);
+  ::close(output[0]);
+  ::close(output[1]);
+  ::close(state["generations"][0]["worker_fd"].get<int>());
 }
 
 TEST_F(State, WhatWaitsAtTheControlSocketIsJudgedWhileFormerWorkersAreKnown) {
