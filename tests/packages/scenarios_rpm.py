@@ -2,6 +2,8 @@
 
 The system is Debian, whose rpm knows nothing of what dpkg has installed: dependencies are given by apt, and not checked by rpm."""
 
+import contextlib
+
 import repack
 import repack_rpm
 from bed import proxy, scenario, status, wait_active
@@ -51,27 +53,24 @@ def rpm_in_a_scratch_root(bed):
         return f"{user}; upgraded to {version}, downgraded, erased; left: {left[1]}"
 
 
+@contextlib.contextmanager
 def rpm_machine(bed):
     """A machine with rpm and what the package depends on, without Tidegate."""
-    machine = bed.bare()
-    machine.__enter__()
-    depends = repack.field(bed.deb, "Depends")
-    machine.do("apt-get install -y --no-install-recommends rpm", 300)
-    machine.do(f"apt-get satisfy -y --no-install-recommends '{depends}'", 300)
-    return machine
+    with bed.bare() as machine:
+        depends = repack.field(bed.deb, "Depends")
+        machine.do("apt-get install -y --no-install-recommends rpm", 300)
+        machine.do(f"apt-get satisfy -y --no-install-recommends '{depends}'", 300)
+        yield machine
 
 
 @scenario
 def rpm_upgrade_under_load(bed):
     first = built()
-    machine = rpm_machine(bed)
-    try:
+    with rpm_machine(bed) as machine:
         def rpm(*arguments):
             return machine.try_(f"rpm {' '.join(WITHOUT_APT)} {' '.join(map(str, arguments))}", 180)
 
-        def put(path):
-            return machine.put(path)
-        done = rpm("-i", put(first))
+        done = rpm("-i", machine.put(first))
         assert done.code == 0, done.text
         machine.do("systemctl start tidegate")  # as Fedora has it: an installation starts nothing
         wait_active(machine)
@@ -83,7 +82,8 @@ def rpm_upgrade_under_load(bed):
             before = Before(machine)
             told = []
             for bad in (repack.BAD[0], None):
-                done, began, ended = traffic.during(rpm, "-U", put(repack_rpm.derive(first, bed.work, bad)), "--force")
+                package = machine.put(repack_rpm.derive(first, bed.work, bad))
+                done, began, ended = traffic.during(rpm, "-U", package, "--force")
                 assert done.code == 0, done.text
                 lines = [line for line in done.text.splitlines() if line.strip()]
                 told.append(f"{bad or 'good'}: {ended - began:.1f} s, says: {lines}")
@@ -98,5 +98,3 @@ def rpm_upgrade_under_load(bed):
         assert done.code == 0, done.text
         until(lambda: not machine.processes("tidegate") and not machine.processes("tidegate-worker"), "all processes to end")
         return "\n".join([f"MainPID {before.pid} as before", *told, result.figures()])
-    finally:
-        machine.__exit__(None, None, None)
