@@ -1,9 +1,16 @@
 """The life of the package on a disk: installed, denied, stopped by its administrator, removed, purged, installed again."""
 
-from bed import dpkg_install, installed_version, ours, package_state, page, scenario, status, wait_active
+import json
+
+from bed import dpkg_install, installed_version, ours, package_state, page, proxy, scenario, status, wait_active
 from support.wait import until
 
-DENY = "#!/bin/sh\nexit 101\n"
+def policy(machine, answer):
+    """`answer`: lines of sh, with the name of the service in $1 and the action in $2."""
+    machine.write("/usr/sbin/policy-rc.d", f"#!/bin/sh\n{answer}\n", 0o755)
+
+
+DENY = "exit 101"
 
 
 @scenario
@@ -29,8 +36,9 @@ def install_into_a_bare_root(bed):
 
 def left(machine):
     """What the file system has of Tidegate, without the package that was put into /root."""
-    pruned = " -o ".join(f"-path {folder}" for folder in ("/proc", "/sys", "/root", "/tmp"))
-    return machine.do(f"find / -xdev \\( {pruned} \\) -prune -o -iname '*tidegate*' -print | sort").split()
+    # /run is a file system of its own; in it systemd and systemd-nspawn have names of their own, too.
+    pruned = " -o ".join(f"-path {folder}" for folder in ("/proc", "/sys", "/root", "/tmp", "/run/systemd", "/run/host"))
+    return machine.do(f"find / /run -xdev \\( {pruned} \\) -prune -o -iname '*tidegate*' -print | sort").split()
 
 
 @scenario
@@ -82,13 +90,13 @@ def purge_keeps_what_an_administrator_put_there(bed):
 def a_policy_that_denies_is_obeyed(bed):
     lines = []
     with bed.bare() as machine:
-        machine.write("/usr/sbin/policy-rc.d", DENY, 0o755)
+        policy(machine, DENY)
         done = machine.try_(f"apt-get install -y {machine.put(bed.deb)}", 300)
         assert done.code == 0, done.text
         assert machine.active() == "inactive" and not machine.processes("tidegate"), "the installation has started it"
         lines.append("installed, nothing was started")
     with bed.machine() as machine, bed.traffic(machine) as traffic:
-        machine.write("/usr/sbin/policy-rc.d", DENY, 0o755)
+        policy(machine, DENY)
         pid, workers = machine.pid(), machine.processes("tidegate-worker")
         done, _, _ = traffic.during(dpkg_install, machine, bed.next())
         assert done.code == 0, done.text
@@ -105,6 +113,31 @@ def a_policy_that_denies_is_obeyed(bed):
         lines.append(f"upgraded on the disk, the same processes go on as {bed.version}; dpkg said: {ours(done)}")
         lines.append(f"systemctl reload by hand: {bed.next_version}, MainPID {pid} as before")
         lines.append(result.figures())
+    return "\n".join(lines)
+
+
+@scenario
+def answers_of_policies(bed):
+    """What denies for invoke-rc.d and deb-systemd-invoke does here, for either name of the service, and nothing else does."""
+    lines = []
+    with bed.machine() as machine:
+        bed.put_config(machine, proxy(9))
+        machine.do("tidegate reload")
+        pid, workers = machine.pid(), machine.processes("tidegate-worker")
+        for answer in ("echo restart; exit 106", "exit 102", '[ "$1" != tidegate.service ] || exit 101'):
+            policy(machine, answer)
+            done = dpkg_install(machine, bed.next())
+            assert done.code == 0, done.text
+            said = ours(done)
+            assert len(said) == 1 and "policy-rc.d denies" in said[0], f"`{answer}`: {said}"
+            assert machine.pid() == pid and machine.processes("tidegate-worker") == workers, f"`{answer}`: a process was replaced"
+            lines.append(f"`{answer}`: {said[0]}")
+        for answer, deb, version in (("exit 104", bed.next(), bed.next_version), ("exit 1", bed.deb, bed.version)):
+            policy(machine, answer)
+            done = dpkg_install(machine, deb)
+            assert done.code == 0 and not ours(done), done.text
+            assert (machine.pid(), status(machine)["version"]) == (pid, version), f"`{answer}`: {status(machine)['version']}"
+            lines.append(f"`{answer}`: upgraded")
     return "\n".join(lines)
 
 
@@ -129,6 +162,109 @@ def what_an_administrator_stopped_stays_stopped(bed):
         assert (machine.pid(), status(machine)["version"]) == (pid, bed.next_version)
         assert machine.try_("systemctl is-enabled tidegate").out.strip() == "disabled"
         return "stopped, disabled, masked: two upgrades each, nothing started; running and disabled: upgraded, not enabled"
+
+
+@scenario
+def what_has_failed_is_started_by_an_upgrade(bed):
+    with bed.machine() as machine:
+        good = json.dumps(proxy(9))
+
+        def fail():
+            bed.put_config(machine, "{")
+            assert machine.try_("systemctl restart tidegate").code != 0
+            assert machine.active() == "failed"
+        fail()
+        done = dpkg_install(machine, bed.next())
+        assert done.code == 0, done.text
+        still = ours(done)
+        assert len(still) == 1 and "did not start" in still[0], still
+        bed.put_config(machine, good)
+        done = dpkg_install(machine, bed.deb)
+        assert done.code == 0 and not ours(done), done.text
+        assert (machine.active(), status(machine)["version"]) == ("active", bed.version)
+        # Nobody wants it at the next boot either.
+        fail()
+        bed.put_config(machine, good)
+        machine.do("systemctl disable tidegate")
+        done = dpkg_install(machine, bed.next())
+        assert done.code == 0 and not ours(done), done.text
+        assert machine.active() == "failed"
+        machine.do("systemctl enable tidegate")
+        policy(machine, DENY)
+        done = dpkg_install(machine, bed.deb)
+        denied = ours(done)
+        assert done.code == 0 and len(denied) == 1 and "policy-rc.d denies" in denied[0], done.text
+        assert machine.active() == "failed"
+        return f"started, unless it is disabled or a policy denies; says: {still[0]}; {denied[0]}"
+
+
+@scenario
+def an_upgrade_while_it_starts(bed):
+    with bed.machine() as machine:
+        bed.put_config(machine, proxy(9))
+        machine.write("/etc/systemd/system/tidegate.service.d/slow.conf", "[Service]\nExecStartPost=/bin/sleep 6\n")
+        machine.do("systemctl daemon-reload && systemctl restart --no-block tidegate")
+        until(lambda: machine.property("SubState") == "start-post", lambda: machine.property("SubState"), 10)
+        pid = machine.pid()
+        done = dpkg_install(machine, bed.next())
+        assert done.code == 0 and not ours(done), done.text
+        assert (machine.active(), machine.pid(), status(machine)["version"]) == ("active", pid, bed.next_version)
+        return f"waited for and upgraded, MainPID {pid} as before"
+
+
+@scenario
+def a_unit_that_is_masked_while_it_runs(bed):
+    """The line names this reason, not that of the operation before."""
+    with bed.machine() as machine:
+        pid = machine.pid()
+        good = machine.do("cat /etc/tidegate/tidegate.json")
+        bed.put_config(machine, "{")
+        assert machine.try_("tidegate reload").code == 78
+        bed.put_config(machine, good + "\n")
+        machine.do("systemctl mask tidegate")
+        done = dpkg_install(machine, bed.next())
+        lines = ours(done)
+        assert done.code == 0 and len(lines) == 1 and "masked" in lines[0], done.text
+        machine.do("systemctl unmask tidegate")
+        assert (machine.pid(), machine.active(), status(machine)["version"]) == (pid, "active", bed.version)
+        machine.do("systemctl reload tidegate")
+        assert (machine.pid(), status(machine)["version"]) == (pid, bed.next_version)
+        return f"dpkg said: {lines[0]}; unmasked and reloaded: {bed.next_version}"
+
+
+@scenario
+def a_removal_that_is_called_off(bed):
+    """dpkg tells postinst when something went wrong behind the stop of the service."""
+    with bed.machine() as machine:
+        machine.do("sed -i 's/^exit 0$/exit 1/' /var/lib/dpkg/info/tidegate.prerm")
+
+        def remove():
+            assert machine.try_("dpkg --remove tidegate").code != 0
+            assert package_state(machine)[1] == "i", package_state(machine)
+        pid = machine.pid()
+        remove()
+        assert machine.active() == "active" and machine.pid() != pid
+        assert page(machine).out.endswith("\n200")
+        machine.do("systemctl stop tidegate")
+        remove()
+        assert machine.active() == "inactive"
+        return "started again; what was stopped before stays stopped"
+
+
+@scenario
+def a_start_beside_a_daemon_run_by_hand(bed):
+    """It holds the control socket, and keeps it."""
+    with bed.machine() as machine:
+        machine.do("systemctl stop tidegate")
+        machine.do("systemd-run --quiet --unit by-hand --uid tidegate --property Type=notify "
+                   "--property AmbientCapabilities=CAP_NET_BIND_SERVICE --setenv TIDEGATE_SOCKET=/run/tidegate/control.sock tidegate run")
+        assert machine.try_("systemctl start tidegate").code != 0
+        wait_active(machine, "failed")
+        assert (machine.property("ExecMainStatus"), machine.property("NRestarts")) == ("6", "0")
+        assert status(machine)["pid"] == machine.pid("by-hand")
+        machine.do("systemctl stop by-hand && systemctl start tidegate")
+        assert status(machine)["pid"] == machine.pid()
+        return "the unit failed once, with 6; the daemon still answers"
 
 
 @scenario

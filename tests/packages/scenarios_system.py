@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 
+import repack
 from bed import dpkg_install, ours, page, proxy, scenario, status, wait_active
 from rig import FETCHED_AGAIN
 from support import processes
@@ -44,6 +45,30 @@ def log_rotation(bed):
 
 
 @scenario
+def log_rotation_without_an_answer(bed):
+    """The program on the disk does not run, then the daemon does not."""
+    rotate = "logrotate -f /etc/logrotate.d/tidegate"
+    with bed.machine() as machine:
+        log = machine.path("/var/log/tidegate/access.log")
+        assert dpkg_install(machine, bed.next(repack.BAD[2])).code == 0
+        assert machine.try_("tidegate version").code != 0, "the program runs"
+        pid = machine.pid()
+        machine.do(rotate)
+        assert page(machine).out.endswith("\n200")
+        until(lambda: log.stat().st_size > 0, "a line in the new file")
+        assert machine.pid() == pid and machine.active() == "active"
+        machine.do("systemctl stop tidegate")
+        machine.do(rotate)
+        assert log.stat().st_size == 0
+        return "the daemon took the signal; without a daemon nothing complains"
+
+
+# It replaces no library and no program that runs.
+UNRELATED = "NEEDRESTART_MODE=a apt-get install -y --reinstall needrestart 2>&1"
+HOOK = "restart.d/tidegate.service"
+
+
+@scenario
 def library_update_through_needrestart(bed):
     library = FETCHED_AGAIN[bed.suite]
     with bed.machine() as machine:
@@ -59,11 +84,55 @@ def library_update_through_needrestart(bed):
             assert machine.pid() == before["pid"] == after["pid"], f"it was restarted: {done.text[-1500:]}"
             assert machine.property("NRestarts") == "0"
             assert after["generation"] == before["generation"] + 1, f"generation {after['generation']}: {done.text[-1500:]}"
+            # The old workers go; until then needrestart asks again.
+            machine.do(UNRELATED, 300)
+            assert status(machine)["generation"] == after["generation"], "another run of apt made another generation"
             until(lambda: libraries(machine) == {"in place"}, lambda: f"workers with the new file: {libraries(machine)}", 20)
             result = traffic.end()
             result.expect_nothing_lost()
             return (f"{library} was replaced; needrestart said: {said}; generation {before['generation']} -> {after['generation']}, "
                     f"MainPID {before['pid']} as before, workers have mapped the new file\n{result.figures()}")
+
+
+@scenario
+def needrestart_and_upgrades(bed):
+    """It asks at every run of apt, for a version that was refused, and for workers that drain. Once was enough."""
+    with bed.machine() as machine:
+        machine.do("apt-get install -y --no-install-recommends needrestart", 300)
+        # Tunnels stay with the old workers until the end of the load.
+        limits = {"probation": "1500ms", "drain": "5m", "drain_tunnels": "5m", "hand_over": False}
+        with bed.traffic(machine, upgrade=limits) as traffic:
+            before = status(machine)
+
+            def asked(what):
+                done, _, _ = traffic.during(machine.try_, UNRELATED, 300)
+                assert done.code == 0 and HOOK in done.text, f"needrestart did not ask {what}: {done.text[-1500:]}"
+                return [line for line in ours(done) if line.startswith("tidegate: ")]
+
+            done, _, _ = traffic.during(dpkg_install, machine, bed.next(repack.BAD[0]))
+            assert done.code == 0, done.text
+            refused = status(machine)["counters"]["upgrades_failed"]
+            said = [asked("about a version that was refused") for _ in range(2)]
+            now = status(machine)
+            assert (now["version"], now["generation"]) == (bed.version, before["generation"]), now
+            assert now["counters"]["upgrades_failed"] == refused == before["counters"]["upgrades_failed"] + 1, "it was tried again"
+            assert all(len(lines) == 1 for lines in said), said
+
+            done, _, _ = traffic.during(dpkg_install, machine, bed.next())
+            assert done.code == 0, done.text
+            for _ in range(2):
+                lines = asked("about workers that drain")
+                assert not lines, lines
+            now = status(machine)
+            assert (now["version"], now["generation"]) == (bed.next_version, before["generation"] + 1), now
+            assert [one["state"] for one in now["generations"]].count("draining") == 1, now["generations"]
+            assert machine.pid() == before["pid"] and machine.property("NRestarts") == "0"
+            result = traffic.end()
+            # Kept connections end with the old workers where nothing is handed over.
+            lost = {what: count for what, count in result.lost.items() if count and what != "kept connections closed"}
+            assert not lost, f"lost: {lost}"
+            return (f"a refused version: tried once, then {said[0][0]!r}; a good one: generation {before['generation']} -> "
+                    f"{now['generation']}, also after two more runs of apt")
 
 
 def libraries(machine):
