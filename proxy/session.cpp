@@ -123,6 +123,8 @@ Task<void> Session::Run() {
 }
 
 Task<void> Session::ServeHttp2() {
+  // A stop may have armed it during the handshake.
+  deadline_.Disarm();
   tls_ = nullptr;
   h2_ = std::make_unique<H2Session>(services_, list_.exchanges_, connection_.TakeStream(), client_,
                                     patience_);

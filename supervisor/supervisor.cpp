@@ -97,8 +97,9 @@ void Supervisor::TendKeys() {
   std::uint64_t now = KeyRing::Now();
   if (holdings_.keys.RotateIfDue(now, rotation)) {
     holdings_.SendKeys();
-    // What has come back stays as it is until we serve: another start may want it.
-    if (state_ != State::kStarting) {
+    // What has come back stays as it is until we serve: another start may want it, or another image,
+    // which would use our names for something else. The end of an operation follows.
+    if (state_ != State::kStarting && state_ != State::kUpgrading) {
       holdings_.store.Follow();
     }
     LogEvent(LogLevel::kInfo, "the keys of session tickets have rotated");
@@ -418,7 +419,9 @@ void Supervisor::Stop(bool now, ClientId client) {
   if (!holdings_.stopping) {
     holdings_.stopping = true;
     state_ = State::kStopping;
-    // First, and while systemd still hears us: whoever starts us again means the file.
+    // The image before us would not know of it.
+    EndGuard();
+    // While systemd still hears us: whoever starts us again means the file.
     holdings_.store.ForgetConfig();
     holdings_.notify.Stopping();
     const ShutdownConfig& limits = holdings_.config->config.shutdown;

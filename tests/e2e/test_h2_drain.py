@@ -12,9 +12,9 @@ from support import report
 from support.certificates import make_pair, trusting
 from support.daemon import basic, clear
 from support.errors import expect_line
-from support.h2 import open_h2
+from support.h2 import H2, open_h2
 from support.h2_frames import LARGEST_WINDOW, NO_ERROR
-from support.wait import until
+from support.wait import stays, until
 from support.wire import Ended
 
 
@@ -135,6 +135,25 @@ def test_a_client_that_is_silent_after_its_preface_does_not_hold_a_stop(front):
     with tidegate.h2():
         begin_stop(tidegate)
         assert tidegate.wait_exit(10) == 0
+
+
+def test_a_stop_serves_who_has_connected_and_begins_its_handshake_then(launch, origin, pair):
+    """What a stop does for the first octets of a handshake ends with them: the request lasts longer than that."""
+    go = threading.Event()
+    origin.next(held(go))
+    tidegate = launch(secure(origin, pair))
+    with tidegate.connect() as raw:
+        until(lambda: tidegate.counters()["connections_active"] == 1, "the connection to be accepted")
+        begin_stop(tidegate)
+        until(lambda: "STOPPING=1" in tidegate.notify.lines(), "STOPPING=1")
+        sock = trusting(pair, alpn=["h2"]).wrap_socket(raw.sock, server_hostname="a.example")
+        with H2(sock).start() as client:
+            stream = client.ask("/held")
+            origin.wait_requests(1)
+            stays(tidegate.worker_processes, "the worker has died", 2.5)
+            go.set()
+            assert client.answer(stream).body == b"held\n"
+    assert tidegate.wait_exit(10) == 0
 
 
 def test_what_does_not_end_by_the_deadline_is_cut_and_reported(front, origin):

@@ -121,6 +121,27 @@ def test_a_new_supervisor_that_crashes_before_the_commit_gives_way_to_the_old_on
     case.works_afterwards()
 
 
+def test_a_stop_counts_though_the_new_supervisor_crashes_then(upgrade, origin):
+    """The old image would know nothing of it, and serve on until somebody kills it."""
+    release = threading.Event()
+    origin.handler = lambda peer, _: (release.wait(20), peer.answer())
+    case = upgrade(upgrade={"ready_timeout": "10m"}, shutdown={"timeout": "1h"})
+    tidegate = case.tidegate
+    case.fault("worker.prepare:hang")
+    with tidegate.connect() as client:
+        client.send(request())
+        origin.wait_requests(1)
+        asking = threading.Thread(target=case.run)
+        asking.start()
+        until(lambda: executable(tidegate.pid) == str(case.binary), "the new image")
+        tidegate.signal(signal.SIGTERM)
+        until(lambda: "STOPPING=1" in tidegate.notify.lines(), "STOPPING=1")
+        os.kill(tidegate.pid, signal.SIGSEGV)
+        assert tidegate.process.wait(10 * PATIENCE) == -signal.SIGSEGV
+        release.set()
+        asking.join()
+
+
 # A supervisor that dies in the middle: the workers serve on, and a new supervisor takes over.
 
 @pytest.mark.parametrize("point", ["adopt", "bind", "spawn", "supervisor.prepare", "supervisor.commit", "probation",
