@@ -18,8 +18,8 @@ constexpr std::uint64_t kLingerOctets = 4 * 1024 * 1024;
 // A client that goes on reading, or loads the rest of a page, has asked again by then.
 constexpr Duration kParkAfter = std::chrono::seconds(5);
 // A client that has just connected, or made a handshake, while we stop has its request at hand, one
-// round trip and a lost packet away. One that connected in advance has none, and would hold the stop
-// up.
+// round trip and a lost packet away. One that connected in advance has none, and would hold the
+// stop up.
 constexpr Duration kStopPatience = std::chrono::seconds(2);
 constexpr Duration kLastLook = std::chrono::milliseconds(1);
 

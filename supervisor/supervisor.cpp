@@ -97,8 +97,8 @@ void Supervisor::TendKeys() {
   std::uint64_t now = KeyRing::Now();
   if (holdings_.keys.RotateIfDue(now, rotation)) {
     holdings_.SendKeys();
-    // What has come back stays as it is until we serve: another start may want it, or another image,
-    // which would use our names for something else. The end of an operation follows.
+    // What has come back stays as it is until we serve: another start may want it, or another
+    // image, which would use our names for something else. The end of an operation follows.
     if (state_ != State::kStarting && state_ != State::kUpgrading) {
       holdings_.store.Follow();
     }

@@ -22,8 +22,9 @@
 
 // In the place of libc's: the machine of these tests has a domain. Under another name here, because
 // the headers define that one where the build is fortified.
-extern "C" [[gnu::visibility("default"), gnu::used]] int HostNameOfTests(
-    char* name, std::size_t size) noexcept asm("gethostname");
+extern "C" [[gnu::visibility("default"), gnu::used]] int HostNameOfTests(char* name,
+                                                                         std::size_t size) noexcept
+    asm("gethostname");
 int HostNameOfTests(char* name, std::size_t size) noexcept {
   constexpr std::string_view kName = "tests.machine.test";
   if (size <= kName.size()) {
