@@ -94,7 +94,7 @@ def test_a_crash_loses_nobody_who_waits_in_a_queue(service, origin, accept):
         stored(tidegate, "socket", sockets)
         assert len(stored(tidegate, "state", 1)) == 1
     assert len({one.target for one in origin.requests if "parked" in one.target}) == PARKED
-    assert "warn supervisor" not in tidegate.stderr, tidegate.stderr
+    assert tidegate.warnings() == []
 
 
 def test_connections_that_come_all_the_while_are_all_answered(service):
@@ -353,8 +353,7 @@ def test_a_state_that_cannot_be_read_means_fresh_sockets_on_the_same_port(servic
     tidegate.notify.replace("state", memfd(text))
     old = tidegate.notify.names()
     start_again(tidegate)
-    warnings = [line for line in tidegate.stderr.splitlines() if "warn supervisor" in line]
-    assert len(warnings) == 1, warnings
+    assert len(tidegate.warnings()) == 1, tidegate.warnings()
     for _ in range(3):
         answered(park(f"127.0.0.1:{port}"))
     stored(tidegate, "socket", 2)
@@ -445,7 +444,7 @@ def test_a_manager_that_keeps_nothing_costs_nothing(service):
     crash(tidegate)
     start_again(tidegate)
     answered(park(tidegate.addresses()[0]))
-    assert tidegate.notify.names() == [] and "warn supervisor" not in tidegate.stderr
+    assert tidegate.notify.names() == [] and tidegate.warnings() == []
     # Each would be a warning in the journal.
     assert not any(line.startswith("FDSTORE") for line in tidegate.notify.lines()), tidegate.notify.messages
 

@@ -147,8 +147,10 @@ def test_a_stop_serves_who_has_connected_and_begins_its_handshake_then(launch, o
         begin_stop(tidegate)
         until(lambda: "STOPPING=1" in tidegate.notify.lines(), "STOPPING=1")
         sock = trusting(pair, alpn=["h2"]).wrap_socket(raw.sock, server_hostname="a.example")
-        with H2(sock).start() as client:
-            stream = client.ask("/held")
+        with H2(sock) as client:
+            # At once: who knows of the GOAWAY asks elsewhere.
+            stream = client.new_stream()
+            client.send(h2.PREFACE + client.settings() + h2.get(stream, "/held"))
             origin.wait_requests(1)
             stays(tidegate.worker_processes, "the worker has died", 2.5)
             go.set()

@@ -52,8 +52,7 @@ def expect_fault(tidegate, *words):
         assert word in problem, problem
     text = tidegate.cli("status")
     assert text.code == 3 and PROBLEM in text.out
-    warnings = [line for line in tidegate.stderr.splitlines() if "warn supervisor" in line]
-    assert sum(PROBLEM in line for line in warnings) == 1, warnings
+    assert sum(PROBLEM in line for line in tidegate.warnings()) == 1, tidegate.warnings()
 
 
 def expect_none(tidegate):

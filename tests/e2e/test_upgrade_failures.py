@@ -140,6 +140,10 @@ def test_a_stop_counts_though_the_new_supervisor_crashes_then(upgrade, origin):
         assert tidegate.process.wait(10 * PATIENCE) == -signal.SIGSEGV
         release.set()
         asking.join()
+    # Orphans, if the word of the stop had not come to them yet.
+    for pid in tidegate.worker_processes():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 # A supervisor that dies in the middle: the workers serve on, and a new supervisor takes over.

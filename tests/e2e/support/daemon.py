@@ -297,6 +297,10 @@ class Tidegate:
     def stderr(self):
         return (self.directory / "stderr").read_text(errors="replace")
 
+    def warnings(self):
+        """Lines that warn of something in the supervisor; that this build confines no worker is not meant."""
+        return [line for line in self.stderr.splitlines() if " warn supervisor[" in line and "not wholly confined" not in line]
+
     @property
     def stdout(self):
         return (self.directory / "stdout").read_text(errors="replace")

@@ -182,6 +182,9 @@ class Limit {
 
 TEST_F(NameFilesOwnerTest, Rule2KeepsWhatItHasWhenThereAreNoDescriptors) {
   EXPECT_TRUE(Changed());
+  // Once with descriptors: UBSan looks at each kind of object through a pipe, but only once.
+  std::filesystem::resize_file(directory_ + "/hosts", (16 << 20) + 1);
+  EXPECT_FALSE(Changed());
   Write("hosts", "192.0.2.2 app\n");
   Said said;
   UniqueFd spare(::open("/dev/null", O_RDONLY | O_CLOEXEC));
