@@ -285,8 +285,13 @@ def test_large_answers_share_the_connection(front, origin):
     with front().h2((h2.INITIAL_WINDOW_SIZE, 4 * MIB)) as client:
         client.give(0, 32 * MIB)
         answers = [client.of(client.ask(f"/{number}")) for number in range(4)]
-        client.until(lambda: max(len(one.body) for one in answers) > 8 * MIB, "8 MiB of one of the answers")
-        assert min(len(one.body) for one in answers) > MIB, [len(one.body) for one in answers]
+        client.until(lambda: all(one.body for one in answers), "all to have begun")
+        begun = [len(one.body) for one in answers]
+
+        def came():
+            return [len(one.body) - before for one, before in zip(answers, begun)]
+        client.until(lambda: max(came()) > 8 * MIB, "8 MiB of one of the answers")
+        assert min(came()) > MIB, came()
 
 
 def test_a_small_answer_overtakes_a_large_one(front, origin):

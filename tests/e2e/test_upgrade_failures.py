@@ -136,8 +136,8 @@ def test_a_stop_counts_though_the_new_supervisor_crashes_then(upgrade, origin):
         until(lambda: executable(tidegate.pid) == str(case.binary), "the new image")
         tidegate.signal(signal.SIGTERM)
         until(lambda: "STOPPING=1" in tidegate.notify.lines(), "STOPPING=1")
-        os.kill(tidegate.pid, signal.SIGSEGV)
-        assert tidegate.process.wait(10 * PATIENCE) == -signal.SIGSEGV
+        os.kill(tidegate.pid, signal.SIGABRT)
+        assert tidegate.process.wait(10 * PATIENCE) == -signal.SIGABRT
         release.set()
         asking.join()
     # Orphans, if the word of the stop had not come to them yet.
