@@ -28,7 +28,7 @@ import pytest
 from support import processes
 from support.daemon import basic, copied_binaries
 from support.live import Live, LiveOrigin, kernel_holds
-from support.wait import PATIENCE, stays, until
+from support.wait import PATIENCE, stays, steady, until
 
 LOAD = {"asking": 2, "pipelining": 1, "idle": 3, "tunnels": 2, "held": 3}
 BATCH = ("idle", "tunnel")  # certainly in the first one
@@ -132,6 +132,15 @@ def lost_with(live, since):
     return live.ended(*ASKING)
 
 
+def nobody_reads(live):
+    """What came back before may still wait for a client's thread; then nothing comes, and nobody ends."""
+    def echoed():
+        return [one.echoed for one in live.of("tunnel")]
+
+    before = steady(echoed, "tunnels that nobody reads", seconds=3)
+    stays(lambda: not live.ended() and echoed() == before, "two have read", 0.3)
+
+
 @pytest.fixture
 def case(launch, make_origin, programs):
     one = Case(launch, make_origin, programs)
@@ -183,8 +192,7 @@ def test_the_old_worker_hangs_while_both_hold_the_batch(case, step):
     with case.start(old=f"{step}:hang", drain="1s", drain_tunnels="1s") as live:
         case.upgrade()
         case.hangs(case.old)
-        before = [one.echoed for one in live.of("tunnel")]
-        stays(lambda: not live.ended() and [one.echoed for one in live.of("tunnel")] == before, "two have read", 0.3)
+        nobody_reads(live)
         died = case.gone(case.old)
         live.more()
         case.over(live, died=live.of("held") + lost_with(live, died))
@@ -270,8 +278,7 @@ def test_the_new_worker_hangs_with_what_it_has_been_given(case):
     with case.start(new="taken:hang") as live:
         case.upgrade()
         case.hangs(case.new)
-        before = [one.echoed for one in live.of("tunnel")]
-        stays(lambda: not live.ended() and [one.echoed for one in live.of("tunnel")] == before, "two have read", 0.3)
+        nobody_reads(live)
         os.kill(case.new, signal.SIGKILL)
         until(lambda: len(live.ended(*BATCH)) == len(live.of(*BATCH)), lambda: f"the batch to end: {live.all}", 5)
         lost = live.ended()

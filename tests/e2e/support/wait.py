@@ -35,3 +35,17 @@ def stays(condition, what, seconds):
     while time.monotonic() < end:
         assert condition(), what() if callable(what) else what
         time.sleep(0.01)
+
+
+def steady(look, what, quiet=0.1, seconds=5.0):
+    """What `look()` says when it has said the same for `quiet` seconds: what was on its way has come."""
+    said, since = look(), time.monotonic()
+
+    def is_quiet():
+        nonlocal said, since
+        now = look()
+        if now != said:
+            said, since = now, time.monotonic()
+        return time.monotonic() - since >= quiet * PATIENCE
+    until(is_quiet, what, seconds)
+    return said
