@@ -214,6 +214,9 @@ def invalid_configuration(bed):
             result = traffic.end()
             result.expect_nothing_lost()
         with bed.traffic(machine) as traffic:
+            # It has an origin of its own.
+            good = machine.do("cat /etc/tidegate/tidegate.json")
+            bed.put_config(machine, good.replace('"workers"', '"wrokers"'))
             crash = Crash(machine, traffic)
             machine.kill(crash.pid)
             crash.wait_for_the_end_of_the_old()
