@@ -119,22 +119,7 @@ void Supervisor::TendNameFiles() {
 
 void Supervisor::ListenToSignals() {
   std::signal(SIGPIPE, SIG_IGN);
-  for (int number : {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2}) {
-    auto handle = std::make_unique<uv_signal_t>();
-    uv_signal_init(loop_.uv(), handle.get());
-    handle->data = this;
-    uv_signal_start(
-        handle.get(),
-        [](uv_signal_t* signal, int received) {
-          static_cast<Supervisor*>(signal->data)->OnSignal(received);
-        },
-        number);
-    signals_[number] = std::move(handle);
-  }
-  // An image that was entered by execve has them blocked until here: none is lost.
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  signals_.emplace(loop_, [this](int number) { OnSignal(number); });
 }
 
 void Supervisor::OnSignal(int number) {

@@ -3,17 +3,15 @@
 // The supervisor at work: signals and commands come in, stories run, one operation at a time.
 // supervisor.h is what others see.
 
-#include <map>
-#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
-
-#include <uv.h>
 
 #include "common/task.h"
 #include "supervisor/file_watch.h"
 #include "supervisor/holdings.h"
 #include "supervisor/operation.h"
+#include "supervisor/signals.h"
 #include "supervisor/way_back.h"
 
 namespace tidegate {
@@ -126,7 +124,7 @@ class Supervisor {
   std::vector<Operation::Client> stop_clients_;
   bool stop_now_ = false;
   int exit_code_ = 0;
-  std::map<int, std::unique_ptr<uv_signal_t>> signals_;
+  std::optional<Signals> signals_;
 };
 
 }  // namespace tidegate
