@@ -7,7 +7,8 @@
 //   TIDEGATE_TEST_FAULTS=1               and a file `tidegate.fault` with `point:action` beside its
 //   binary
 //
-// point   supervisor: preflight, exec, adopt, bind, spawn, prepare, commit, probation, pair (an old
+// point   supervisor: preflight, leave (nothing more is read), exec, adopt, bind, spawn, prepare,
+// commit, probation, pair (an old
 //         and a new worker), drain, retire, takeover (one orphan has agreed), watch (a directory)
 //         worker: check, confine (fail: it is not; it reads the file here, before it opens none any
 //         more), start, prepare, commit, serving, drain; of a hand-over (proxy/handover.h) the old

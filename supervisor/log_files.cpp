@@ -89,11 +89,25 @@ nlohmann::json LogFiles::Save(std::vector<int>& fds) const {
   return state;
 }
 
-void LogFiles::Restore(const nlohmann::json& state, const LoggingConfig& config) {
+void LogFiles::Restore(const nlohmann::json& state, const LoggingConfig& config,
+                       const std::function<bool(int fd)>& is_there) {
   in_force_.config = config;
-  in_force_.error.Reset(state.at("error").get<int>());
-  in_force_.access.Reset(state.at("access").get<int>());
+  auto restore = [&](const char* name, const std::string& path) {
+    int fd = state.at(name).get<int>();
+    Result<UniqueFd> log = is_there(fd) ? UniqueFd(fd) : OpenLog(path);
+    if (!log) {
+      LogEvent(LogLevel::kError, log.error().ToString());
+    }
+    return log ? std::move(*log) : UniqueFd();
+  };
+  in_force_.error = restore("error", config.error);
+  if (!in_force_.error) {
+    in_force_.error = OpenLog("stderr").value_or(UniqueFd());
+  }
   SetEventLog(error_fd());
+  if (config.access) {
+    in_force_.access = restore("access", config.access->path);
+  }
   std::optional<LevelByHand> by_hand;
   if (state.contains("level_by_hand")) {
     const nlohmann::json& saved = state["level_by_hand"];

@@ -3,6 +3,7 @@
 // The log files: the supervisor opens them, workers get descriptors. Prepared and committed with
 // the configuration.
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,7 +46,10 @@ class LogFiles {
   int prepared_access_fd() const { return prepared_.access.get(); }
 
   nlohmann::json Save(std::vector<int>& fds) const;
-  void Restore(const nlohmann::json& state, const LoggingConfig& config);
+  // A file that is not there any more, since an image after us has rotated it, is opened by its
+  // name; what cannot be opened is told to our standard error, where records go then.
+  void Restore(const nlohmann::json& state, const LoggingConfig& config,
+               const std::function<bool(int fd)>& is_there);
 
  private:
   struct Open {

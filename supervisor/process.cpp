@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include <fmt/format.h>
 
@@ -81,6 +83,27 @@ bool Executes(pid_t pid, const Program& program) {
   const struct stat ours = StatOf(program);
   return ::stat(fmt::format("/proc/{}/exe", pid).c_str(), &info) == 0 &&
          info.st_dev == ours.st_dev && info.st_ino == ours.st_ino;
+}
+
+// Not /proc/self/task/*/children, which not every kernel has.
+std::vector<pid_t> ChildrenOfUs() {
+  std::vector<pid_t> children;
+  std::error_code error;
+  std::filesystem::directory_iterator at("/proc", error);
+  for (; !error && at != std::filesystem::directory_iterator(); at.increment(error)) {
+    std::ifstream file(at->path() / "stat");
+    std::string stat;
+    std::getline(file, stat);
+    // "PID (NAME) STATE PPID ...": a name may have anything in it (proc_pid_stat(5)).
+    const std::size_t name_ends = stat.rfind(')');
+    int pid = 0;
+    int parent = 0;
+    if (name_ends != std::string::npos && std::sscanf(stat.c_str(), "%d", &pid) == 1 &&
+        std::sscanf(stat.c_str() + name_ends, ") %*c %d", &parent) == 1 && parent == ::getpid()) {
+      children.push_back(pid);
+    }
+  }
+  return children;
 }
 
 std::string DescribeExit(int status) {

@@ -38,6 +38,10 @@ bool IsSameProgram(const Program& a, const Program& b);
 // Whether process `pid` executes this very file. False if it is gone, or not ours to look at.
 bool Executes(pid_t pid, const Program& program);
 
+// The children of this process that live, and those that have ended and nobody has waited for. None
+// if /proc does not tell.
+std::vector<pid_t> ChildrenOfUs();
+
 // Whom a worker runs as.
 struct Identity {
   std::string name;

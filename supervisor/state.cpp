@@ -23,9 +23,14 @@ json SaveProgram(const Program& program, std::vector<int>& fds) {
   return {{"path", program.path}, {"fd", program.fd.get()}};
 }
 
-Program RestoreProgram(const json& saved) {
+// None if an image after us has closed it: by then the number is somebody else's, or will be.
+UniqueFd Taken(const json& state, int fd) {
+  return UniqueFd(IsStillThere(state, fd) ? fd : -1);
+}
+
+Program RestoreProgram(const json& state, const json& saved) {
   return Program{.path = saved.at("path").get<std::string>(),
-                 .fd = UniqueFd(saved.at("fd").get<int>())};
+                 .fd = Taken(state, saved.at("fd").get<int>())};
 }
 
 json SaveConfig(const ActiveConfig& config) {
@@ -89,13 +94,7 @@ void RestoreKeys(Holdings& holdings, const json& state) {
 // What waits at the control socket is judged while every worker of the image before is known: one
 // may have connected and died since.
 void AcceptAmongFormerWorkers(Holdings& holdings, const json& state) {
-  for (const json& generation : state.at("generations")) {
-    for (const json& slot : generation.at("slots")) {
-      if (slot.contains("worker")) {
-        holdings.former_workers.insert(slot["worker"].at("pid").get<pid_t>());
-      }
-    }
-  }
+  holdings.former_workers = WorkersOf(state);
   holdings.server.AcceptWaiting();
   holdings.former_workers.clear();
 }
@@ -140,7 +139,7 @@ Result<> RestoreGenerations(Holdings& holdings, const json& state) {
         .number = saved.at("number").get<std::uint64_t>(),
         .config = *config,
         .worker_program = Program{.path = saved.at("worker_path").get<std::string>(),
-                                  .fd = UniqueFd(saved.at("worker_fd").get<int>())},
+                                  .fd = Taken(state, saved.at("worker_fd").get<int>())},
         .version = saved.at("version").get<std::string>(),
         .workers = static_cast<unsigned>(saved.at("slots").size()),
         .identity = *identity};
@@ -173,17 +172,19 @@ Result<> Restore(Holdings& holdings, const json& state) {
     return Fail(config.error());
   }
   holdings.config = *config;
-  holdings.logs.Restore(state.at("logs"), holdings.config->config.logging);
-  holdings.supervisor_program = RestoreProgram(state.at("supervisor_program"));
-  holdings.worker_program = RestoreProgram(state.at("worker_program"));
+  holdings.logs.Restore(state.at("logs"), holdings.config->config.logging,
+                        [&state](int fd) { return IsStillThere(state, fd); });
+  holdings.supervisor_program = RestoreProgram(state, state.at("supervisor_program"));
+  holdings.worker_program = RestoreProgram(state, state.at("worker_program"));
   if (!state.at("previous").is_null()) {
     const json& saved = state["previous"];
     Result<ActiveConfigPtr> previous_config = RestoreConfig(saved.at("config"));
     if (previous_config) {
-      holdings.previous = Previous{.supervisor_program = RestoreProgram(saved.at("supervisor")),
-                                   .worker_program = RestoreProgram(saved.at("worker")),
-                                   .version = saved.at("version").get<std::string>(),
-                                   .config = *previous_config};
+      holdings.previous =
+          Previous{.supervisor_program = RestoreProgram(state, saved.at("supervisor")),
+                   .worker_program = RestoreProgram(state, saved.at("worker")),
+                   .version = saved.at("version").get<std::string>(),
+                   .config = *previous_config};
     }
   }
   for (const json& fd : state.value("silent_clients", json::array())) {
@@ -342,7 +343,6 @@ Result<json> ReadStateOrThrow(int fd) {
 
 Result<> CheckDescriptorsOrThrow(const json& state) {
   std::vector<int> needed = {state.at("control_listener").get<int>(),
-                             state.at("logs").at("error").get<int>(),
                              state.at("supervisor_program").at("fd").get<int>(),
                              state.at("worker_program").at("fd").get<int>()};
   for (const json& sockets : state.at("listeners").at("sockets")) {
@@ -388,6 +388,18 @@ bool IsStillThere(const json& state, int fd) {
     }
   }
   return false;
+}
+
+std::set<pid_t> WorkersOf(const json& state) {
+  std::set<pid_t> pids;
+  for (const json& generation : state.at("generations")) {
+    for (const json& slot : generation.at("slots")) {
+      if (slot.contains("worker")) {
+        pids.insert(slot["worker"].at("pid").get<pid_t>());
+      }
+    }
+  }
+  return pids;
 }
 
 Result<> CheckDescriptors(const json& state) {

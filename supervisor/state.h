@@ -6,6 +6,9 @@
 //
 // A format that another image cannot read is refused before it runs: preflight shows it the state.
 
+#include <sys/types.h>
+
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +39,8 @@ Result<std::vector<int>> DescriptorsOf(const nlohmann::json& state);
 // Error: kProtocol if a descriptor that cannot be missed is not what the state says. Needs the
 // process of the state.
 Result<> CheckDescriptors(const nlohmann::json& state);
+// The workers of all generations that it names, living or not.
+std::set<pid_t> WorkersOf(const nlohmann::json& state);
 // True if `fd` is still what it was when the state was saved.
 bool IsStillThere(const nlohmann::json& state, int fd);
 // `holdings` is empty. Error: kProtocol; then it is of no use.

@@ -1,7 +1,5 @@
 #include "supervisor/upgrade.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -72,6 +70,7 @@ Task<std::optional<Outcome>> Preflight(Holdings& holdings, UpgradePlan& plan, Na
 
 Outcome EnterNewImage(Holdings& holdings, const Operation& operation, const UpgradePlan& plan,
                       Narrator& narrator) {
+  (void)FaultAt("supervisor", "leave");
   std::vector<int> fds;
   json upgrade = SavePlan(plan, fds);
   upgrade["operation"] = SaveOperation(operation, holdings.server, fds);
@@ -167,7 +166,11 @@ void AnswerEarly(Holdings& holdings, const Operation& operation, AnswerAt at,
 }
 
 // The old generation serves again, the new one finishes what it has begun, nothing else is left.
+// When we stop both end, by the limits of the stop.
 Task<void> RollBack(Holdings& holdings, Generation& old, Generation& next) {
+  if (holdings.stopping) {
+    co_return;
+  }
   holdings.listeners.Revert();
   Result<> logs = holdings.logs.Prepare(holdings.config->config.logging);
   if (logs) {
@@ -177,6 +180,9 @@ Task<void> RollBack(Holdings& holdings, Generation& old, Generation& next) {
   std::uint64_t number = next.number();
   next.Drain(kRollBackDrain, kRollBackDrain);
   auto gone = co_await next.WaitExited(2 * kRollBackDrain + kCommitLimit);
+  if (holdings.stopping) {
+    co_return;
+  }
   if (!gone) {
     next.Kill("it is rolled back");
     co_await next.WaitExited(kProbeLimit);
@@ -549,25 +555,6 @@ Task<void> FinishUpgrade(Holdings& holdings, std::shared_ptr<Tail> tail) {
   outcome.data["seconds"] = UnixTime() - tail->began;
   FinishAll(holdings.server, tail->clients, outcome);
   std::erase(holdings.tails, tail);
-}
-
-Outcome OutcomeOfReturn(Holdings& holdings, const json& state, const std::string& because) {
-  const json& upgrade = state.at("upgrade");
-  if (because.empty() && upgrade.contains("outcome")) {
-    return RestoreOutcome(upgrade["outcome"]);
-  }
-  // The programs that step 2 opened came back with us.
-  for (const char* name : {"supervisor_fd", "worker_fd"}) {
-    int fd = static_cast<int>(NumberOf(upgrade, name));
-    if (upgrade.contains(name) && IsStillThere(state, fd)) {
-      ::close(fd);
-    }
-  }
-  Outcome outcome{.exit_code = 1, .message = holdings.StillServing()};
-  outcome.more["phase"] = "supervisor";
-  outcome.more["step"] = 4;
-  outcome.more["reason"] = because;
-  return outcome;
 }
 
 }  // namespace tidegate

@@ -1,6 +1,7 @@
 #include "supervisor/way_back.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -36,14 +37,22 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   return pointers;
 }
 
-constexpr std::array kCrashes = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE};
+// A trap is what a compiler makes of what cannot be, on some machines.
+constexpr std::array kCrashes = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
 constexpr std::size_t kStackBytes = 64UL * 1024;
+
+// A descriptor of the state, and what it was: its number may be another's by the time of a crash.
+struct Kept {
+  int fd;
+  dev_t device;
+  ino_t inode;
+};
 
 // All that the signal handlers need, made before: they may run while the heap is locked or broken.
 struct Guard {
   int program_fd = -1;
   int state_fd = -1;
-  std::vector<int> fds;
+  std::vector<Kept> fds;
   std::vector<std::string> argv;
   // The last one says why.
   std::vector<std::string> environment;
@@ -64,8 +73,11 @@ std::string ReturnedBecause(const std::string& reason) {
 }
 
 void ExecuteGuard() {
-  for (int fd : guard->fds) {
-    ::fcntl(fd, F_SETFD, 0);
+  for (const Kept& kept : guard->fds) {
+    struct stat info{};
+    if (::fstat(kept.fd, &info) == 0 && info.st_dev == kept.device && info.st_ino == kept.inode) {
+      ::fcntl(kept.fd, F_SETFD, 0);
+    }
   }
   ::fcntl(guard->state_fd, F_SETFD, 0);
   ::execveat(guard->program_fd, "", guard->argv_pointers.data(), guard->environment_pointers.data(),
@@ -145,8 +157,9 @@ Error EnterImage(const Program& program, const SavedState& state,
     keep.push_back(back.fd.get());
     more.push_back(fmt::format("{}={}", kWayBackVariable, back.fd.get()));
   }
-  // Signals wait for the new image, which unblocks them when it can handle them (those of a crash
-  // in GuardWayBack); but not the alarm: it is what ends an image that never gets that far.
+  // Signals wait for the new image, which lets them through when it can handle them (signals.h;
+  // those of a crash in GuardWayBack); but not the alarm: it is what ends an image that never gets
+  // that far.
   sigset_t blocked;
   sigset_t before;
   ::sigfillset(&blocked);
@@ -201,9 +214,19 @@ void GuardWayBack(const Entrance& entrance, const std::vector<std::string>& argv
 }
 
 void GuardDescriptors(const std::vector<int>& state_fds) {
-  if (guard != nullptr) {
-    guard->fds = state_fds;
+  if (guard == nullptr) {
+    return;
   }
+  for (int fd : state_fds) {
+    struct stat info{};
+    if (::fstat(fd, &info) == 0) {
+      guard->fds.push_back({.fd = fd, .device = info.st_dev, .inode = info.st_ino});
+    }
+  }
+}
+
+bool WayBackIsOpen() {
+  return guard != nullptr;
 }
 
 void StillAlive() {

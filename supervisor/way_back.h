@@ -33,8 +33,10 @@ std::optional<Entrance> TakeEntrance();
 // code does, and the signals of a crash). `entrance` outlives the guard.
 inline constexpr unsigned kHangLimitSeconds = 5;
 void GuardWayBack(const Entrance& entrance, const std::vector<std::string>& argv);
-// What the old image needs beside the state: before they are kept from children.
+// What the old image needs beside the state: before they are kept from children, or closed.
 void GuardDescriptors(const std::vector<int>& state_fds);
+// The old image may still come back.
+bool WayBackIsOpen();
 void StillAlive();
 void EndGuard();
 // Back now, with the old state. Returns only if there is no way or it fails.

@@ -36,6 +36,14 @@ def stopped(pid):
     return stat is not None and stat[1] == "T"
 
 
+def executable(pid):
+    """What it executes, or "" when it is gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
 def descriptors(pid):
     """{fd: what it leads to} of `pid`."""
     found = {}

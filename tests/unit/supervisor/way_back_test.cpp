@@ -86,7 +86,7 @@ TEST(WayBack, AnImageThatCrashesGivesWayToTheOldOne) {
             kFault);
   EXPECT_EQ(AfterGuarded([] { (void)Deeper(1 << 20); }).returned_because, kFault)
       << "of an image without stack";
-  for (int number : {SIGBUS, SIGILL, SIGFPE}) {
+  for (int number : {SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS}) {
     EXPECT_NE(AfterGuarded([number] {
                 std::raise(number);
               }).returned_because.find("signal " + std::to_string(number) + " ("),

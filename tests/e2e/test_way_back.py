@@ -1,0 +1,166 @@
+"""From one image of the supervisor to the next, and back: what comes in between is neither lost nor owned twice."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from support import processes
+from support.client import request
+from support.processes import executable
+from support.upgrades import Upgrade
+from support.wait import until
+
+
+class Held(Upgrade):
+    """An upgrade whose new image waits for its workers, and nothing ends that but a test."""
+
+    def __init__(self, launch, origin, **changes):
+        changes.setdefault("upgrade", {})["ready_timeout"] = "10m"
+        super().__init__(launch, origin, **changes)
+        self.outcomes = []
+        self.asking = threading.Thread(target=lambda: self.outcomes.append(self.run()))
+
+    def __enter__(self):
+        self.fault("worker.prepare:hang")
+        self.asking.start()
+        until(lambda: executable(self.tidegate.pid) == str(self.binary), "the new image")
+        until(lambda: self.count_new_workers() == 2, "its workers")
+        return self
+
+    def __exit__(self, *_):
+        self.asking.join()
+
+    def count_new_workers(self):
+        worker = str(self.binary.parent / "tidegate-worker")
+        # One may end meanwhile, and another not execute its program yet.
+        return sum(executable(pid) == worker for pid in self.tidegate.processes())
+
+    def crash(self):
+        """The new image crashes; the answer of the old one."""
+        os.kill(self.tidegate.pid, signal.SIGABRT)
+        self.asking.join()
+        assert "the new supervisor crashed by signal 6" in self.outcomes[0].text, self.outcomes[0].text
+        return self.outcomes[0]
+
+
+def ask(case):
+    asking = threading.Thread(target=case.run)
+    asking.start()
+    return asking
+
+
+def leaving(launch, origin, **changes):
+    """An upgrade whose old image has read for the last time, and stops."""
+    case = Upgrade(launch, origin, env={"TIDEGATE_TEST_FAULT": "leave:stop"}, **changes)
+    asking = ask(case)
+    until(lambda: processes.stopped(case.tidegate.pid), "the old image to be about to leave")
+    return case, asking
+
+
+def test_a_stop_between_two_images_is_obeyed_by_the_second(launch, origin):
+    case, asking = leaving(launch, origin)
+    case.tidegate.signal(signal.SIGTERM)
+    case.tidegate.signal(signal.SIGCONT)
+    assert case.tidegate.wait_exit() == 0
+    asking.join()
+
+
+def test_logs_are_opened_again_though_the_signal_comes_between_two_images(launch, origin):
+    case, asking = leaving(launch, origin)
+    tidegate = case.tidegate
+    tidegate.access_path.rename(tidegate.access_path.with_suffix(".1"))
+    tidegate.signal(signal.SIGUSR1)
+    tidegate.signal(signal.SIGCONT)
+    asking.join()
+    until(tidegate.access_path.exists, "the log to be open again")
+    assert tidegate.wait_generations(1)["generations"][0]["number"] == 2
+
+
+def test_a_reload_between_two_images_is_done_after_the_upgrade(launch, origin):
+    case, asking = leaving(launch, origin)
+    case.tidegate.signal(signal.SIGHUP)
+    case.tidegate.signal(signal.SIGCONT)
+    asking.join()
+    until(lambda: case.tidegate.counters()["reloads_ok"] == 1, "the reload")
+    assert case.tidegate.counters()["upgrades_ok"] == 1
+
+
+@pytest.mark.parametrize("point", ["adopt", "bind", "spawn"])
+def test_a_stop_that_a_new_image_does_not_hear_is_obeyed_by_the_old_one(launch, origin, point):
+    case = Upgrade(launch, origin)
+    case.fault(f"{point}:hang")
+    asking = ask(case)
+    until(lambda: executable(case.tidegate.pid) == str(case.binary), "the new image")
+    case.tidegate.signal(signal.SIGTERM)
+    assert case.tidegate.wait_exit(30) == 0
+    assert "back in the old program: the new supervisor did not answer" in case.tidegate.stderr
+    asking.join()
+
+
+def test_workers_that_hang_end_with_the_image_that_crashed(launch, origin):
+    with Held(launch, origin) as case:
+        case.crash()
+    case.unchanged()
+    case.works_afterwards()
+
+
+def test_a_worker_that_a_crashed_image_has_replaced_leaves_nobody_behind(launch, origin):
+    with Held(launch, origin) as case:
+        lost = case.tidegate.workers(1)[0]
+        os.kill(lost, signal.SIGKILL)
+        until(lambda: len(case.tidegate.workers(1)) == 2 and lost not in case.tidegate.workers(1), "another worker")
+        case.crash()
+    tidegate = case.tidegate
+    until(lambda: set(tidegate.processes()) == {tidegate.pid, *tidegate.workers()} and len(tidegate.workers()) == 2,
+          "two workers, and nobody else")
+    with tidegate.connect() as client:
+        assert client.get("/").status == 200
+    case.works_afterwards()
+
+
+@pytest.mark.parametrize("how", ["command", "signal"])
+def test_a_crash_after_logs_were_opened_again_is_survived(launch, origin, how):
+    with Held(launch, origin) as case:
+        tidegate = case.tidegate
+        error = tidegate.directory / "error.log"
+        for log in (tidegate.access_path, error):
+            if log.exists():
+                log.rename(log.with_suffix(".1"))
+        if how == "command":
+            tidegate.ok("reopen")
+        else:
+            tidegate.signal(signal.SIGUSR1)
+        until(tidegate.access_path.exists, "the log to be open again")
+        case.crash()
+    case.unchanged()
+    with tidegate.connect() as client:
+        assert client.get("/after").status == 200
+    until(lambda: "/after" in tidegate.access_path.read_text(), "the request in the new file")
+    assert str(tidegate.access_path) in processes.descriptors(tidegate.pid).values()
+    case.works_afterwards()
+
+
+def test_what_a_crashed_image_has_closed_is_nobody_s(launch, origin):
+    """A generation ends while the new image waits: its numbers are free, and the old image takes them for others."""
+    go = threading.Event()
+    origin.handler = lambda peer, got: (peer.wait(go) if got.target == "/slow" else None, peer.answer())
+    case = Held(launch, origin, upgrade={"drain": "1h", "hand_over": False})
+    tidegate = case.tidegate
+    with tidegate.connect() as client:
+        client.send(request(target="/slow"))
+        origin.wait_requests(1)
+        tidegate.ok("upgrade", "--force", "--detach")
+        until(lambda: tidegate.generation == 2 and len(tidegate.status()["generations"]) == 2, "a generation that drains")
+        case.workers = tidegate.workers(2)
+        before = sorted(processes.descriptors(tidegate.pid))
+        with case:
+            go.set()
+            assert client.response().status == 200
+            until(lambda: len(tidegate.status()["generations"]) == 2, "the old generation to have gone")
+            case.crash()
+    case.unchanged()
+    after = sorted(processes.descriptors(tidegate.pid))
+    assert len(after) < len(before), f"{before}\n{after}"
+    case.works_afterwards()
