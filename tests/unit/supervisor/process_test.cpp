@@ -6,8 +6,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <vector>
 
 #include <gtest/gtest.h>
 
@@ -187,6 +190,23 @@ TEST(Children, WhatOneHasLeftIsLookedAtBeforeItsEndIsTold) {
     EXPECT_EQ(order, "look, exited with 3");
   }
   loop.RunUntilClosed();
+}
+
+TEST(Children, OfUsAreKnownUntilSomebodyHasWaitedForThem) {
+  auto known = [](pid_t pid) {
+    const std::vector<pid_t> children = ChildrenOfUs();
+    return std::find(children.begin(), children.end(), pid) != children.end();
+  };
+  pid_t pid = ::fork();
+  if (pid == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  EXPECT_TRUE(known(pid));
+  EXPECT_FALSE(known(::getpid()));
+  ::kill(pid, SIGKILL);
+  EXPECT_EQ(::waitpid(pid, nullptr, 0), pid);
+  EXPECT_FALSE(known(pid));
 }
 
 TEST(Preflight, AnyProgramMayExitWith0ButOnlyOursSaysTheWords) {
