@@ -155,11 +155,12 @@ void Narrator::Tell(std::string_view phase, int step, std::string_view state, st
 
 void FinishAll(ControlServer& server, const std::vector<Operation::Client>& clients,
                const Outcome& outcome) {
-  for (const Operation::Client& client : clients) {
-    server.Finish(client.id, outcome.exit_code, outcome.message, outcome.data, outcome.more);
-  }
+  // First: who has an answer may look for it in the log.
   if (!outcome.message.empty()) {
     LogEvent(outcome.exit_code == 0 ? LogLevel::kInfo : LogLevel::kError, outcome.message);
+  }
+  for (const Operation::Client& client : clients) {
+    server.Finish(client.id, outcome.exit_code, outcome.message, outcome.data, outcome.more);
   }
 }
 
