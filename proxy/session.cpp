@@ -59,6 +59,7 @@ Session::Session(Services& services, SessionList& list, IdleConnection connectio
       deadline_(services.loop.timers(), Bind<&Session::OnDeadline>(this)),
       id_(connection.id),
       opened_(connection.opened),
+      may_ask_since_(connection.opened),
       octets_in_(connection.octets_in),
       octets_out_(connection.octets_out),
       patience_(connection.Patience(services.loop.now())),
@@ -153,6 +154,7 @@ Task<bool> Session::AwaitHandshake() {
     services_.counters.Add(CounterId::kTlsHandshakes);
     services_.counters.Add(CounterId::kTlsResumed, info.resumed ? 1 : 0);
     // The time for the first request begins here.
+    may_ask_since_ = services_.loop.now();
     const Duration head_time = services_.snapshot->config().timeouts.request_head;
     patience_ = list_.closes_idle_ ? std::min(head_time, kStopPatience) : head_time;
     // Without ALPN it is what the listener speaks.
@@ -445,8 +447,8 @@ void Session::CloseAfterExchange() {
 }
 
 Duration Session::PatienceAtStop() const {
-  const Duration age(services_.loop.now() - opened_);
-  return octets_in_ == 0 ? std::max(kStopPatience - age, kLastLook) : kLastLook;
+  const Duration waited(services_.loop.now() - may_ask_since_);
+  return octets_in_ == 0 ? std::max(kStopPatience - waited, kLastLook) : kLastLook;
 }
 
 void Session::CloseNow() {

@@ -105,7 +105,8 @@ class Session : public InSlab {
   IdleConnection Description() const;
   // Between two requests: how long it may still be quiet.
   Duration PatienceLeft() const;
-  // How long a stop waits for who is quiet: for a moment, unless it has connected just now.
+  // How long a stop waits for who is quiet: for a moment, unless it has connected, or ended its
+  // handshake, just now.
   Duration PatienceAtStop() const;
   // Between two requests: to the mover, octets that were read along. False: it cannot be now.
   bool MoveIdle();
@@ -126,6 +127,9 @@ class Session : public InSlab {
   std::unique_ptr<H2Session> h2_;
   std::uint64_t id_ = 0;
   TimePoint opened_;
+  // Its first request could come: it was accepted, or its handshake has ended here. One that was
+  // parked has been quiet for longer than a stop would wait.
+  TimePoint may_ask_since_;
   // Of the exchanges that ended.
   std::uint64_t octets_in_ = 0;
   std::uint64_t octets_out_ = 0;

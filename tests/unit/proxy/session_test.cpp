@@ -494,5 +494,29 @@ TEST_F(TlsSessionTest, AStopWaitsTwoSecondsForTheRequestAfterAHandshake) {
   EXPECT_TRUE(Ended(silent));
 }
 
+TEST_F(TlsSessionTest, AStopCountsFromTheEndOfTheHandshake) {
+  Configure(kPatient);
+  TlsClient far({}, Connect());
+  TlsClient silent({}, Connect());
+  for (TlsClient* each : {&far, &silent}) {
+    each->Handshake();
+    each->Carry();
+  }
+  Pass(2500);
+  Shake(far);
+  Shake(silent, 2);
+  Pass(500);
+  sessions.CloseAfterExchange();
+  sessions.CloseIdle();
+  Pass(1400);
+  EXPECT_FALSE(Ended(far));
+  far.Write(kRequest);
+  ReadUntil(far, "pong");
+  EXPECT_NE(far.received.find("Connection: close\r\n"), std::string::npos);
+  EXPECT_FALSE(Ended(silent));
+  Pass(200);
+  EXPECT_TRUE(Ended(silent)) << "two seconds after its handshake, not after the stop";
+}
+
 }  // namespace
 }  // namespace tidegate
