@@ -457,7 +457,7 @@ void Session::CloseNow() {
   } else if (state_ == State::kIdle) {
     // One that was parked or taken back a moment ago has not looked yet: a request may wait in the
     // kernel, for as long as a batch took. The next poll comes before the deadline.
-    patience_ = PatienceAtStop();
+    patience_ = std::min(PatienceLeft(), PatienceAtStop());
     deadline_.Arm(patience_);
   } else if (state_ == State::kHandshake && !tls_->has_heard()) {
     deadline_.Arm(PatienceAtStop());

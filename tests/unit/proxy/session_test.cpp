@@ -253,6 +253,21 @@ TEST_F(SessionTest, AStopWaitsTwoSecondsForTheFirstRequestOfWhoHasJustConnected)
   EXPECT_TRUE(Closed(late));
 }
 
+TEST_F(SessionTest, AStopGivesNobodyMoreTimeThanItHad) {
+  Configure(
+      R"({"listen": ":0", "routes": [{"path": "/", "respond": {"status": 200, "body": "pong"}}],
+          "timeouts": {"request_head": "1s"}})");
+  UniqueFd client = Connect();
+  Pass(500);
+  sessions.CloseAfterExchange();
+  sessions.CloseIdle();
+  Pass(490);
+  char octet = 0;
+  EXPECT_EQ(::read(client.get(), &octet, 1), -1);
+  Pass(20);
+  EXPECT_EQ(::read(client.get(), &octet, 1), 0);
+}
+
 TEST_F(SessionTest, AClientThatLeavesWhileParkedLeavesNothing) {
   Configure(kPatient);
   UniqueFd client = ConnectAndPark();
