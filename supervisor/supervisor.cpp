@@ -97,9 +97,10 @@ void Supervisor::TendKeys() {
   std::uint64_t now = KeyRing::Now();
   if (holdings_.keys.RotateIfDue(now, rotation)) {
     holdings_.SendKeys();
-    // What has come back stays as it is until we serve: another start may want it, or another
-    // image, which would use our names for something else. The end of an operation follows.
-    if (state_ != State::kStarting && state_ != State::kUpgrading) {
+    // What has come back stays as it is until we serve: another start may want it. Before the
+    // commit of an upgrade another image may, which would use our names for something else; the
+    // commit follows, or the end of the operation there.
+    if (state_ != State::kStarting && !WayBackIsOpen()) {
       holdings_.store.Follow();
     }
     LogEvent(LogLevel::kInfo, "the keys of session tickets have rotated");

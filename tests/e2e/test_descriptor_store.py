@@ -14,7 +14,7 @@ from support.certificates import make_pair
 from support.client import Client, request
 from support.daemon import basic, copied_binaries
 from support.manager import Manager, crash, start_again
-from support.wait import stays, until
+from support.wait import until
 from test_tickets import VERSIONS, Returning, secure
 
 PARKED = 40
@@ -567,15 +567,3 @@ def test_a_stop_by_command_takes_everything_back(service):
     tidegate.wait_exit()
     stored(tidegate, "", 0)
     assert refused(address)
-
-
-def test_keys_that_rotate_replace_those_in_the_store(launch, origin, tmp_path):
-    clock = tmp_path / "clock"
-    clock.write_text("0\n")
-    tidegate = launch(basic(origin.address), notify=Manager, env={"TIDEGATE_TEST_CLOCK": str(clock)})
-    stored(tidegate, "socket", 1)
-    first = stored(tidegate, "keys", 1)
-    clock.write_text(f"{13 * 3600 * 1000}\n")
-    until(lambda: "have rotated" in tidegate.stderr, "a rotation")
-    until(lambda: stored(tidegate, "keys", 1) != first, "other keys in the store")
-    stays(lambda: len(tidegate.notify.names("state")) <= 2, "states pile up", 0.2)
