@@ -79,11 +79,14 @@ def removed_purged_and_installed_again(bed):
 def purge_keeps_what_an_administrator_put_there(bed):
     with bed.machine() as machine:
         machine.write("/etc/tidegate/conf.d/mine.json", "{}\n")
+        mounted = "/var/log/tidegate/archive"
+        machine.do(f"mkdir {mounted} && mount -t tmpfs archive {mounted} && touch {mounted}/old.log")
         done = machine.try_("apt-get purge -y tidegate")
         assert done.code == 0, done.text
-        assert left(machine) == ["/etc/tidegate"], left(machine)
+        assert left(machine) == ["/etc/tidegate", "/var/log/tidegate"], left(machine)
         assert machine.path("/etc/tidegate/conf.d/mine.json").exists()
-        return "conf.d/mine.json is there, nothing else"
+        assert machine.do("find /var/log/tidegate -type f") == f"{mounted}/old.log"
+        return "conf.d/mine.json is there, and what is mounted below a folder of ours, nothing else"
 
 
 @scenario
