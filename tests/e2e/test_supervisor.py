@@ -1,5 +1,7 @@
 """The supervisor at work: dying workers, dying supervisors, signals, systemd's protocol."""
 
+import contextlib
+import datetime
 import os
 import re
 import signal
@@ -13,7 +15,7 @@ from support import processes
 from support.client import request
 from support.daemon import BIN, basic
 from support.steady import Steady
-from support.wait import until
+from support.wait import PATIENCE, duration, until
 
 
 def free_port():
@@ -33,8 +35,9 @@ def test_a_killed_worker_is_replaced_in_its_slot_and_generation(launch, origin):
     tidegate = launch(basic(origin.address, workers=2))
     before = tidegate.workers()
     os.kill(before[1], signal.SIGKILL)
-    until(lambda: len(tidegate.workers()) == 2 and tidegate.workers()[1] != before[1], "a new worker in slot 1")
-    assert tidegate.workers()[0] == before[0]
+    # Each look by itself: between two of them the dead one may be noticed.
+    after = until(lambda: len(now := tidegate.workers()) == 2 and now[1] != before[1] and now, "a new worker in slot 1")
+    assert after[0] == before[0]
     assert tidegate.generation == 1
     assert str(before[1]) in tidegate.stderr, "the log names who died"
 
@@ -55,17 +58,23 @@ def test_while_a_slot_is_empty_a_neighbour_accepts_for_it(launch, origin):
               "a new worker", 30)
 
 
+def times_of(tidegate, text):
+    """When the log said so, in seconds."""
+    return [datetime.datetime.fromisoformat(line.split()[0].replace("Z", "+00:00")).timestamp()
+            for line in tidegate.stderr.splitlines() if text in line]
+
+
 def test_a_worker_that_dies_again_and_again_is_restarted_with_back_off(launch, origin):
     tidegate = launch(basic(origin.address, workers=2))
-    gaps = []
     for _ in range(6):
         victim = tidegate.workers()[0]
         os.kill(victim, signal.SIGKILL)
-        began = time.monotonic()
-        until(lambda v=victim: len(tidegate.workers()) == 2 and v not in tidegate.workers(), "a new worker", 60)
-        gaps.append(time.monotonic() - began)
-    assert gaps[0] < 2, f"the first restart is at once: {gaps}"
-    assert max(gaps) > 3 * gaps[0], f"no back-off: {gaps}"
+        until(lambda v=victim: len(now := tidegate.workers()) == 2 and v not in now, "a new worker", 60)
+    # By the supervisor's own clock: what a worker needs until it serves, and we until we see it, is no back-off.
+    died, started = times_of(tidegate, "killed by signal 9"), times_of(tidegate, " started")
+    gaps = [after - before for before, after in zip(died, started, strict=True)]
+    assert all(gap > 0.09 * 2 ** place for place, gap in enumerate(gaps[1:])), f"no back-off: {gaps}"
+    assert gaps[0] < gaps[-1], f"the first restart is at once: {gaps}"
 
 
 def test_all_workers_killed_at_once_come_back_and_the_queue_is_answered(launch, origin):
@@ -74,6 +83,7 @@ def test_all_workers_killed_at_once_come_back_and_the_queue_is_answered(launch, 
     victims = tidegate.workers()
     for pid in victims:
         os.kill(pid, signal.SIGSTOP)
+    until(lambda: all(processes.stopped(pid) for pid in victims), "the workers to stop")
     clients = [tidegate.connect(seconds=20) for _ in range(30)]
     for client in clients:
         client.send(request())
@@ -164,8 +174,13 @@ def test_a_supervisor_that_dies_in_the_takeover_leaves_nobody_behind(launch, ori
         until(lambda: not any(processes.alive(pid) for pid in orphans), "the orphans to end", 20)
         steady.more()
     assert not steady.failures
-    assert sorted(path.name for path in tidegate.directory.glob("control.sock*")) == ["control.sock"]
+    until(lambda: places(tidegate) == ["control.sock"], lambda: f"no place of an orphan to be left: {places(tidegate)}")
     tidegate.ok("reload", "--force")
+
+
+def places(tidegate):
+    """Where supervisors and orphans are asked."""
+    return sorted(path.name for path in tidegate.directory.glob("control.sock*"))
 
 
 def test_status_ends_with_3_while_something_is_wrong(launch, origin):
@@ -177,7 +192,8 @@ def test_status_ends_with_3_while_something_is_wrong(launch, origin):
 
     def unhealthy():
         for pid in tidegate.workers():
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # It dies since the round before.
+                os.kill(pid, signal.SIGKILL)
         outcome = tidegate.cli("status", "--json")
         return outcome.code == 3 and outcome.json["healthy"] is False and outcome.json["problems"]
     until(unhealthy, "exit code 3", 30)
@@ -210,7 +226,7 @@ def test_a_worker_that_slept_through_the_takeover_drains_when_it_wakes(launch, o
             answers.add(client.get("/").text)
     assert answers == {"new"}
     until(lambda: tidegate.cli("status").code == 0, "a healthy status")
-    assert sorted(path.name for path in tidegate.directory.glob("control.sock*")) == ["control.sock"]
+    until(lambda: places(tidegate) == ["control.sock"], lambda: f"no place of a sleeper to be left: {places(tidegate)}")
 
 
 def test_conns_names_a_worker_that_does_not_answer_and_shows_the_rest(launch, origin):
@@ -297,8 +313,9 @@ def test_a_stop_serves_the_first_request_of_who_has_just_connected(tidegate):
     with tidegate.connect() as client:
         until(lambda: tidegate.counters()["connections_active"] == 1, "the connection to be accepted")
         tidegate.signal(signal.SIGTERM)
-        until(lambda: "STOPPING=1" in tidegate.notify.lines(), "STOPPING=1")
-        assert client.silent(0.3)
+        # It has heard of the stop when it tells what is left.
+        until(lambda: tidegate.status()["generations"][0].get("draining", {}).get("left") == 1, "the worker to drain")
+        assert client.silent()
         answer = client.get("/")
         assert (answer.status, answer.get("connection")) == (200, "close")
         client.expect_end()
@@ -331,7 +348,7 @@ def test_a_second_term_stops_now(launch, origin):
 
 
 def test_the_shutdown_delay_keeps_accepting_for_a_while(launch, origin):
-    tidegate = launch(basic(origin.address, shutdown={"delay": "700ms", "timeout": "5s"}))
+    tidegate = launch(basic(origin.address, shutdown={"delay": duration(0.7), "timeout": "5s"}))
     address = tidegate.connect().sock.getpeername()
     began = time.monotonic()
     tidegate.signal(signal.SIGTERM)
@@ -340,7 +357,7 @@ def test_the_shutdown_delay_keeps_accepting_for_a_while(launch, origin):
         late.sendall(request())
         assert late.recv(100).startswith(b"HTTP/1.1 200 ")
     assert tidegate.wait_exit() == 0
-    assert time.monotonic() - began >= 0.6
+    assert time.monotonic() - began >= 0.6 * PATIENCE
 
 
 # Ports.
@@ -382,7 +399,7 @@ def test_systemd_hears_of_ready_reloading_and_stopping(tidegate):
     usec = next(line for line in lines if line.startswith("MONOTONIC_USEC="))
     assert abs(int(usec.split("=")[1]) / 1e6 - time.monotonic()) < 60
     tidegate.stop()
-    assert "STOPPING=1" in tidegate.notify.lines()
+    until(lambda: "STOPPING=1" in tidegate.notify.lines(), "STOPPING=1")
 
 
 def test_systemd_hears_of_an_upgrade_and_its_end(tidegate):

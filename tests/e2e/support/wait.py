@@ -15,6 +15,11 @@ def deadline(seconds):
     return time.monotonic() + seconds * PATIENCE
 
 
+def duration(seconds):
+    """`seconds` (made longer by PATIENCE) as a configuration says it: a time in which a test, or an origin, must have done something."""
+    return f"{round(1000 * seconds * PATIENCE)}ms"
+
+
 def until(condition, what, seconds=15.0):
     """The first true value of `condition()`. Fails, naming `what`, when it stays false for `seconds`."""
     end = deadline(seconds)
