@@ -28,7 +28,7 @@ import pytest
 from support import processes
 from support.daemon import basic, copied_binaries
 from support.live import Live, LiveOrigin, kernel_holds
-from support.wait import PATIENCE, stays, steady, until
+from support.wait import PATIENCE, duration, stays, steady, until
 
 LOAD = {"asking": 2, "pipelining": 1, "idle": 3, "tunnels": 2, "held": 3}
 BATCH = ("idle", "tunnel")  # certainly in the first one
@@ -60,7 +60,8 @@ class Case:
     def start(self, old="", new="", load=None, workers=1, **upgrade):
         self.fault("old", old)
         self.fault("new", new)
-        settings = {"probation": "150ms", "drain": "20s", "drain_tunnels": "20s", **upgrade}
+        # Within the probation `upgrade` finds the new worker and takes its fault away.
+        settings = {"probation": duration(0.2), "drain": duration(20), "drain_tunnels": duration(20), **upgrade}
         self.tidegate = self.make(basic(self.origin.address, upgrade=settings, workers=workers), bin_dir=self.programs / "old",
                                   env={"TIDEGATE_TEST_FAULTS": "1"})
         self.port = self.tidegate.port()
@@ -77,10 +78,11 @@ class Case:
             self.outcomes.append(self.tidegate.cli("upgrade", "--binary", self.programs / "new/tidegate", "--force", "--json"))
         self.thread = threading.Thread(target=run)
         self.thread.start()
-        self.logged("generation 2 serves and is watched")
-        # In probation all workers live.
+        # From here to the end of the probation all workers live.
+        self.logged("prepare: generation 2: ")
         [self.new] = [pid for pid in self.tidegate.worker_processes() if pid not in self.olds]
         self.fault("new", "")
+        self.logged("generation 2 serves and is watched")
 
     def logged(self, text, count=1):
         until(lambda: self.tidegate.stderr.count(text) >= count, f"{text!r} in the log")
@@ -176,7 +178,7 @@ def test_the_old_worker_dies_when_the_new_one_has_been_offered_the_batch(case, s
 
 def test_the_old_worker_hangs_before_it_has_offered_anything(case):
     """Nobody has a reader until it is killed at the deadline; then all go with it."""
-    with case.start(old="offer:hang", drain="1s", drain_tunnels="1s") as live:
+    with case.start(old="offer:hang", drain=duration(1), drain_tunnels=duration(1)) as live:
         case.upgrade()
         case.hangs(case.old)
         died = case.gone(case.old)
@@ -189,7 +191,7 @@ def test_the_old_worker_hangs_before_it_has_offered_anything(case):
 @pytest.mark.parametrize("step", ["offered", "hand_over"])
 def test_the_old_worker_hangs_while_both_hold_the_batch(case, step):
     """Nobody reads it until the old one is killed at the deadline; then it is the new one's."""
-    with case.start(old=f"{step}:hang", drain="1s", drain_tunnels="1s") as live:
+    with case.start(old=f"{step}:hang", drain=duration(1), drain_tunnels=duration(1)) as live:
         case.upgrade()
         case.hangs(case.old)
         nobody_reads(live)
@@ -202,7 +204,7 @@ def test_the_old_worker_hangs_while_both_hold_the_batch(case, step):
 
 def test_the_old_worker_hangs_when_it_has_committed_the_batch(case):
     """It is the new one's, which serves it at once."""
-    with case.start(old="handed_over:hang", drain="2s", drain_tunnels="2s") as live:
+    with case.start(old="handed_over:hang", drain=duration(2), drain_tunnels=duration(2)) as live:
         case.upgrade()
         case.hangs(case.old)
         live.more(*live.of(*BATCH))

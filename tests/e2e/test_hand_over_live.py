@@ -9,7 +9,7 @@ import pytest
 from support import processes
 from support.client import request
 from support.daemon import BIN, basic
-from support.wait import until
+from support.wait import duration, until
 from test_supervisor import fixed, kill_supervisor
 from test_tunnels import echo, open_tunnel, switching
 
@@ -55,7 +55,7 @@ def test_connections_that_have_not_moved_have_no_column_for_it(tidegate):
 
 
 def test_hand_over_false_ends_connections_as_before(launch, origin):
-    tidegate = launch(basic(origin.address, upgrade={"hand_over": False, "drain": "5s"}))
+    tidegate = launch(basic(origin.address, upgrade={"hand_over": False, "drain": duration(5)}))
     with tidegate.connect() as client:
         client.get("/")
         outcome = []
@@ -111,7 +111,7 @@ def test_a_new_supervisor_takes_the_connections_of_the_orphans_along(launch, ori
         tidegate.start().wait_ready()
         until(lambda: not any(processes.alive(pid) for pid in orphans), "the orphans to end", 20)
         assert client.get("/").status == 200
-    assert "hand over: 1 idle connection, 0 tunnels moved" in tidegate.stderr
+    until(lambda: "hand over: 1 idle connection, 0 tunnels moved" in tidegate.stderr, "the log to tell what has moved")
 
 
 def test_what_the_new_generation_declines_is_told_and_drains(launch, origin):

@@ -202,6 +202,8 @@ def test_the_next_upgrade_gives_a_draining_worker_another_heir_and_forgets_nothi
     until(lambda: play.heard(0, "drain"), "the drain")
     until(lambda: "moved" in play.tidegate.status()["generations"][0].get("draining", {}), "the report")
     play.upgrade()
+    # It is told before the answer, and reads when it comes to it.
+    until(lambda: len(play.heard(0, "hand_over")) == 2, "the second channel")
     assert [one["to"] for one in play.heard(0, "hand_over")] == ["2.0", "3.0"]
     assert play.tidegate.status()["generations"][0]["draining"]["moved"] == {"idle": 5, "tunnels": 1, "upstream": 0}
     os.kill(play.tidegate.workers(3)[0], signal.SIGKILL)
@@ -257,8 +259,8 @@ def test_a_roll_back_hands_nothing_over(played):
     binary = copied_binaries(play.tidegate.directory / "next")
     (binary.parent / "tidegate.fault").write_text("probation:fail")
     assert play.tidegate.cli("upgrade", "--binary", binary).code == 8
+    until(lambda: play.heard(kind="accept") and play.heard(kind="accept")[-1]["slots"] == [0], "it to accept again")
     assert not play.heard(kind="hand_over") and not play.heard(kind="drain")
-    assert play.heard(kind="accept")[-1]["slots"] == [0], "it accepts again"
     play.says(EXIT)
 
 
