@@ -10,7 +10,8 @@ import pytest
 
 from support.client import Client, request
 from support.daemon import basic
-from support.wait import until
+from support.ports import free_port
+from support.wait import PATIENCE, duration, until
 
 
 def respond(body):
@@ -24,12 +25,6 @@ def listener(name, bind="127.0.0.1:0", **more):
 def text_of(tidegate, name="web"):
     with tidegate.connect(name) as client:
         return client.get("/").text
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_reload_puts_the_new_configuration_in_force_in_the_running_workers(launch):
@@ -229,7 +224,7 @@ def test_upstreams_may_be_added_and_removed(launch, make_origin):
         client.get("/2")
     assert [one.target for one in first.requests] == ["/1"]
     assert [one.target for one in second.requests] == ["/2"]
-    assert first.peers[0].finished.wait(10), "the pool of a dropped upstream is closed"
+    assert first.peers[0].finished.wait(10 * PATIENCE), "the pool of a dropped upstream is closed"
 
 
 def test_pooled_connections_survive_a_reload_that_does_not_concern_them(launch, origin):
@@ -273,7 +268,7 @@ def write_part(tidegate, routes):
 
 def test_a_worker_that_hangs_does_not_hang_a_reload_for_ever(launch):
     """One of two workers is stopped: the reload is refused as a whole within the ready timeout, or waits for nobody else."""
-    tidegate = launch(basic(routes=respond("old\n"), upstreams=None, workers=2, upgrade={"ready_timeout": "1s"}))
+    tidegate = launch(basic(routes=respond("old\n"), upstreams=None, workers=2, upgrade={"ready_timeout": duration(1)}))
     victim = tidegate.workers()[0]
     os.kill(victim, signal.SIGSTOP)
     tidegate.change(routes=respond("new\n"))

@@ -14,14 +14,9 @@ import pytest
 from support import processes
 from support.client import request
 from support.daemon import BIN, basic
+from support.ports import free_port
 from support.steady import Steady
 from support.wait import PATIENCE, duration, until
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def fixed(address, **changes):
@@ -101,7 +96,7 @@ def test_the_clients_of_a_killed_worker_see_the_end(tidegate, origin):
         origin.wait_requests(1)
         os.kill(tidegate.workers()[0], signal.SIGKILL)
         assert client.expect_gone() == b""
-    assert origin.peers[0].finished.wait(10)
+    assert origin.peers[0].finished.wait(10 * PATIENCE)
 
 
 # Supervisors that die.

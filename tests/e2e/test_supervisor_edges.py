@@ -12,13 +12,8 @@ import pytest
 from support import processes
 from support.client import request
 from support.daemon import basic, copied_binaries
-from support.wait import until
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from support.ports import free_port
+from support.wait import PATIENCE, duration, until
 
 
 def slow(origin, seconds):
@@ -59,9 +54,9 @@ def test_a_stop_in_the_preflight_stops_and_leaves_nothing(launch, origin):
 
 
 def test_a_stop_in_probation_keeps_to_the_limits_of_the_stop(launch, origin):
-    slow(origin, 20)
+    slow(origin, 20 * PATIENCE)
     tidegate = launch(basic(origin.address, shutdown={"timeout": "1s"},
-                            upgrade={"probation": "2s", "drain": "20s", "drain_tunnels": "20s"}))
+                            upgrade={"probation": duration(2), "drain": duration(20), "drain_tunnels": duration(20)}))
     with tidegate.connect() as client:
         client.send(request("GET", "/slow"))
         origin.wait_requests(1)
@@ -70,14 +65,14 @@ def test_a_stop_in_probation_keeps_to_the_limits_of_the_stop(launch, origin):
         until(lambda: tidegate.generation == 2, "the commit")
         began = time.monotonic()
         assert tidegate.cli("stop", seconds=20).code == 0
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 6 * PATIENCE
         thread.join()
     assert tidegate.wait_exit() == 0
 
 
 def test_a_reload_after_a_refused_upgrade_asks_every_worker(launch, origin, tmp_path):
     """Answers that a worker gave to an image before are none to this one."""
-    tidegate = launch(basic(origin.address, upgrade={"ready_timeout": "1s"}), env={"TIDEGATE_TEST_FAULTS": "1"})
+    tidegate = launch(basic(origin.address, upgrade={"ready_timeout": duration(1)}), env={"TIDEGATE_TEST_FAULTS": "1"})
     binary = copied_binaries(tmp_path / "next")
     (binary.parent / "tidegate.fault").write_text("supervisor.bind:fail")
     assert tidegate.cli("upgrade", "--binary", binary, seconds=20).code == 1

@@ -20,6 +20,7 @@ from support.steady import Steady
 from support.upgrades import Upgrade
 from support.wait import PATIENCE, until
 
+
 @pytest.fixture
 def upgrade(launch, origin):
     return lambda **changes: Upgrade(launch, origin, **changes)
@@ -105,7 +106,7 @@ def test_a_supervisor_that_dies_in_an_upgrade_leaves_serving_workers(upgrade, po
     with Steady(tidegate, strict=False) as steady:
         outcome = case.run()
         try:
-            tidegate.process.wait(2)
+            tidegate.process.wait(2 * PATIENCE)
             died = True
         except subprocess.TimeoutExpired:
             died = False

@@ -110,7 +110,7 @@ def test_a_worker_that_a_crashed_image_has_replaced_leaves_nobody_behind(launch,
     with Held(launch, origin) as case:
         lost = case.tidegate.workers(1)[0]
         os.kill(lost, signal.SIGKILL)
-        until(lambda: len(case.tidegate.workers(1)) == 2 and lost not in case.tidegate.workers(1), "another worker")
+        until(lambda: len(now := case.tidegate.workers(1)) == 2 and lost not in now, "another worker")
         case.crash()
     tidegate = case.tidegate
     until(lambda: set(tidegate.processes()) == {tidegate.pid, *tidegate.workers()} and len(tidegate.workers()) == 2,

@@ -1,11 +1,10 @@
 """Upgrades that fail where a test wants it: a file `tidegate.fault` beside the new binary says where and how, point:action
 (common/test_fault.h)."""
 
-import socket
-
 from support.daemon import BIN, basic, copied_binaries
+from support.ports import free_port
 from support.processes import executable
-from support.wait import until
+from support.wait import duration, until
 
 FAULTS = {"TIDEGATE_TEST_FAULTS": "1"}
 
@@ -14,7 +13,7 @@ class Upgrade:
     """A Tidegate and a next binary that will fail."""
 
     def __init__(self, launch, origin, env=None, **changes):
-        settings = {"ready_timeout": "1s", "probation": "600ms", "drain": "2s", "drain_tunnels": "2s"}
+        settings = {"ready_timeout": duration(1), "probation": "600ms", "drain": "2s", "drain_tunnels": "2s"}
         config = basic(origin.address, workers=2, upgrade={**settings, **changes.pop("upgrade", {})}, **changes)
         config["listeners"] = [{"name": "web", "bind": f"127.0.0.1:{free_port()}"}]
         self.tidegate = launch(config, env={**FAULTS, **(env or {})})
@@ -49,9 +48,3 @@ class Upgrade:
         assert outcome.code == 0, outcome.text
         self.tidegate.wait_generations(1)
         assert executable(self.tidegate.pid) == str(self.binary)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
