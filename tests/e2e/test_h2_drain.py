@@ -14,7 +14,7 @@ from support.daemon import basic, clear
 from support.errors import expect_line
 from support.h2 import H2, open_h2
 from support.h2_frames import LARGEST_WINDOW, NO_ERROR
-from support.wait import stays, until
+from support.wait import PATIENCE, duration, stays, until
 from support.wire import Ended
 
 
@@ -141,7 +141,7 @@ def test_a_stop_serves_who_has_connected_and_begins_its_handshake_then(launch, o
     """What a stop does for the first octets of a handshake ends with them: the request lasts longer than that."""
     go = threading.Event()
     origin.next(held(go))
-    tidegate = launch(secure(origin, pair))
+    tidegate = launch(secure(origin, pair, shutdown={"timeout": "30s"}))
     with tidegate.connect() as raw:
         until(lambda: tidegate.counters()["connections_active"] == 1, "the connection to be accepted")
         begin_stop(tidegate)
@@ -209,7 +209,7 @@ def test_a_reload_touches_no_connection(front, origin):
 
 
 def test_an_idle_connection_ends_after_keepalive(front):
-    with front(timeouts={"keepalive": "300ms"}).h2() as client:
+    with front(timeouts={"keepalive": duration(0.3)}).h2() as client:
         assert client.get("/").status == 200
         final = client.end()
         assert final and (final.code, final.last) == (NO_ERROR, 1), final
@@ -218,10 +218,10 @@ def test_an_idle_connection_ends_after_keepalive(front):
 def test_a_connection_with_a_stream_is_not_idle(front, origin):
     go = threading.Event()
     origin.next(held(go))
-    with front(timeouts={"keepalive": "300ms"}).h2() as client:
+    with front(timeouts={"keepalive": duration(0.3)}).h2() as client:
         stream = client.ask("/held")
         origin.wait_requests(1)
-        assert client.silent(0.8)
+        assert client.silent(0.8 * PATIENCE)
         go.set()
         assert client.answer(stream).body == b"held\n"
 

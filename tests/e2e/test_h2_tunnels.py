@@ -12,7 +12,7 @@ from support import h2_frames as h2
 from support.daemon import clear
 from support.errors import expect_answer
 from support.h2_frames import CANCEL, NO_ERROR, PROTOCOL_ERROR
-from support.wait import until
+from support.wait import PATIENCE, duration, until
 from support.wire import Ended
 
 MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -190,7 +190,7 @@ def test_the_end_of_the_connection_ends_its_tunnels(front, origin):
     origin.next(switching(lambda peer: peer.expect_gone()))
     with front().h2() as client:
         open_tunnel(client)
-    assert origin.peers[0].finished.wait(10)
+    assert origin.peers[0].finished.wait(10 * PATIENCE)
 
 
 def test_bulk_in_both_directions_arrives_intact(front, origin):
@@ -329,7 +329,7 @@ def test_a_stop_ends_tunnels_by_the_shutdown_timeout(front, origin):
 
 def test_a_tunnel_lives_on_in_the_old_generation_until_its_deadline(front, origin):
     origin.next(switching(echo))
-    tidegate = front(upgrade={"drain": "200ms", "drain_tunnels": "2s"})
+    tidegate = front(upgrade={"drain": "200ms", "drain_tunnels": duration(2)})
     with tidegate.h2() as client:
         stream = open_tunnel(client)
         threading.Thread(target=lambda: tidegate.cli("upgrade", "--force"), daemon=True).start()

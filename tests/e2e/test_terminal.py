@@ -15,7 +15,7 @@ import threading
 import pytest
 
 from support.daemon import BIN
-from support.wait import PATIENCE, until
+from support.wait import PATIENCE, duration, until
 
 TIDEGATE = str(BIN / "tidegate")
 COLUMNS = 60
@@ -117,7 +117,7 @@ def drained(say):
 
 
 def test_the_running_line_is_drawn_in_place_and_never_wraps(daemon):
-    terminal = Terminal(["upgrade", "--timeout", "700ms", "--socket", daemon(lambda _, say, left: draining(say, left)).path])
+    terminal = Terminal(["upgrade", "--timeout", duration(0.7), "--socket", daemon(lambda _, say, left: draining(say, left)).path])
     assert terminal.wait() == 7
     # One screen line at a time, as often as it was drawn.
     drawn = [ESCAPE.sub("", part) for part in re.split(r"[\r\n]+", terminal.text) if "drain  " in part]

@@ -10,7 +10,7 @@ import pytest
 from support.certificates import TlsClient, make_pair, trusting
 from support.client import request
 from support.daemon import basic
-from support.wait import stays, until
+from support.wait import duration, stays, until
 
 MIB = 1 << 20
 FAILED, TIMEOUT, EVICTED = "tls_handshake_failed", "tls_handshake_timeout", "tls_handshake_evicted"
@@ -102,7 +102,7 @@ def test_what_is_no_handshake_is_closed(launch, origin, pairs):
 
 
 def test_a_handshake_has_its_time(launch, origin, pairs):
-    tidegate = launch(secure(origin, pairs["a"].entry(), timeouts={"tls_handshake": "300ms"}, logging={"level": "debug"}))
+    tidegate = launch(secure(origin, pairs["a"].entry(), timeouts={"tls_handshake": duration(0.3)}, logging={"level": "debug"}))
     with tidegate.connect() as silent, open_tls(tidegate, trusting(pairs["a"])) as client:
         silent.expect_gone()
         assert client.get("/").status == 200, "once it is over the time is of no consequence"

@@ -13,7 +13,7 @@ import websockets
 from support.client import request
 from support.daemon import basic
 from support.errors import expect_error
-from support.wait import until
+from support.wait import PATIENCE, duration, until
 
 ASK = ("Connection: Upgrade", "Upgrade: raw/1")
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: raw/1\r\n\r\n"
@@ -81,7 +81,7 @@ def test_the_clients_end_is_passed_on_and_the_answer_still_comes(tidegate, origi
         client.send(b"question")
         client.half_close()
         assert client.to_end() == b"answer to question"
-    assert origin.peers[0].finished.wait(10)
+    assert origin.peers[0].finished.wait(10 * PATIENCE)
 
 
 def test_the_origins_end_is_passed_on_and_the_client_may_go_on(tidegate, origin):
@@ -97,7 +97,7 @@ def test_the_origins_end_is_passed_on_and_the_client_may_go_on(tidegate, origin)
         assert client.to_end() == b"last words"
         client.send(b"still talking")
         client.close()
-    assert origin.peers[0].finished.wait(10)
+    assert origin.peers[0].finished.wait(10 * PATIENCE)
     assert rest == [b"still talking"]
 
 
@@ -106,7 +106,7 @@ def test_a_reset_of_one_side_reaches_the_other(tidegate, origin):
     client = tidegate.connect()
     open_tunnel(client)
     client.reset()
-    assert origin.peers[0].finished.wait(10)
+    assert origin.peers[0].finished.wait(10 * PATIENCE)
 
 
 def test_bulk_in_both_directions_arrives_intact(tidegate, origin):
@@ -155,7 +155,7 @@ def test_a_tunnel_survives_a_reload(tidegate, origin):
 
 def test_a_tunnel_lives_on_in_the_old_generation_until_its_deadline(launch, origin):
     origin.next(switching(echo))
-    tidegate = launch(basic(origin.address, upgrade={"hand_over": False, "drain": "200ms", "drain_tunnels": "2s"}))
+    tidegate = launch(basic(origin.address, upgrade={"hand_over": False, "drain": "200ms", "drain_tunnels": duration(2)}))
     with tidegate.connect() as client:
         open_tunnel(client)
         threading.Thread(target=lambda: tidegate.cli("upgrade", "--force"), daemon=True).start()
@@ -234,7 +234,7 @@ def test_an_upgrade_with_an_empty_body_waits_for_its_head_to_be_sent(launch, mak
     def script(peer):
         peer.exactly(10)
         peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n")
-        go.wait(10)
+        go.wait(10 * PATIENCE)
         peer.head()
         peer.send(b"hello")
     origin = make_origin(path=f"{folder}/o.sock")
@@ -263,7 +263,7 @@ def test_what_the_origin_said_is_delivered_though_it_reads_no_more(launch, make_
         # Before the client can say anything: unread octets would make the end of this side a reset.
         peer.sock.shutdown(socket.SHUT_RD)
         peer.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n")
-        go.wait(10)
+        go.wait(10 * PATIENCE)
         peer.send(b"hello")
     origin = make_origin(path=f"{folder}/o.sock")
     origin.next(script)

@@ -10,7 +10,7 @@ import pytest
 
 from support.certificates import TlsClient, issue, make_ocsp, make_pair, trusting
 from support.daemon import basic
-from support.wait import until
+from support.wait import duration, until
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,7 @@ def test_a_change_while_an_upgrade_runs_is_not_lost(launch, origin, pairs, folde
 
 def test_what_fails_for_a_passing_reason_is_tried_again(launch, origin, pairs, folder):
     install(pairs[0], folder)
-    tidegate = launch(watching(origin, folder, upgrade={"ready_timeout": "1s"}))
+    tidegate = launch(watching(origin, folder, upgrade={"ready_timeout": duration(1)}))
     worker = tidegate.workers()[0]
     os.kill(worker, signal.SIGSTOP)
     install(pairs[1], folder)

@@ -6,13 +6,15 @@
 from conformance.stage import Play, Stage
 from support.daemon import CLEAR, basic
 from support.h2 import raw_h2
+from support.wait import duration
 
 CONFIGURATIONS = {
     "plain": {"routes": [{"name": "own", "path": "/own/", "respond": {"status": 200, "body": "pong\n"}},
                          {"name": "all", "upstream": "app"}]},
     "bounded": {"limits": {"max_header_bytes": "2KiB", "max_headers": 10, "max_url_bytes": "256B", "max_body": "1KiB"}},
-    "hasty": {"timeouts": {"request_head": "300ms", "body_idle": "300ms", "keepalive": "300ms", "write_idle": "300ms",
-                           "upstream_response": "300ms", "upstream_idle": "300ms", "tunnel_idle": "300ms"}},
+    # Its origins, and the stranger, must be in time.
+    "hasty": {"timeouts": dict.fromkeys(["request_head", "body_idle", "keepalive", "write_idle", "upstream_response",
+                                         "upstream_idle", "tunnel_idle"], duration(0.3))},
 }
 
 
