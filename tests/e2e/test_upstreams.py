@@ -11,7 +11,7 @@ from support.client import request
 from support.daemon import basic
 from support.errors import expect_error
 from support.origin import closed_port
-from support.wait import until
+from support.wait import PATIENCE, until
 
 
 def upstream(tidegate_config, **changes):
@@ -43,7 +43,7 @@ def test_a_name_that_does_not_resolve_is_a_warning_and_503(launch, origin):
     tidegate = launch(basic("no-such-host.invalid:80"))
     with tidegate.connect() as client:
         expect_error(tidegate, client.get("/"), "upstream_unresolved", closes=False)
-    assert "no-such-host.invalid" in tidegate.stderr
+    until(lambda: "no-such-host.invalid" in tidegate.stderr, "the warning")
     tidegate.change(timeouts={"keepalive": "70s"})
     tidegate.ok("reload")
 
@@ -140,7 +140,7 @@ def test_a_pooled_connection_that_the_origin_closed_is_not_used(tidegate, origin
     origin.next(lambda peer: (peer.request(), peer.answer()))
     with tidegate.connect() as client:
         client.get("/1")
-        assert origin.peers[0].finished.wait(10)
+        assert origin.peers[0].finished.wait(10 * PATIENCE)
         assert client.get("/2").status == 200
 
 
