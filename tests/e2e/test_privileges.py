@@ -26,6 +26,11 @@ def check_unprivileged(pid, uid):
         assert int(processes.status_field(pid, name), 16) == 0, name
 
 
+def serving(tidegate):
+    """Process ids of the workers that serve."""
+    return [worker["pid"] for worker in tidegate.status()["generations"][-1]["workers"] if worker["state"] == "serving"]
+
+
 def privileged_port():
     """A free port below 1024 on 127.0.0.1."""
     for port in range(1023, 600, -1):
@@ -103,8 +108,9 @@ def test_workers_run_as_the_configured_user_without_any_capability(launch, origi
             check_unprivileged(pid, nobody.pw_uid)
         victim = tidegate.workers()[0]
         os.kill(victim, 9)
-        until(lambda: len(tidegate.workers()) == 2 and victim not in tidegate.workers(), "a new worker")
-        for pid in tidegate.workers():
+        # Before it serves it may not have given up all that it must.
+        workers = until(lambda: len(now := serving(tidegate)) == 2 and victim not in now and now, "a new worker")
+        for pid in workers:
             check_unprivileged(pid, nobody.pw_uid)
         steady.more()
     tidegate.access_path.chmod(0o600)

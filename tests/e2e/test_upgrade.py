@@ -11,7 +11,7 @@ from support.client import request
 from support.daemon import BIN, basic, copied_binaries
 from support.errors import expect_line
 from support.steady import Steady
-from support.wait import until
+from support.wait import duration, until
 
 
 @pytest.fixture
@@ -125,16 +125,17 @@ def test_counters_survive_an_upgrade(tidegate, next_binary):
 def test_a_request_in_progress_is_finished_by_the_old_generation(launch, origin, next_binary):
     go = threading.Event()
     origin.handler = lambda peer, got: (peer.wait(go) if got.target == "/slow" else None, peer.answer())
-    tidegate = launch(basic(origin.address, upgrade={"hand_over": False}))
+    tidegate = launch(basic(origin.address, upgrade={"hand_over": False, "drain": duration(5)}))
     with tidegate.connect() as client:
         client.send(request("GET", "/slow"))
         origin.wait_requests(1)
         upgrading = threading.Thread(target=lambda: tidegate.ok("upgrade", "--binary", next_binary))
         upgrading.start()
-        until(lambda: tidegate.generation == 2, "generation 2")
+        until(lambda: drains(tidegate), "generation 1 to drain")
+        # Its worker accepts until it hears that it should not: what conns asks it comes after that on its channel.
+        tidegate.ok("conns")
         with tidegate.connect() as other:
             assert other.get("/fast").status == 200
-        until(lambda: drains(tidegate), "generation 1 to drain")
         go.set()
         response = client.response()
         assert (response.status, response.get("connection")) == (200, "close")
@@ -281,7 +282,8 @@ def test_a_status_that_is_asked_in_an_upgrade_is_answered(launch, origin, next_b
 
 
 def test_upgrades_that_come_together_wait_and_join(launch, origin):
-    tidegate = launch(basic(origin.address, upgrade={"probation": "500ms"}))
+    # All have come when the first is done.
+    tidegate = launch(basic(origin.address, upgrade={"probation": duration(0.5)}))
     outcomes = []
     threads = [threading.Thread(target=lambda: outcomes.append(tidegate.cli("upgrade", "--force"))) for _ in range(5)]
     for thread in threads:

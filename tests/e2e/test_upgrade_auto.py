@@ -8,7 +8,7 @@ import pytest
 from support.client import request
 from support.daemon import basic, copied_binaries
 from support.steady import Steady
-from support.wait import until
+from support.wait import PATIENCE, until
 
 FAULTS = {"TIDEGATE_TEST_FAULTS": "1"}
 
@@ -168,7 +168,7 @@ def test_it_answers_when_the_new_generation_is_stable_and_does_not_wait_for_the_
     answered = threading.Event()
 
     def answer_later(peer, _):
-        answered.wait(30)
+        answered.wait(30 * PATIENCE)
         peer.answer()
     origin.handler = answer_later
     tidegate = installed.tidegate
