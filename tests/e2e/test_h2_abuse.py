@@ -14,7 +14,7 @@ from support.daemon import clear
 from support.h2 import raw_h2
 from support.h2_frames import ENHANCE_YOUR_CALM, continuation, data, get, headers, ping, post, priority, rst
 from support.origin import black_hole
-from support.wait import PATIENCE, until
+from support.wait import PATIENCE, duration, until
 from support.wire import Ended
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -422,6 +422,11 @@ def test_uploads_that_no_origin_takes_are_bounded_for_all_clients_together(attac
 
 # Silence.
 
+def hasty(seconds):
+    """Timeouts for who says nothing. The bystander, who asks all the time, must never pause for as long."""
+    return {"request_head": duration(seconds), "keepalive": duration(seconds)}
+
+
 def silent(tidegate):
     client = raw_h2(tidegate.address())
     client.port_was = client.port
@@ -438,7 +443,7 @@ SILENCES = {
 
 @pytest.mark.parametrize("what", SILENCES)
 def test_silence_before_the_settings(attack, what):
-    with attack(timeouts={"request_head": "500ms", "keepalive": "500ms"}) as under:
+    with attack(timeouts=hasty(0.5)) as under:
         client = silent(under.tidegate)
         client.send(SILENCES[what])
         client.expect_gone()
@@ -456,7 +461,7 @@ HALVES = {
 
 @pytest.mark.parametrize("what", HALVES)
 def test_silence_within_a_request(attack, what):
-    with attack(timeouts={"request_head": "500ms", "keepalive": "500ms"}) as under:
+    with attack(timeouts=hasty(0.5)) as under:
         client = attacker(under.tidegate)
         client.send(HALVES[what])
         client.end()
@@ -464,7 +469,7 @@ def test_silence_within_a_request(attack, what):
 
 def test_a_head_that_trickles_has_its_time(attack):
     """Slowloris of HTTP/2: each frame is in time, the request never is."""
-    with attack(timeouts={"request_head": "600ms", "keepalive": "600ms"}) as under:
+    with attack(timeouts=hasty(0.6)) as under:
         client = attacker(under.tidegate)
         octets = headers(1, *h2.asking(("x-a", "a" * 5000)))
         began = time.monotonic()
@@ -496,7 +501,7 @@ def test_a_body_that_trickles_is_408_on_its_stream(attack, origin):
 
 
 def test_three_hundred_silent_connections(attack):
-    with attack(timeouts={"request_head": "1s", "keepalive": "1s"}) as under:
+    with attack(timeouts=hasty(1)) as under:
         clients = [silent(under.tidegate) for _ in range(300)]
         for number, client in enumerate(clients):
             client.send(list(SILENCES.values())[number % len(SILENCES)])

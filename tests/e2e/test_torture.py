@@ -14,7 +14,7 @@ import pytest
 from support import processes, report
 from support.certificates import make_pair
 from support.daemon import CLEAR, basic, copied_binaries
-from support.wait import PATIENCE, SMALL, deadline, until
+from support.wait import PATIENCE, SMALL, deadline, duration, until
 from torture.endings import check_tunnels
 from torture.run import Torture
 
@@ -31,7 +31,7 @@ def torture():
 def configured(torture, **changes):
     """As an operator would have it; drain is longer than the slowest request of the torture."""
     return basic(torture.origin_address, workers=4, logging={"access": None},
-                 upgrade={"probation": "200ms", "drain": "10s"}, **changes)
+                 upgrade={"probation": "200ms", "drain": duration(10)}, **changes)
 
 
 def alternate(tidegate, number):
