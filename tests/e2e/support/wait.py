@@ -16,7 +16,7 @@ def deadline(seconds):
 
 
 def duration(seconds):
-    """`seconds` (made longer by PATIENCE) as a configuration says it: a time in which a test, or an origin, must have done something."""
+    """`seconds` (made longer by PATIENCE) as a configuration says it: a time within which a test, or an origin, must act."""
     return f"{round(1000 * seconds * PATIENCE)}ms"
 
 
