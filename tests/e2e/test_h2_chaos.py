@@ -170,7 +170,7 @@ def test_chaos_leaves_everything_as_it_was(launch, tmp_path, tls):
             assert tidegate.workers() == [worker], "the worker lived through it"
             until(lambda: len(processes.descriptors(worker)) <= before + 1,
                   lambda: f"no descriptor leaked; {before} before, now {processes.descriptors(worker)}", 20)
-            assert tidegate.counters()["tunnels_active"] == 0
+            until(lambda: tidegate.counters()["tunnels_active"] == 0, "no tunnel active")
         return tidegate, port, check
     tidegate, faults = asyncio.run(chaos(begin, dice, context))
     assert not faults, faults[:3]

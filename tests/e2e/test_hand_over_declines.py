@@ -69,9 +69,14 @@ class Declined:
 
     def move(self, *kinds, count=None):
         """Those of these kinds (so many of them) are with the new generation."""
-        lines = listed(self.tidegate)
-        moved = [one for one in self.live.of(*kinds) if lines.get(one.port, {}).get("generation") == 2]
-        assert len(moved) == (count if count is not None else len(self.live.of(*kinds)))
+        def moved():
+            lines = listed(self.tidegate)
+            return [one for one in self.live.of(*kinds) if lines.get(one.port, {}).get("generation") == 2]
+        count = count if count is not None else len(self.live.of(*kinds))
+        # The last of them may be on their way when the old worker has told of all.
+        until(lambda: len(moved()) >= count, lambda: f"{count} to have arrived, not {moved()}")
+        moved = moved()
+        assert len(moved) == count
         assert not any(one.ended or getattr(one, "closes", 0) for one in moved)
 
     def result(self, more=0, **reasons):

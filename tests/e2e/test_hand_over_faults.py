@@ -356,8 +356,8 @@ def test_a_new_worker_that_was_given_up_comes_back(case, step):
     case.thread.join()
     case.tidegate.wait_generations(1)
     until(lambda: not kernel_holds(case.port), "nobody to hold what has left", 5)
-    counters = case.tidegate.counters()
-    assert (counters["connections_active"], counters["tunnels_active"]) == (0, 0)
+    until(lambda: [case.tidegate.counters()[name] for name in ("connections_active", "tunnels_active")] == [0, 0],
+          "nobody to be counted any more")
 
 
 @pytest.mark.parametrize("old, new", [("offer", ""), ("offered", ""), ("hand_over", ""), ("handed_over", ""),
