@@ -132,7 +132,9 @@ def test_a_crash_after_logs_were_opened_again_is_survived(launch, origin, how):
             tidegate.ok("reopen")
         else:
             tidegate.signal(signal.SIGUSR1)
-        until(tidegate.access_path.exists, "the log to be open again")
+        # The workers are given the new file when it is there: a crash before that leaves them with the old one.
+        until(lambda: all(str(tidegate.access_path) in processes.descriptors(pid).values() for pid in case.workers),
+              "the log to be open again for who serves")
         case.crash()
     case.unchanged()
     with tidegate.connect() as client:
