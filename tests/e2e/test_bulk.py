@@ -9,7 +9,7 @@ import pytest
 from support import processes
 from support.client import request
 from support.daemon import basic
-from support.wait import SMALL
+from support.wait import PATIENCE, SMALL
 
 SIZE = (64 if SMALL else 1024) << 20
 # Sanitizers keep freed memory in quarantine: their size says nothing about ours.
@@ -155,7 +155,7 @@ def test_a_client_that_reads_slowly_holds_back_the_origin(watched, origin):
     with watched.connect(receive_buffer=65536) as client:
         client.send(request())
         client.response_head()
-        assert origin.peers[0].finished.wait(20), "the origin could send everything to a client that reads nothing"
+        assert origin.peers[0].finished.wait(20 * PATIENCE), "the origin could send everything to a client that reads nothing"
     assert sent[0] < 64 << 20
 
 

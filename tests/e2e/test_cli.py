@@ -18,7 +18,7 @@ import pytest
 from support import processes
 from support.client import request
 from support.daemon import BIN, Outcome, basic, copied_binaries
-from support.wait import PATIENCE, until
+from support.wait import PATIENCE, duration, until
 
 TIDEGATE = str(BIN / "tidegate")
 
@@ -267,7 +267,7 @@ def test_proxy_is_run_without_a_file(origin, tmp_path):
         done = subprocess.run(["curl", "-sS", f"http://{address}/x"], capture_output=True, text=True, check=False)
         assert done.stdout == "hello\n", done.stderr
         assert run("stop", "--socket", socket_path).code == 0
-        assert process.wait(10) == 0
+        assert process.wait(10 * PATIENCE) == 0
     finally:
         process.kill()
         process.communicate()
@@ -329,7 +329,7 @@ def test_a_control_folder_in_tmp_that_is_anothers_is_refused_by_both_sides(origi
                                           **as_nobody).returncode == 0
                 until(lambda: answers("status"), "the proxy to serve")
                 assert folder.stat().st_mode & 0o777 == 0o700 and folder.stat().st_uid == nobody.pw_uid
-                assert answers("stop") and process.wait(10) == 0
+                assert answers("stop") and process.wait(10 * PATIENCE) == 0
             finally:
                 process.kill()
         until(lambda: not processes.in_session(process.pid), "no process left")
@@ -517,6 +517,6 @@ def test_a_client_of_the_control_socket_that_sleeps_blocks_nobody(tidegate):
                 sleepers.append(sleeper)
             except OSError:
                 sleeper.close()
-    assert tidegate.ok("status", "--timeout", "5s").code == 0
+    assert tidegate.ok("status", "--timeout", duration(5)).code == 0
     for sleeper in sleepers:
         sleeper.close()

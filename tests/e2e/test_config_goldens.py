@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import BIN, ROOT
+from support.wait import PATIENCE
 
 CONFIG = Path(__file__).parent / "config"
 BROKEN = sorted((CONFIG / "broken").glob("*.json"))
@@ -18,7 +19,7 @@ def check(path, *arguments):
     """The command in the file's folder: diagnostics name files as they were given."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("TIDEGATE_")}
     return subprocess.run([BIN / "tidegate", "check", path.name, *arguments], cwd=path.parent, env=environment,
-                          capture_output=True, text=True, errors="replace", check=False, timeout=60)
+                          capture_output=True, text=True, errors="replace", check=False, timeout=60 * PATIENCE)
 
 
 def test_there_are_enough_of_them():

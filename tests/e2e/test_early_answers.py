@@ -8,9 +8,9 @@ import pytest
 
 from support.client import request
 from support.daemon import basic
-from support.wait import stays, until
+from support.wait import PATIENCE, duration, stays, until
 
-SHORT = {"body_idle": "300ms", "write_idle": "300ms", "keepalive": "300ms", "upstream_response": "5s"}
+SHORT = {"body_idle": duration(0.5), "write_idle": duration(0.5), "keepalive": duration(0.5), "upstream_response": duration(5)}
 
 
 @pytest.mark.parametrize("stop", ["sending", "half", "nothing"])
@@ -20,7 +20,7 @@ def test_a_long_early_answer_outlives_its_upload(launch, origin, stop):
         peer.request_head()
         peer.send(b"HTTP/1.1 413 Too Much\r\nContent-Length: 10\r\n\r\n")
         for _ in range(10):
-            assert not go.wait(0.08)
+            assert not go.wait(0.08 * PATIENCE)
             peer.send(b"x")
         peer.expect_gone()
     go = threading.Event()
@@ -38,7 +38,7 @@ def test_a_long_early_answer_outlives_its_upload(launch, origin, stop):
             with pytest.raises(OSError):
                 while True:
                     client.sock.send(b"y" * 65536)
-            client.sock.settimeout(15)
+            client.sock.settimeout(15 * PATIENCE)
         assert client.exactly(10) == b"x" * 10
         client.expect_gone()
     assert tidegate.logged(path="/").get("reason") is None
@@ -98,7 +98,7 @@ def test_a_client_that_resets_while_nobody_reads_it_frees_its_origin(launch, ori
             # Reads nothing of it: only the end of the connection counts, which a full receive queue hides from recv.
             wait = select.poll()
             wait.register(peer.sock, select.POLLRDHUP)
-            assert wait.poll(15_000)
+            assert wait.poll(15_000 * PATIENCE)
         else:
             peer.expect_gone()
         gone.set()
@@ -117,7 +117,7 @@ def test_a_client_that_resets_while_nobody_reads_it_frees_its_origin(launch, ori
             client.half_close() if how == "half" else client.send(request("GET", "/again") * 3000)
             assert not gone.wait(0.3)
         client.reset()
-    assert gone.wait(10)
+    assert gone.wait(10 * PATIENCE)
     assert tidegate.logged(path="/")["reason"] == "client_closed"
 
 
@@ -131,7 +131,9 @@ def test_an_early_answer_that_waits_for_a_lost_upload_ends(launch, origin, how):
         gone.set()
     gone = threading.Event()
     origin.next(script)
-    tidegate = launch(basic(origin.address, timeouts={"upstream_response": "off", "body_idle": "300ms"}))
+    # Whose connection is gone is not waited for; the others have so long to be gone before it is that.
+    body_idle = "1h" if how == "reset" else duration(1)
+    tidegate = launch(basic(origin.address, timeouts={"upstream_response": "off", "body_idle": body_idle}))
     with tidegate.connect() as client:
         client.send(request("POST", "/", "Transfer-Encoding: chunked"), b"5\r\nhello\r\n")
         assert client.response_head("POST").status == 200
@@ -140,7 +142,7 @@ def test_an_early_answer_that_waits_for_a_lost_upload_ends(launch, origin, how):
             client.reset()
         elif how == "half":
             client.half_close()
-        assert gone.wait(10)
+        assert gone.wait(10 * PATIENCE)
         if how != "reset":
             client.expect_gone()
     assert tidegate.logged(path="/")["reason"] == ("body_idle_timeout" if how == "stalled" else "client_closed")
@@ -150,7 +152,7 @@ def test_an_empty_line_does_not_hold_up_a_stop(launch, origin):
     """RFC 9112 section 2.2: it is no request, so the connection is idle and is told of the close."""
     def script(peer):
         peer.request()
-        assert go.wait(10)
+        assert go.wait(10 * PATIENCE)
         peer.answer()
         peer.expect_gone()
     go = threading.Event()

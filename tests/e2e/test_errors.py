@@ -12,7 +12,7 @@ from support.client import chunk, request
 from support.daemon import Tidegate, basic
 from support.errors import TABLE, expect_error, expect_line
 from support.origin import Origin, closed_port
-from support.wait import until
+from support.wait import PATIENCE, until
 
 
 def test_every_row_of_the_error_table_has_a_test():
@@ -148,7 +148,7 @@ def test_a_client_that_goes_away_is_logged_and_its_upstream_connection_ends(tide
     client.reset()
     line = tidegate.logged(path="/left")
     expect_line(line, "client_closed")
-    assert origin.peers[0].finished.wait(10)
+    assert origin.peers[0].finished.wait(10 * PATIENCE)
     assert gone == [b""]
 
 
@@ -158,7 +158,7 @@ def test_a_client_that_goes_away_during_its_upload_is_logged(tidegate, origin):
     origin.wait_requests(1)
     client.close()
     expect_line(tidegate.logged(path="/up"), "client_closed")
-    assert origin.peers[0].finished.wait(10)
+    assert origin.peers[0].finished.wait(10 * PATIENCE)
     assert origin.requests[0].body == b"", "half a body may not look like a whole one"
 
 

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from support.client import chunk, request
-from support.wait import until
+from support.wait import PATIENCE, until
 
 
 # Requests to the origin.
@@ -349,7 +349,7 @@ def test_an_early_answer_arrives_while_the_client_keeps_sending(tidegate, origin
                 client.sock.send(b"u" * 65536)
         except OSError:
             pass
-        client.sock.settimeout(10)
+        client.sock.settimeout(10 * PATIENCE)
         assert client.response("POST").status == 403
 
 
@@ -514,7 +514,7 @@ def test_curl_uploads_and_downloads(tidegate, origin, tmp_path):
             origin.script = continue_and_echo
             for peer in origin.peers:
                 peer.sock.shutdown(2)
-        done = subprocess.run(["curl", "-sS", "--max-time", "20", "--data-binary", f"@{payload}", *extra, tidegate.url("/up")],
+        done = subprocess.run(["curl", "-sS", "--max-time", str(20 * PATIENCE), "--data-binary", f"@{payload}", *extra, tidegate.url("/up")],
                               capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout == payload.read_bytes()
@@ -530,7 +530,7 @@ def continue_and_echo(peer):
 
 def test_the_http_client_of_python_is_happy(tidegate, origin):
     origin.handler = lambda peer, got: peer.answer(200, got.body or got.target.encode())
-    connection = http.client.HTTPConnection("127.0.0.1", tidegate.port(), timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", tidegate.port(), timeout=10 * PATIENCE)
     for number in range(3):
         connection.request("GET", f"/{number}")
         assert connection.getresponse().read() == b"/%d" % number
@@ -541,6 +541,8 @@ def test_the_http_client_of_python_is_happy(tidegate, origin):
 
 
 def test_wrk_sees_no_error(tidegate, origin):
-    done = subprocess.run(["wrk", "-t1", "-c16", "-d1s", tidegate.url("/")], capture_output=True, text=True, check=True)
+    seconds = max(1, round(PATIENCE))
+    done = subprocess.run(["wrk", "-t1", "-c16", f"-d{seconds}s", "--timeout", f"{10 * seconds}s", tidegate.url("/")],
+                          capture_output=True, text=True, check=True)
     assert "Socket errors" not in done.stdout and "Non-2xx" not in done.stdout, done.stdout
     assert int(re.search(r"(\d+) requests in", done.stdout)[1]) > 100

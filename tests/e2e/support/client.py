@@ -2,6 +2,7 @@
 
 import socket
 
+from support.wait import PATIENCE
 from support.wire import Wire, framing_of, parse_response
 
 
@@ -9,7 +10,7 @@ def connect(address, seconds=15.0, receive_buffer=None):
     """A socket to ("host", port), "host:port" or "unix:/path"."""
     if isinstance(address, str) and address.startswith("unix:"):
         sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(seconds)
+        sock.settimeout(seconds * PATIENCE)
         sock.connect(address[5:])
         return sock
     if isinstance(address, str):
@@ -18,7 +19,7 @@ def connect(address, seconds=15.0, receive_buffer=None):
     sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-    sock.settimeout(seconds)
+    sock.settimeout(seconds * PATIENCE)
     sock.connect(address)
     return sock
 
