@@ -1,5 +1,6 @@
 """One Tidegate under test: its configuration, its processes, its command line, its logs."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -80,9 +81,13 @@ class Outcome:
 class Notify:
     """The socket that systemd would give: READY=1 and its like, in order."""
 
+    # What a test sends itself, behind all that a service has said.
+    MARK = b"X_MARK"
+
     def __init__(self, path):
         self.path = path
         self.messages = []
+        self._marked = threading.Event()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(path))
         self._thread = threading.Thread(target=self._receive, daemon=True)
@@ -90,7 +95,21 @@ class Notify:
 
     def _receive(self):
         while octets := self._socket.recv(4096):
+            self._take(octets)
+
+    def _take(self, octets):
+        if octets == self.MARK:
+            self._marked.set()
+        else:
             self.messages.append(octets.decode(errors="replace"))
+
+    def settle(self):
+        """Until all that was sent has been heard. Where the sender has died nothing more can come then."""
+        self._marked.clear()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as own:
+            own.settimeout(15 * PATIENCE)
+            own.sendto(self.MARK, str(self.path))
+        until(self._marked.is_set, "the service manager to hear what was sent")
 
     def lines(self):
         return [line for message in list(self.messages) for line in message.splitlines()]
@@ -151,7 +170,9 @@ class Tidegate:
         return env
 
     def start(self):
-        """Starts `tidegate run`; does not wait for anything."""
+        """Starts `tidegate run`; does not wait for it."""
+        # What another process has said last must not be taken for its word.
+        self.notify.settle()
         self.notify.messages.clear()
         command = [str(self.binary), "run", "-c", str(self.config_path), "--socket", str(self.socket_path),
                    *self.extra_arguments]
@@ -189,7 +210,9 @@ class Tidegate:
     def stop(self):
         """Stops gracefully and returns the exit code."""
         self.signal(signal.SIGTERM)
-        return self.wait_exit()
+        code = self.wait_exit()
+        self.notify.settle()
+        return code
 
     # Configuration.
 
@@ -337,7 +360,8 @@ class Tidegate:
         faults = []
         for pid in self.processes():
             if processes.stopped(pid):
-                os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGCONT)
         if self.process and self.process.poll() is None:
             self.signal(signal.SIGTERM)
             try:

@@ -34,6 +34,8 @@ class Manager(Notify):
         self.closing = []
         self.removed = []
         self.barriers = 0
+        # Nobody sees the half of what a message does.
+        self.lock = threading.RLock()
         self.reading = threading.Event()
         self.reading.set()
         super().__init__(path)
@@ -43,9 +45,9 @@ class Manager(Notify):
             octets, fds, _, _ = socket.recv_fds(self._socket, 4096, 16)
             if not octets:
                 return
-            text = octets.decode(errors="replace")
-            self.messages.append(text)
-            self._hear(text.splitlines(), fds)
+            with self.lock:
+                self._take(octets)
+                self._hear(octets.decode(errors="replace").splitlines(), fds)
 
     def _hear(self, lines, fds):
         fields = dict(line.partition("=")[::2] for line in lines)
@@ -93,23 +95,32 @@ class Manager(Notify):
 
     def names(self, kind=""):
         """The names in the store, without what they have in common."""
-        return [name.removeprefix("tidegate.store.") for name, _ in list(self.store)
-                if name.startswith("tidegate.store." + kind)]
+        with self.lock:
+            return [name.removeprefix("tidegate.store.") for name, _ in self.store if name.startswith("tidegate.store." + kind)]
+
+    def read(self, kind):
+        """The octets of the newest one; None where there is none, as while one takes the place of another."""
+        with self.lock:
+            fds = [fd for name, fd in self.store if name.startswith("tidegate.store." + kind)]
+            return os.pread(fds[-1], os.fstat(fds[-1]).st_size, 0) if fds else None
 
     def lose(self, kind, count=None):
         """As if they had never come."""
-        for name in self.names(kind)[:count]:
-            self._remove("tidegate.store." + name)
+        with self.lock:
+            for name in self.names(kind)[:count]:
+                self._remove("tidegate.store." + name)
 
     def replace(self, kind, fd):
         """Under the same name lies something else."""
-        name = "tidegate.store." + self.names(kind)[-1]
-        self._remove(name)
-        self.store.append((name, fd))
+        with self.lock:
+            name = "tidegate.store." + self.names(kind)[-1]
+            self._remove(name)
+            self.store.append((name, fd))
 
     def as_service(self, command):
         """(command, descriptors to leave open) of a main process that gets what is stored."""
-        held = list(self.store)
+        with self.lock:
+            held = list(self.store)
         names = ":".join(name for name, _ in held)
         fds = [fd for _, fd in held]
         return [sys.executable, str(LAUNCHER), names, ",".join(map(str, fds)), *command], fds
@@ -141,6 +152,8 @@ def crash(tidegate, workers=True):
             pass
     if workers:
         until(lambda: not any(holds_anything(pid) for pid in left), "the end of the workers")
+    # Systemd, too, hears what was said before it looks at who has died.
+    tidegate.notify.settle()
 
 
 def start_again(tidegate):
