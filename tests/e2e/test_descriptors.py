@@ -129,6 +129,7 @@ def test_no_descriptor_for_an_upstream_is_503_and_passes(launch, origin):
     worker = tidegate.workers()[0]
     with tidegate.connect() as client:
         assert client.get("/missing", "Expect: x").status == 417, "the worker is warm, without an upstream connection"
+    until(lambda: tidegate.counters()["connections_active"] == 0, "its descriptor to be free")
     with tidegate.connect() as client:
         until(lambda: tidegate.counters()["connections_active"] == 1, "the connection to be accepted")
         used = max(processes.descriptors(worker)) + 1
