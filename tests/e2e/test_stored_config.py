@@ -232,8 +232,9 @@ def test_the_one_of_the_last_reload_is_kept(service):
 
 
 def test_within_the_probation_of_an_upgrade_it_is_the_old_one_and_then_the_new_one(service):
-    tidegate = service(upgrade={"probation": "30s"})
-    tidegate.write(saying("second"))
+    tidegate = service()
+    # The new configuration says how long it is watched.
+    tidegate.write(saying("second", upgrade={"probation": "1h"}))
     tidegate.ok("upgrade", "--force", "--detach")
     assert tidegate.generation == 2
     stored(tidegate, "config", 1)
