@@ -25,6 +25,11 @@ def listeners(*names, **more):
     return [{"name": name, "bind": "127.0.0.1:0", **more} for name in names]
 
 
+def fixed(name):
+    """A listener whose port nobody else gets when it is given up: who connects there is refused then."""
+    return {"name": name, "bind": f"127.0.0.1:{free_port()}"}
+
+
 def stored(tidegate, kind="", count=None):
     """The names in the store, once there are `count`; the state is sent before the sockets."""
     until(lambda: count is None or len(tidegate.notify.names(kind)) == count,
@@ -190,7 +195,7 @@ def test_a_socket_that_the_manager_gives_by_itself_is_not_stored(launch, origin)
 # What changes over time.
 
 def test_a_reload_takes_back_what_it_drops_and_stores_what_it_adds(service):
-    tidegate = service(workers=2, listeners=listeners("web", "second"))
+    tidegate = service(workers=2, listeners=[*listeners("web"), fixed("second")])
     stored(tidegate, "socket", 4)
     second = tidegate.address("second")
     tidegate.change(listeners=listeners("web", "third"))
@@ -208,7 +213,7 @@ def test_a_reload_takes_back_what_it_drops_and_stores_what_it_adds(service):
 
 
 def test_a_listener_that_the_configuration_does_not_want_any_more_is_taken_back_at_the_start(service):
-    tidegate = service(workers=2, listeners=listeners("web", "second"))
+    tidegate = service(workers=2, listeners=[*listeners("web"), fixed("second")])
     stored(tidegate, "socket", 4)
     web, second = tidegate.address("web"), tidegate.address("second")
     crash(tidegate)
@@ -555,7 +560,7 @@ def test_after_a_restart_those_who_came_in_between_are_served(service):
 
 
 def test_a_stop_by_command_takes_everything_back(service):
-    tidegate = service(workers=2)
+    tidegate = service(workers=2, listeners=[fixed("web")])
     stored(tidegate, "socket", 2)
     address = tidegate.address()
     tidegate.ok("stop")
