@@ -8,7 +8,7 @@ import pytest
 from support.client import request
 from support.daemon import basic, copied_binaries
 from support.steady import Steady
-from support.wait import PATIENCE, until
+from support.wait import PATIENCE, duration, until
 
 FAULTS = {"TIDEGATE_TEST_FAULTS": "1"}
 
@@ -147,7 +147,7 @@ def test_a_crash_in_probation_is_rolled_back_and_the_record_survives_the_ways_th
 def test_who_joins_a_waiting_operation_gets_at_least_what_it_wanted(installed, more, generation):
     """One runs, the others wait as one: only who wants an upgrade in any case makes it one."""
     tidegate = installed.tidegate
-    tidegate.change(upgrade={"probation": "2s"})
+    tidegate.change(upgrade={"probation": duration(2)})
     outcomes = []
 
     def ask(*words):
