@@ -190,6 +190,8 @@ Task<void> Supervisor::ResumeStory(json state, Entrance entrance) {
     EndGuard();
     state_ = State::kServing;
     Outcome outcome = OutcomeOfReturn(holdings_, state, entrance.returned_because);
+    // The other image may have rotated the logs, and told nobody yet.
+    TellOfLogs();
     LogEvent(LogLevel::kError,
              fmt::format("back in the old program: {}", TextOf(outcome.more, "reason")));
     holdings_.counters.Add(outcome.exit_code == 8 ? CounterId::kUpgradesRolledBack

@@ -95,6 +95,8 @@ class Supervisor {
   void SetLogLevel(ClientId client, const nlohmann::json& args);
   void Ping(ClientId client, const nlohmann::json& args);
   Result<> ReopenLogs();
+  // Every worker gets the logs that are open.
+  void TellOfLogs();
   // Rotates the ticket keys when it is time, and looks again when it may be.
   void TendKeys();
   // Looks at resolv.conf and /etc/hosts, and again and again while there are names.

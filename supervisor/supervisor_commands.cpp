@@ -421,12 +421,16 @@ Task<void> Supervisor::KillConnection(ClientId client, std::string text) {
 Result<> Supervisor::ReopenLogs() {
   Result<> reopened = holdings_.logs.Reopen();
   if (reopened) {
-    for (const auto& generation : holdings_.generations) {
-      generation->ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
-    }
+    TellOfLogs();
     LogEvent(LogLevel::kInfo, "the logs are open again");
   }
   return reopened;
+}
+
+void Supervisor::TellOfLogs() {
+  for (const auto& generation : holdings_.generations) {
+    generation->ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
+  }
 }
 
 void Supervisor::Reopen(ClientId client, const json&) {

@@ -15,7 +15,7 @@ from support.client import Client, request
 from support.daemon import basic, copied_binaries
 from support.manager import Manager, crash, start_again
 from support.ports import free_port
-from support.wait import PATIENCE, stays, until
+from support.wait import PATIENCE, until
 from test_tickets import VERSIONS, Returning, secure
 
 PARKED = 40

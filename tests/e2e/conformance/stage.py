@@ -17,6 +17,7 @@ from support import processes
 from support.client import Client, request
 from support.daemon import basic
 from support.wait import PATIENCE, until
+from support.wait import duration
 from support.wire import Ended
 
 CONFIGURATIONS = {
@@ -25,8 +26,9 @@ CONFIGURATIONS = {
                          {"name": "own", "path": "/own/", "respond": {"status": 200, "body": "pong\n"}},
                          {"name": "all", "upstream": "app"}]},
     "bounded": {"limits": {"max_header_bytes": "2KiB", "max_headers": 10, "max_url_bytes": "256B", "max_body": "1KiB"}},
-    "hasty": {"timeouts": {"request_head": "300ms", "body_idle": "300ms", "keepalive": "300ms", "write_idle": "300ms",
-                           "upstream_response": "300ms", "upstream_idle": "300ms", "tunnel_idle": "300ms"}},
+    # Its origins, and the stranger, must be in time.
+    "hasty": {"timeouts": dict.fromkeys(["request_head", "body_idle", "keepalive", "write_idle", "upstream_response",
+                                         "upstream_idle", "tunnel_idle"], duration(0.3))},
     "trusting": {"trusted_proxies": ["127.0.0.0/8"], "forwarded": {"rfc7239": True}},
     "naming": {"forwarded": {"rfc7239": True}},
 }
