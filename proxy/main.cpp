@@ -24,6 +24,7 @@
 #include "common/config_load.h"
 #include "common/log.h"
 #include "common/name_files.h"
+#include "common/process_name.h"
 #include "common/test_fault.h"
 #include "proxy/client_tls_contexts.h"
 #include "proxy/confinement.h"
@@ -158,6 +159,7 @@ void PrintVersion(bool with_libraries) {
 
 int main(int argc, char** argv) {
   using namespace std::string_view_literals;
+  tidegate::NameProcess("tidegate-worker");
   if (argc == 3 && argv[1] == "--check"sv) {
     return tidegate::Check(std::atoi(argv[2]));
   }

@@ -7,13 +7,25 @@
 
 namespace tidegate {
 
+namespace {
+
+sigset_t AllBut(std::initializer_list<int> numbers) {
+  sigset_t set;
+  ::sigemptyset(&set);
+  for (int number : Signals::kNumbers) {
+    ::sigaddset(&set, number);
+  }
+  for (int number : numbers) {
+    ::sigdelset(&set, number);
+  }
+  return set;
+}
+
+}  // namespace
+
 Signals::Signals(Loop& loop, std::function<void(int number)> on_signal)
     : on_signal_(std::move(on_signal)), poll_(new uv_poll_t) {
-  sigset_t ours;
-  ::sigemptyset(&ours);
-  for (int number : kNumbers) {
-    ::sigaddset(&ours, number);
-  }
+  const sigset_t ours = AllBut({});
   ::sigprocmask(SIG_SETMASK, &ours, nullptr);
   fd_.Reset(::signalfd(-1, &ours, SFD_NONBLOCK | SFD_CLOEXEC));
   TG_CHECK(fd_);
@@ -21,6 +33,11 @@ Signals::Signals(Loop& loop, std::function<void(int number)> on_signal)
   poll_->data = this;
   uv_poll_start(poll_, UV_READABLE,
                 [](uv_poll_t* handle, int, int) { static_cast<Signals*>(handle->data)->Take(); });
+}
+
+void Signals::Leave(std::initializer_list<int> numbers) {
+  const sigset_t taken = AllBut(numbers);
+  TG_CHECK(::signalfd(fd_.get(), &taken, 0) == fd_.get());
 }
 
 Signals::~Signals() {

@@ -9,6 +9,7 @@
 #include <array>
 #include <csignal>
 #include <functional>
+#include <initializer_list>
 
 #include <uv.h>
 
@@ -26,6 +27,8 @@ class Signals {
   Signals(Loop& loop, std::function<void(int number)> on_signal);
   Signals(const Signals&) = delete;
   Signals& operator=(const Signals&) = delete;
+  // From now on these stay where they are; the others are taken, those that have come before, too.
+  void Leave(std::initializer_list<int> numbers);
   // They stay blocked. The loop must turn once more (RunUntilClosed).
   ~Signals();
 

@@ -13,6 +13,7 @@
 #include <fmt/format.h>
 
 #include "common/config_files.h"
+#include "common/process_name.h"
 #include "common/test_fault.h"
 #include "common/text.h"
 #include "supervisor/event_log.h"
@@ -121,6 +122,10 @@ void Supervisor::TendNameFiles() {
 void Supervisor::ListenToSignals() {
   std::signal(SIGPIPE, SIG_IGN);
   signals_.emplace(loop_, [this](int number) { OnSignal(number); });
+  if (WayBackIsOpen()) {
+    // Nothing is begun before the operation ends, perhaps in the old image, which has them then.
+    signals_->Leave({SIGHUP, SIGUSR2});
+  }
 }
 
 void Supervisor::OnSignal(int number) {
@@ -294,6 +299,9 @@ void Supervisor::EndOperation(const Operation& operation, Outcome outcome) {
     return;
   }
   state_ = State::kServing;
+  if (signals_) {
+    signals_->Leave({});
+  }
   // No image comes back any more.
   holdings_.counters.GiveBack();
   holdings_.notify.Ready(StatusLine());
@@ -535,6 +543,7 @@ std::optional<int> RunInternalMode(int argc, char** argv) {
   if (!entrance) {
     return std::nullopt;
   }
+  NameProcess("tidegate");
   // Before anything is read: as long as nothing closes them, all descriptors go back, too.
   GuardWayBack(*entrance, std::vector<std::string>(argv, argv + argc));
   Result<json> state = ReadState(entrance->state.get());

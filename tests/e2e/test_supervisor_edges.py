@@ -129,6 +129,24 @@ def test_a_supervisor_that_hangs_is_not_replaced_by_accident(launch, origin):
     assert processes.alive(tidegate.pid)
 
 
+def test_names_do_not_hang_on_what_the_kernel_calls_a_program(launch, origin):
+    """Before Linux 6.14 a program that is executed by a descriptor is called by its number: as here, where files are."""
+    tidegate = launch(basic(origin.address, listeners=[{"name": "web", "bind": f"127.0.0.1:{free_port()}"}]))
+    binary = copied_binaries(tidegate.directory / "next")
+    for name, number in (("tidegate", "9"), ("tidegate-worker", "7")):
+        path = binary.parent / name
+        path.rename(path.with_name(number))
+        path.symlink_to(number)
+    tidegate.ok("upgrade", "--binary", binary)
+    worker, = tidegate.workers()
+    assert os.readlink(f"/proc/{worker}/exe").endswith("/7")
+    assert processes.stat_of(tidegate.pid)[0] == "tidegate" and processes.stat_of(worker)[0] == "tidegate-worker"
+    tidegate.process.kill()
+    tidegate.process.wait()
+    tidegate.start().wait_ready()
+    assert f"took over worker 0 of generation 2 (pid {worker}" in tidegate.stderr, tidegate.stderr
+
+
 @pytest.mark.parametrize("claim", [
     {"pid": 1}, {"pid": -1}, {"pid": 4294967295}, {"slot": 1 << 40}, {"sockets": 1 << 60}, {"sockets": "x"},
     {"sockets": 1, "names": {"a": 1}},

@@ -50,6 +50,29 @@ TEST(Signals, ThatNobodyHasTakenAreTheNextOnes) {
       testing::ExitedWithCode(0), "");
 }
 
+TEST(Signals, ThatAreLeftAreTakenLater) {
+  EXPECT_EXIT(
+      {
+        std::vector<int> taken;
+        Loop loop;
+        Signals signals(loop, [&taken](int number) { taken.push_back(number); });
+        auto turn = [&loop] {
+          for (int i = 0; i < 10; ++i) {
+            loop.RunNoWait();
+          }
+        };
+        signals.Leave({SIGHUP});
+        ::kill(::getpid(), SIGHUP);
+        ::kill(::getpid(), SIGTERM);
+        turn();
+        const bool left = taken == std::vector{SIGTERM};
+        signals.Leave({});
+        turn();
+        ::_exit(left && taken == std::vector{SIGTERM, SIGHUP} ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
+}
+
 TEST(Signals, OthersAreLetThrough) {
   EXPECT_EXIT(
       {
