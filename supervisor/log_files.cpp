@@ -15,10 +15,15 @@ Result<UniqueFd> OpenLog(const std::string& path) {
   if (path == "stderr" || path == "stdout") {
     fd.Reset(::fcntl(path == "stderr" ? STDERR_FILENO : STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
   } else {
-    fd.Reset(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640));
+    // A FIFO that nobody reads would be waited for.
+    fd.Reset(::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+                    0640));
   }
   if (!fd) {
     return Fail(Error::System(errno, "open the log " + path));
+  }
+  if (path != "stderr" && path != "stdout") {
+    ::fcntl(fd.get(), F_SETFL, ::fcntl(fd.get(), F_GETFL) & ~O_NONBLOCK);
   }
   return fd;
 }
@@ -48,16 +53,19 @@ Result<> LogFiles::Prepare(const LoggingConfig& config) {
     return Fail(open.error());
   }
   prepared_ = std::move(*open);
+  reopened_ = false;
   return {};
 }
 
-void LogFiles::Commit() {
+bool LogFiles::Commit() {
+  const bool is_news = reopened_ || prepared_.config.error != in_force_.config.error;
   bool other_level = prepared_.config.level != in_force_.config.level;
   in_force_ = std::exchange(prepared_, {});
   if (other_level) {
     SetLevelByHand(std::nullopt);
   }
   SetEventLog(error_fd());
+  return is_news;
 }
 
 void LogFiles::SetLevelByHand(std::optional<LevelByHand> level) {
@@ -67,10 +75,15 @@ void LogFiles::SetLevelByHand(std::optional<LevelByHand> level) {
 
 Result<> LogFiles::Reopen() {
   Result<Open> open = OpenAll(in_force_.config);
-  if (!open) {
-    return Fail(open.error());
+  Result<Open> next = prepared_.error ? OpenAll(prepared_.config) : Open();
+  if (!open || !next) {
+    return Fail(open ? next.error() : open.error());
   }
   in_force_ = std::move(*open);
+  if (prepared_.error) {
+    prepared_ = std::move(*next);
+    reopened_ = true;
+  }
   SetEventLog(error_fd());
   return {};
 }
@@ -92,21 +105,28 @@ nlohmann::json LogFiles::Save(std::vector<int>& fds) const {
 void LogFiles::Restore(const nlohmann::json& state, const LoggingConfig& config,
                        const std::function<bool(int fd)>& is_there) {
   in_force_.config = config;
-  auto restore = [&](const char* name, const std::string& path) {
+  // Both are looked at before one is opened, which may get the number of the other.
+  auto taken = [&](const char* name) {
     int fd = state.at(name).get<int>();
-    Result<UniqueFd> log = is_there(fd) ? UniqueFd(fd) : OpenLog(path);
-    if (!log) {
-      LogEvent(LogLevel::kError, log.error().ToString());
-    }
-    return log ? std::move(*log) : UniqueFd();
+    return UniqueFd(is_there(fd) ? fd : -1);
   };
-  in_force_.error = restore("error", config.error);
+  in_force_.error = taken("error");
+  in_force_.access = taken("access");
+  auto open = [](UniqueFd& log, const std::string& path) {
+    Result<UniqueFd> opened = log ? std::move(log) : OpenLog(path);
+    if (opened) {
+      log = std::move(*opened);
+    } else {
+      LogEvent(LogLevel::kError, opened.error().ToString());
+    }
+  };
+  open(in_force_.error, config.error);
   if (!in_force_.error) {
     in_force_.error = OpenLog("stderr").value_or(UniqueFd());
   }
   SetEventLog(error_fd());
   if (config.access) {
-    in_force_.access = restore("access", config.access->path);
+    open(in_force_.access, config.access->path);
   }
   std::optional<LevelByHand> by_hand;
   if (state.contains("level_by_hand")) {

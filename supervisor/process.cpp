@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 
@@ -85,22 +87,43 @@ bool Executes(pid_t pid, const Program& program) {
          info.st_dev == ours.st_dev && info.st_ino == ours.st_ino;
 }
 
+// As the kernel cuts it.
+bool IsNamedWorker(std::string_view name) {
+  return name == std::string_view("tidegate-worker").substr(0, 15);
+}
+
+std::uint64_t TicksSinceBoot() {
+  timespec now{};
+  ::clock_gettime(CLOCK_BOOTTIME, &now);
+  const auto ticks = static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK));
+  return static_cast<std::uint64_t>(now.tv_sec) * ticks +
+         static_cast<std::uint64_t>(now.tv_nsec) * ticks / 1'000'000'000;
+}
+
 // Not /proc/self/task/*/children, which not every kernel has.
-std::vector<pid_t> ChildrenOfUs() {
-  std::vector<pid_t> children;
+std::vector<Child> ChildrenOfUs() {
+  std::vector<Child> children;
   std::error_code error;
   std::filesystem::directory_iterator at("/proc", error);
   for (; !error && at != std::filesystem::directory_iterator(); at.increment(error)) {
     std::ifstream file(at->path() / "stat");
     std::string stat;
     std::getline(file, stat);
-    // "PID (NAME) STATE PPID ...": a name may have anything in it (proc_pid_stat(5)).
+    // "PID (NAME) STATE PPID ... STARTTIME ...": a name may have anything in it (proc_pid_stat(5)).
+    const std::size_t name = stat.find('(');
     const std::size_t name_ends = stat.rfind(')');
-    int pid = 0;
+    if (name == std::string::npos || name_ends == std::string::npos) {
+      continue;
+    }
+    Child child{.name = stat.substr(name + 1, name_ends - name - 1)};
     int parent = 0;
-    if (name_ends != std::string::npos && std::sscanf(stat.c_str(), "%d", &pid) == 1 &&
-        std::sscanf(stat.c_str() + name_ends, ") %*c %d", &parent) == 1 && parent == ::getpid()) {
-      children.push_back(pid);
+    if (std::sscanf(stat.c_str(), "%d", &child.pid) == 1 &&
+        std::sscanf(stat.c_str() + name_ends,
+                    ") %*c %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                    "%" SCNu64,
+                    &parent, &child.started) == 2 &&
+        parent == ::getpid()) {
+      children.push_back(std::move(child));
     }
   }
   return children;

@@ -5,10 +5,12 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -38,9 +40,20 @@ bool IsSameProgram(const Program& a, const Program& b);
 // Whether process `pid` executes this very file. False if it is gone, or not ours to look at.
 bool Executes(pid_t pid, const Program& program);
 
-// The children of this process that live, and those that have ended and nobody has waited for. None
-// if /proc does not tell.
-std::vector<pid_t> ChildrenOfUs();
+// By the name that it has given itself.
+bool IsNamedWorker(std::string_view name);
+
+// Of CLOCK_BOOTTIME, in the unit of /proc/PID/stat.
+std::uint64_t TicksSinceBoot();
+struct Child {
+  pid_t pid = 0;
+  std::string name;
+  // When it was forked, as TicksSinceBoot.
+  std::uint64_t started = 0;
+};
+// Those of this process that live, or have ended and nobody has waited for them, also if they were
+// somebody else's before (PR_SET_CHILD_SUBREAPER). None if /proc does not tell.
+std::vector<Child> ChildrenOfUs();
 
 // Whom a worker runs as.
 struct Identity {

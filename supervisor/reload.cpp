@@ -132,9 +132,8 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
   narrator.Ok(CountOf(generation.serving_count(), "worker") + " ready");
 
   narrator.Begin("commit", 0);
-  bool other_error_log = holdings.config->config.logging.error != (*config)->config.logging.error;
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
-  holdings.logs.Commit();
+  const bool other_logs = holdings.logs.Commit();
   if (!operation.files_only) {
     // Certificates that are renewed at night must not take away what a roll-back goes to.
     KeepPrevious(holdings);
@@ -147,7 +146,7 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
     // with it.
     narrator.Warn(generation.failure().reason);
   }
-  if (other_error_log) {
+  if (other_logs) {
     generation.ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
   }
   narrator.Ok(CountOf(holdings.listeners.in_force().size(), "listener"));

@@ -33,12 +33,11 @@ constexpr std::uint64_t kMostSlots = 4096;
 constexpr std::uint64_t kMostSockets = 65536;
 constexpr std::uint64_t kHighestGeneration = 1'000'000'000'000;
 
-// As the kernel cuts it.
 bool IsWorker(std::uint64_t pid) {
   std::string name;
   std::ifstream comm(fmt::format("/proc/{}/comm", pid));
   std::getline(comm, name);
-  return pid > 1 && name == std::string_view("tidegate-worker").substr(0, 15);
+  return pid > 1 && IsNamedWorker(name);
 }
 
 Result<Orphan> ReadOrphan(UniqueFd channel, ControlMessage adopted) {

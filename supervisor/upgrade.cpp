@@ -74,6 +74,7 @@ Outcome EnterNewImage(Holdings& holdings, const Operation& operation, const Upgr
   std::vector<int> fds;
   json upgrade = SavePlan(plan, fds);
   upgrade["operation"] = SaveOperation(operation, holdings.server, fds);
+  upgrade["left_ticks"] = TicksSinceBoot();
   Result<SavedState> state = SaveState(holdings, upgrade, fds);
   if (!state) {
     return Refusal(holdings, 1, narrator, state.error().ToString());
@@ -166,15 +167,12 @@ void AnswerEarly(Holdings& holdings, const Operation& operation, AnswerAt at,
 }
 
 // The old generation serves again, the new one finishes what it has begun, nothing else is left.
-// When we stop both end, by the limits of the stop.
+// Where a stop comes meanwhile both end, by its limits.
 Task<void> RollBack(Holdings& holdings, Generation& old, Generation& next) {
-  if (holdings.stopping) {
-    co_return;
-  }
   holdings.listeners.Revert();
   Result<> logs = holdings.logs.Prepare(holdings.config->config.logging);
   if (logs) {
-    holdings.logs.Commit();
+    (void)holdings.logs.Commit();
   }
   old.ResumeAccepting();
   std::uint64_t number = next.number();
@@ -410,11 +408,11 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   heartbeat.reset();
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
   holdings.store.Follow();
-  holdings.logs.Commit();
-  if (plan.config->config.logging.error != holdings.config->config.logging.error) {
+  const bool other_logs = holdings.logs.Commit();
+  auto committed = co_await next.Commit(kCommitLimit);
+  if (other_logs) {
     next.ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
   }
-  auto committed = co_await next.Commit(kCommitLimit);
   committed = committed && commit_fault == Fault::kNone;
   std::string reason = committed ? std::string() : next.failure().reason;
   if (committed) {
@@ -430,6 +428,11 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
     auto fault = co_await WatchProbation(holdings, next, limits.probation, narrator);
     reason = std::move(fault);
   }
+  if (holdings.stopping) {
+    // Everyone drains already, by the limits of the stop.
+    narrator.Failed(reason.empty() ? kStopping : reason);
+    co_return UpgradeEnd{.outcome = Refusal(holdings, 1, narrator, kStopping)};
+  }
   if (!committed || !reason.empty()) {
     narrator.Failed(reason);
     Outcome outcome = Refusal(holdings, 8, narrator, reason);
@@ -440,11 +443,6 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
     outcome.message = holdings.StillServing();
     auto back = co_await GoBack(holdings, operation, std::move(outcome));
     co_return UpgradeEnd{.outcome = back};
-  }
-  if (holdings.stopping) {
-    // Everyone drains already, by the limits of the stop.
-    narrator.Failed(kStopping);
-    co_return UpgradeEnd{.outcome = Refusal(holdings, 1, narrator, kStopping)};
   }
   narrator.Ok(fmt::format("generation {} is stable", next.number()));
   AnswerEarly(

@@ -19,15 +19,18 @@ namespace {
 using nlohmann::json;
 
 // Workers that the image after us has started, those of its generation and those in the place of
-// lost ones: they are our children, and nobody else's to end. Other children may be of whoever
-// executed us.
+// lost ones: nobody else knows of them. Other children may be of whoever executed us, and older
+// ones of another supervisor. Not every root may see what a worker executes.
 void EndStrangers(Holdings& holdings, const json& state, const Program& its_worker) {
+  const std::uint64_t left = NumberOf(state.at("upgrade"), "left_ticks", TicksSinceBoot());
   const std::set<pid_t> ours = WorkersOf(state);
-  for (pid_t child : ChildrenOfUs()) {
-    if (!ours.contains(child) && (holdings.IsWorker(child) || Executes(child, its_worker))) {
+  for (const Child& child : ChildrenOfUs()) {
+    if (child.started >= left && !ours.contains(child.pid) &&
+        (IsNamedWorker(child.name) || holdings.IsWorker(child.pid) ||
+         Executes(child.pid, its_worker))) {
       LogEvent(LogLevel::kInfo,
-               fmt::format("worker {} of the program that has gone is killed", child));
-      ::kill(child, SIGKILL);
+               fmt::format("worker {} of the program that has gone is killed", child.pid));
+      ::kill(child.pid, SIGKILL);
     }
   }
 }

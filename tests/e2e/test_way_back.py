@@ -26,16 +26,16 @@ class Held(Upgrade):
         self.fault("worker.prepare:hang")
         self.asking.start()
         until(lambda: executable(self.tidegate.pid) == str(self.binary), "the new image")
-        until(lambda: self.count_new_workers() == 2, "its workers")
+        until(lambda: len(self.new_workers()) == 2, "its workers")
         return self
 
     def __exit__(self, *_):
         self.asking.join()
 
-    def count_new_workers(self):
+    def new_workers(self):
         worker = str(self.binary.parent / "tidegate-worker")
         # One may end meanwhile, and another not execute its program yet.
-        return sum(executable(pid) == worker for pid in self.tidegate.processes())
+        return [pid for pid in self.tidegate.processes() if executable(pid) == worker]
 
     def crash(self):
         """The new image crashes; the answer of the old one."""
@@ -101,8 +101,14 @@ def test_a_stop_that_a_new_image_does_not_hear_is_obeyed_by_the_old_one(launch, 
 
 def test_workers_that_hang_end_with_the_image_that_crashed(launch, origin):
     with Held(launch, origin) as case:
+        workers = case.new_workers()
+        for pid in workers:
+            os.kill(pid, signal.SIGSTOP)
+        until(lambda: all(map(processes.stopped, workers)), "workers that do not hear of it")
         case.crash()
     case.unchanged()
+    for pid in workers:
+        assert f"worker {pid} of the program that has gone is killed" in case.tidegate.stderr
     case.works_afterwards()
 
 
@@ -143,6 +149,54 @@ def test_a_crash_after_logs_were_opened_again_is_survived(launch, origin, how):
     until(lambda: "/after" in tidegate.access_path.read_text(), "the request in the new file")
     assert str(tidegate.access_path) in processes.descriptors(tidegate.pid).values()
     case.works_afterwards()
+
+
+def test_a_reload_that_a_crashed_image_has_not_begun_is_done(launch, origin):
+    with Held(launch, origin) as case:
+        case.tidegate.signal(signal.SIGHUP)
+        case.tidegate.ok("status")
+        case.crash()
+    until(lambda: case.tidegate.counters()["reloads_ok"] == 1, "the reload")
+
+
+def test_a_log_that_nobody_reads_does_not_keep_the_old_image(launch, origin, tmp_path):
+    fifo = tmp_path / "access"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    with Held(launch, origin, logging={"access": {"path": str(fifo)}}) as case:
+        case.tidegate.ok("reopen")
+        os.close(reader)
+        case.crash()
+    until(lambda: f"open the log {fifo}: No such device or address" in case.tidegate.stderr, "the log to tell of it")
+    case.unchanged()
+
+
+@pytest.mark.parametrize("operation", ["upgrade", "reload"])
+def test_logs_that_are_rotated_while_workers_prepare_are_those_in_force(launch, origin, operation):
+    case = Upgrade(launch, origin, upgrade={"ready_timeout": "10m"})
+    tidegate = case.tidegate
+    log = str(tidegate.access_path)
+    if operation == "upgrade":
+        case.fault("worker.prepare:stop")
+        asking = ask(case)
+        worker = str(case.binary.parent / "tidegate-worker")
+        stopped = until(lambda: [pid for pid in tidegate.processes() if executable(pid) == worker and processes.stopped(pid)],
+                        "a worker of the new generation to prepare")
+    else:
+        stopped = tidegate.workers()[:1]
+        os.kill(stopped[0], signal.SIGSTOP)
+        tidegate.change(routes=[{"name": "other", "respond": {"status": 200, "body": "other"}}])
+        asking = threading.Thread(target=lambda: tidegate.ok("reload"))
+        asking.start()
+        until(lambda: "bind: 1 listener" in tidegate.stderr, "the other worker to prepare")
+    tidegate.access_path.rename(tidegate.access_path.with_suffix(".1"))
+    tidegate.ok("reopen")
+    while asking.is_alive():
+        for pid in [pid for pid in tidegate.processes() if processes.stopped(pid)]:
+            os.kill(pid, signal.SIGCONT)
+        asking.join(0.05)
+    until(lambda: all(log in processes.descriptors(pid).values() and f"{log[:-4]}.1" not in processes.descriptors(pid).values()
+                      for pid in [tidegate.pid, *tidegate.workers()]), "the new file to be everybody's")
 
 
 def test_what_a_crashed_image_has_closed_is_nobody_s(launch, origin):

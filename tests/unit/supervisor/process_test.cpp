@@ -10,10 +10,12 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <vector>
 
 #include <gtest/gtest.h>
 
+#include "common/process_name.h"
 #include "supervisor/preflight.h"
 
 namespace tidegate {
@@ -194,19 +196,40 @@ TEST(Children, WhatOneHasLeftIsLookedAtBeforeItsEndIsTold) {
 
 TEST(Children, OfUsAreKnownUntilSomebodyHasWaitedForThem) {
   auto known = [](pid_t pid) {
-    const std::vector<pid_t> children = ChildrenOfUs();
-    return std::find(children.begin(), children.end(), pid) != children.end();
+    const std::vector<Child> children = ChildrenOfUs();
+    auto found = std::ranges::find(children, pid, &Child::pid);
+    return found == children.end() ? std::nullopt : std::optional(*found);
   };
+  const std::uint64_t before = TicksSinceBoot();
+  int named[2];
+  ASSERT_EQ(::pipe(named), 0);
   pid_t pid = ::fork();
   if (pid == 0) {
+    NameProcess("a ) b (1 2");
+    ::close(named[0]);
+    ::close(named[1]);
     ::pause();
     ::_exit(0);
   }
-  EXPECT_TRUE(known(pid));
+  ::close(named[1]);
+  char octet = 0;
+  EXPECT_EQ(::read(named[0], &octet, 1), 0);
+  const std::optional<Child> child = known(pid);
+  ASSERT_TRUE(child);
+  EXPECT_EQ(child->name, "a ) b (1 2");
+  EXPECT_GE(child->started, before);
+  EXPECT_LE(child->started, TicksSinceBoot());
   EXPECT_FALSE(known(::getpid()));
   ::kill(pid, SIGKILL);
   EXPECT_EQ(::waitpid(pid, nullptr, 0), pid);
   EXPECT_FALSE(known(pid));
+  ::close(named[0]);
+}
+
+TEST(Children, AWorkerIsKnownByItsName) {
+  EXPECT_TRUE(IsNamedWorker("tidegate-worker"));
+  EXPECT_FALSE(IsNamedWorker("tidegate"));
+  EXPECT_FALSE(IsNamedWorker("7"));
 }
 
 TEST(Preflight, AnyProgramMayExitWith0ButOnlyOursSaysTheWords) {
