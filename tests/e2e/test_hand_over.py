@@ -172,16 +172,21 @@ def test_a_tunnel_that_moved_has_one_whole_line_in_the_log(launch, live_origin):
 
 
 def stuffed(sock, start):
-    """Sends numbers until nothing can be sent for a while; returns what went."""
-    octets = b"".join(number.to_bytes(4, "big") for number in range(start, start + 4_000_000))
-    sent = 0
+    """Sends numbers until nothing can be sent for a while; returns what went. How much that is, the kernel decides."""
+    went, left = bytearray(), b""
     before = sock.gettimeout()
     sock.settimeout(0.4)
     try:
-        while True:
-            sent += sock.send(octets[sent:sent + 65536])
+        while len(went) < 1 << 28:
+            if not left:
+                first = start + len(went) // 4
+                left = b"".join(number.to_bytes(4, "big") for number in range(first, first + 65536))
+            sent = sock.send(left)
+            went += left[:sent]
+            left = left[sent:]
+        raise AssertionError(f"{len(went)} octets, and no end")
     except TimeoutError:
-        return octets[:sent]
+        return bytes(went)
     finally:
         sock.settimeout(before)
 
