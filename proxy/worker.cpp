@@ -173,7 +173,7 @@ void Worker::Commit(std::uint64_t id) {
   } else if (services_.access_log == nullptr) {
     services_.access_log =
         std::make_unique<LogSink>(loop_, std::move(prepared.access_log), "access log");
-  } else {
+  } else if (prepared.access_log) {
     services_.access_log->Replace(std::move(prepared.access_log));
   }
   for (std::size_t i = 0; i < prepared.listeners.size(); ++i) {

@@ -237,6 +237,8 @@ void Generation::CommitOne(WorkerProcess& worker) {
     worker.Become(WorkerState::kServing);
   }
   worker.SendCommit(worker.prepared_id());
+  // What it has prepared with may have been rotated since.
+  worker.SendReopenLogs();
 }
 
 Task<bool> Generation::Commit(Duration timeout) {

@@ -53,19 +53,16 @@ Result<> LogFiles::Prepare(const LoggingConfig& config) {
     return Fail(open.error());
   }
   prepared_ = std::move(*open);
-  reopened_ = false;
   return {};
 }
 
-bool LogFiles::Commit() {
-  const bool is_news = reopened_ || prepared_.config.error != in_force_.config.error;
+void LogFiles::Commit() {
   bool other_level = prepared_.config.level != in_force_.config.level;
   in_force_ = std::exchange(prepared_, {});
   if (other_level) {
     SetLevelByHand(std::nullopt);
   }
   SetEventLog(error_fd());
-  return is_news;
 }
 
 void LogFiles::SetLevelByHand(std::optional<LevelByHand> level) {
@@ -74,18 +71,21 @@ void LogFiles::SetLevelByHand(std::optional<LevelByHand> level) {
 }
 
 Result<> LogFiles::Reopen() {
-  Result<Open> open = OpenAll(in_force_.config);
-  Result<Open> next = prepared_.error ? OpenAll(prepared_.config) : Open();
-  if (!open || !next) {
-    return Fail(open ? next.error() : open.error());
-  }
-  in_force_ = std::move(*open);
-  if (prepared_.error) {
-    prepared_ = std::move(*next);
-    reopened_ = true;
+  Result<> reopened;
+  // What is in force does not wait for what is not yet.
+  for (Open* each : {&prepared_, &in_force_}) {
+    if (!each->error) {
+      continue;
+    }
+    Result<Open> open = OpenAll(each->config);
+    if (open) {
+      *each = std::move(*open);
+    } else {
+      reopened = Fail(open.error());
+    }
   }
   SetEventLog(error_fd());
-  return {};
+  return reopened;
 }
 
 nlohmann::json LogFiles::Save(std::vector<int>& fds) const {

@@ -22,10 +22,8 @@ class LogFiles {
   // Opens what `config` names, whether it is open already or not. Error: kSystem with the path;
   // nothing has changed then.
   Result<> Prepare(const LoggingConfig& config);
-  // What was prepared is in force; the event log goes there. True: workers that have got what was
-  // prepared, or serve on, must be told of the logs (they have another error log, or what a
-  // rotation has moved).
-  bool Commit();
+  // What was prepared is in force; the event log goes there.
+  void Commit();
   void Abandon() { prepared_ = {}; }
   // The same files by their names, after a rotation, also those that are prepared. Error: kSystem;
   // what could not be opened stays as it was.
@@ -64,8 +62,6 @@ class LogFiles {
   std::optional<LevelByHand> level_by_hand_;
   Open in_force_;
   Open prepared_;
-  // Since they were prepared.
-  bool reopened_ = false;
 };
 
 }  // namespace tidegate

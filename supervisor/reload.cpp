@@ -133,7 +133,7 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
 
   narrator.Begin("commit", 0);
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
-  const bool other_logs = holdings.logs.Commit();
+  holdings.logs.Commit();
   if (!operation.files_only) {
     // Certificates that are renewed at night must not take away what a roll-back goes to.
     KeepPrevious(holdings);
@@ -145,9 +145,6 @@ Task<ReloadEnd> Reload(Holdings& holdings, const Operation& operation) {
     // It is in force: a worker that does not answer is not heard of again, one that died starts
     // with it.
     narrator.Warn(generation.failure().reason);
-  }
-  if (other_logs) {
-    generation.ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
   }
   narrator.Ok(CountOf(holdings.listeners.in_force().size(), "listener"));
   co_await generation.DropListeners(dropped);

@@ -239,7 +239,7 @@ Result<> OpenItsFiles(Holdings& holdings) {
   }
   if (opened) {
     // Workers get the error log when they are spawned, before anything is committed.
-    (void)holdings.logs.Commit();
+    holdings.logs.Commit();
     opened = holdings.logs.Prepare(config.logging);
   }
   if (!opened) {
@@ -359,13 +359,10 @@ Task<int> StartServing(Holdings& holdings) {
   const Config& config = holdings.config->config;
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
   holdings.store.Follow(dropped);
-  const bool other_logs = holdings.logs.Commit();
+  holdings.logs.Commit();
   auto committed = co_await generation.Commit(kCommitLimit);
   if (!committed) {
     LogEvent(LogLevel::kWarn, generation.failure().reason);
-  }
-  if (other_logs) {
-    generation.ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
   }
   for (Generation* old : adopted) {
     old->StopAccepting();

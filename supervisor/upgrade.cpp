@@ -172,7 +172,7 @@ Task<void> RollBack(Holdings& holdings, Generation& old, Generation& next) {
   holdings.listeners.Revert();
   Result<> logs = holdings.logs.Prepare(holdings.config->config.logging);
   if (logs) {
-    (void)holdings.logs.Commit();
+    holdings.logs.Commit();
   }
   old.ResumeAccepting();
   std::uint64_t number = next.number();
@@ -353,6 +353,7 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   }
   if (!bound) {
     holdings.listeners.Abandon();
+    holdings.logs.Abandon();
     narrator.Failed(bound.error().ToString());
     auto back = co_await GoBack(holdings, operation,
                                 Refusal(holdings, 1, narrator, bound.error().ToString()));
@@ -408,11 +409,12 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
   heartbeat.reset();
   std::vector<std::uint64_t> dropped = holdings.listeners.Commit();
   holdings.store.Follow();
-  const bool other_logs = holdings.logs.Commit();
-  auto committed = co_await next.Commit(kCommitLimit);
-  if (other_logs) {
+  holdings.logs.Commit();
+  if (plan.config->config.logging.error != holdings.config->config.logging.error) {
+    // What it has to say when it commits goes there already.
     next.ForEachWorker([](WorkerProcess& worker) { worker.SendReopenLogs(); });
   }
+  auto committed = co_await next.Commit(kCommitLimit);
   committed = committed && commit_fault == Fault::kNone;
   std::string reason = committed ? std::string() : next.failure().reason;
   if (committed) {
@@ -429,7 +431,10 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
     reason = std::move(fault);
   }
   if (holdings.stopping) {
-    // Everyone drains already, by the limits of the stop.
+    // Everyone drains by the limits of the stop, now or after its delay; till then somebody serves.
+    if (!reason.empty() && old.state() == GenerationState::kServing) {
+      old.ResumeAccepting();
+    }
     narrator.Failed(reason.empty() ? kStopping : reason);
     co_return UpgradeEnd{.outcome = Refusal(holdings, 1, narrator, kStopping)};
   }
@@ -440,6 +445,9 @@ Task<UpgradeEnd> ContinueUpgrade(Holdings& holdings, const Operation& operation,
       outcome.more["output"] = next.failure().output;
     }
     co_await RollBack(holdings, old, next);
+    if (holdings.stopping) {
+      co_return UpgradeEnd{.outcome = Refusal(holdings, 1, narrator, kStopping)};
+    }
     outcome.message = holdings.StillServing();
     auto back = co_await GoBack(holdings, operation, std::move(outcome));
     co_return UpgradeEnd{.outcome = back};

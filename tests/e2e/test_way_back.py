@@ -171,11 +171,31 @@ def test_a_log_that_nobody_reads_does_not_keep_the_old_image(launch, origin, tmp
     case.unchanged()
 
 
+def new_log_is_everybodys(tidegate):
+    def held(pid):
+        links = processes.descriptors(pid).values()
+        return str(tidegate.access_path) in links and str(tidegate.access_path.with_suffix(".1")) not in links
+    until(lambda: all(map(held, [tidegate.pid, *tidegate.workers()])), "the new file to be everybody's")
+
+
+def test_logs_that_are_rotated_while_a_lost_worker_is_replaced_are_its_own_too(launch, origin):
+    case = Upgrade(launch, origin, upgrade={"ready_timeout": "10m"})
+    tidegate = case.tidegate
+    case.works_afterwards()
+    case.fault("worker.prepare:stop")
+    os.kill(tidegate.workers()[0], signal.SIGKILL)
+    late, = until(lambda: [pid for pid in tidegate.processes() if processes.stopped(pid)], "its successor to prepare")
+    tidegate.access_path.rename(tidegate.access_path.with_suffix(".1"))
+    tidegate.ok("reopen")
+    os.kill(late, signal.SIGCONT)
+    until(lambda: late in tidegate.workers() and len(tidegate.workers()) == 2, "two workers")
+    new_log_is_everybodys(tidegate)
+
+
 @pytest.mark.parametrize("operation", ["upgrade", "reload"])
 def test_logs_that_are_rotated_while_workers_prepare_are_those_in_force(launch, origin, operation):
     case = Upgrade(launch, origin, upgrade={"ready_timeout": "10m"})
     tidegate = case.tidegate
-    log = str(tidegate.access_path)
     if operation == "upgrade":
         case.fault("worker.prepare:stop")
         asking = ask(case)
@@ -195,8 +215,9 @@ def test_logs_that_are_rotated_while_workers_prepare_are_those_in_force(launch, 
         for pid in [pid for pid in tidegate.processes() if processes.stopped(pid)]:
             os.kill(pid, signal.SIGCONT)
         asking.join(0.05)
-    until(lambda: all(log in processes.descriptors(pid).values() and f"{log[:-4]}.1" not in processes.descriptors(pid).values()
-                      for pid in [tidegate.pid, *tidegate.workers()]), "the new file to be everybody's")
+    counters = tidegate.counters()
+    assert counters["upgrades_ok" if operation == "upgrade" else "reloads_ok"] == 1
+    new_log_is_everybodys(tidegate)
 
 
 def test_what_a_crashed_image_has_closed_is_nobody_s(launch, origin):
