@@ -105,4 +105,4 @@ def test_a_thousand_slow_clients_are_closed_and_others_served(launch, origin, at
     assert re.search(r"Exit status:.*No open connections left", said), said[-2000:]
     assert closed() == MANY
     # The rest is the machine's: attackers, their origin and both of our ends share its cores.
-    assert waits[len(waits) * 99 // 100] < 0.1 * PATIENCE
+    assert waits[len(waits) * 99 // 100] < 0.5 * PATIENCE
